@@ -1,0 +1,66 @@
+"""What changed in one epoch: rows with weights.
+
+A delta is a Z-set (Budiu et al., VLDB 2023): rows, each with an integer weight, +1 for a row that
+was added and -1 for one that was withdrawn. It is an Arrow batch; what the engine adds to a row are
+hidden columns of that batch, so that they pass through DuckDB like any other column:
+
+    __weight  int64   the row's weight. Absent when every weight is +1 (append-only)
+    __hash    uint64  DuckDB's hash of the key columns that the next operator asked for
+    __tick    int64   the row's place in the log's one order; only where lateness must be decided
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+WEIGHT = "__weight"
+HASH = "__hash"
+TICK = "__tick"
+HIDDEN = (WEIGHT, HASH, TICK)
+
+Int64Array = npt.NDArray[np.int64]
+UInt64Array = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """The rows that changed in an epoch.
+
+    Args:
+        rows: The rows with their hidden columns. May be empty; the schema is always complete.
+    """
+
+    rows: pa.RecordBatch
+
+    def __len__(self) -> int:
+        return int(self.rows.num_rows)
+
+    @property
+    def weights(self) -> Int64Array | None:
+        """The weights in row order, or None when all are +1."""
+        return self._hidden(WEIGHT)
+
+    @property
+    def hashes(self) -> UInt64Array:
+        """The key hashes in row order. The input's plan node must have asked for them."""
+        hashes = self._hidden(HASH)
+        assert hashes is not None, "this delta carries no key hash"
+        return hashes
+
+    @property
+    def ticks(self) -> Int64Array | None:
+        """The places of the rows in the log's order, or None where nobody needs them."""
+        return self._hidden(TICK)
+
+    def visible(self) -> pa.RecordBatch:
+        """The rows without hidden columns."""
+        return self.rows.select([n for n in self.rows.schema.names if n not in HIDDEN])
+
+    def _hidden(self, name: str) -> Any:
+        index = self.rows.schema.get_field_index(name)
+        return None if index < 0 else self.rows.column(index).to_numpy()

@@ -1,0 +1,58 @@
+"""How a watermark ran along the rows of an epoch.
+
+Whether a row is late must not depend on where an epoch was cut. So an epoch does not have one
+watermark but a curve: the value that the watermark had before each place in the log's one order. A
+row is late, or a window closes, at a place on that curve, and the same place is found again whatever
+the cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from headwater.delta.delta import Int64Array
+
+# No event has been seen, so nothing is late; and the end of the input, after which all is closed.
+BEFORE_ALL = int(np.iinfo(np.int64).min)
+AFTER_ALL = int(np.iinfo(np.int64).max)
+
+
+@dataclass(frozen=True, slots=True)
+class WatermarkCurve:
+    """A step function from ticks to watermarks over one epoch.
+
+    Args:
+        start_us: The watermark before the epoch's first row.
+        ticks: Ticks after which the watermark has a new value, ascending.
+        values_us: The value from then on, non-decreasing, all above `start_us`.
+    """
+
+    start_us: int
+    ticks: Int64Array
+    values_us: Int64Array
+
+    @property
+    def end_us(self) -> int:
+        """The watermark after the epoch's last row."""
+        return int(self.values_us[-1]) if len(self.values_us) else self.start_us
+
+    def before(self, ticks: Int64Array) -> Int64Array:
+        """The watermark that stood just before each of `ticks`.
+
+        A row's own event time does not count for the row itself.
+        """
+        index = np.searchsorted(self.ticks, ticks, side="left")
+        steps = np.concatenate([np.array([self.start_us], dtype=np.int64), self.values_us])
+        return steps[index]
+
+    def tick_of(self, times_us: Int64Array) -> Int64Array:
+        """The tick at which the watermark first reached each of `times_us`.
+
+        Where it had been reached before the epoch, the smallest possible tick; where it is not
+        reached in this epoch, the largest.
+        """
+        index = np.searchsorted(self.values_us, times_us, side="left")
+        ticks = np.concatenate([self.ticks, np.array([AFTER_ALL], dtype=np.int64)])
+        return np.where(times_us <= self.start_us, np.int64(BEFORE_ALL), ticks[index])

@@ -1,0 +1,84 @@
+"""What an operator is: deltas in, a delta out.
+
+An operator has no clock, no I/O and no randomness. What it puts out depends on the deltas it was
+given, on how they were cut into epochs, and on the epoch's recorded facts; so recovery, which steps
+through the recorded epochs again, gets the same rows with the same bits. Its output, summed over all
+epochs, does not depend on the cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from headwater.delta.delta import Delta
+from headwater.delta.watermark import WatermarkCurve
+
+
+@dataclass(slots=True)
+class Epoch:
+    """The recorded facts of the epoch that is being computed.
+
+    Args:
+        number: Its number.
+        time_us: Its processing time, as the journal has it.
+        tick_last: The last place in the log's order that the epoch takes in.
+        watermarks: The curve of each set of topics that the plan decides lateness by.
+        late: Where operators put the rows that came too late, in the order they found them.
+    """
+
+    number: int
+    time_us: int
+    tick_last: int
+    watermarks: Mapping[tuple[str, ...], WatermarkCurve]
+    late: list[pa.RecordBatch] = field(default_factory=list)
+
+
+class Saver(Protocol):
+    """Takes operator state into a checkpoint."""
+
+    def put(self, batch: pa.RecordBatch) -> str:
+        """Store an immutable batch; return the name by which a later checkpoint can `keep` it."""
+        ...
+
+    def keep(self, name: str) -> None:
+        """Say that a batch stored for an earlier checkpoint still belongs to this one."""
+        ...
+
+
+class Loader(Protocol):
+    """Gives operator state back from a checkpoint."""
+
+    def get(self, name: str) -> pa.RecordBatch:
+        """The batch that was put under `name`, mapped and not copied."""
+        ...
+
+
+class Operator(Protocol):
+    """Keeps one plan node's answer up to date.
+
+    Order of calls: `load` at most once and first; then `step` once per epoch; `save` between steps.
+    """
+
+    def step(self, inputs: Sequence[Delta], epoch: Epoch) -> Delta:
+        """Take what changed in the inputs; return what changed in the output.
+
+        Called also when all inputs are empty if the watermark moved. Added to all that was returned
+        before, the result is what the node's query answers over the whole input so far.
+        """
+        ...
+
+    def save(self, saver: Saver) -> Any:
+        """Hand the state over; return a JSON value from which `load` finds it again."""
+        ...
+
+    def load(self, manifest: Any, loader: Loader) -> None:
+        """Take back what `save` handed over."""
+        ...
+
+    def state_size(self) -> tuple[int, int]:
+        """Rows and bytes that the operator remembers."""
+        ...

@@ -1,0 +1,420 @@
+"""What to compute, as plain data: the nodes of a view's plan.
+
+A plan is a tree. Leaves are scans of topics, tables and other views; the root's columns are the
+view's. Nothing here runs: DuckDB (in batch), the incremental engine and Flink each read the same
+nodes.
+
+Conventions that every reader relies on:
+
+- Column names are unique within a node, without regard to case.
+- An expression is a bound sqlglot tree (DuckDB's dialect) whose `Column`s are unqualified, quoted and
+  name columns of the node's input. It holds no subquery, window function or aggregate, unless the
+  node says so.
+- `append_only` is a claim about the node's output: no row is ever withdrawn.
+- `schema` is what DuckDB says of the output's types.
+- Hidden columns (`headwater.delta`) are not in plans: the engine adds what its operators need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlglot import exp
+
+from headwater.schema.schema import Schema
+
+
+class WindowKind(StrEnum):
+    """How rows are assigned to windows of time."""
+
+    TUMBLE = "tumble"
+    HOP = "hop"
+
+
+class JoinKind(StrEnum):
+    """Which rows of a join's left side come out."""
+
+    INNER = "inner"
+    LEFT = "left"
+    SEMI = "semi"
+    ANTI = "anti"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The rows of a topic, the changelog of a table, or the changes of a view.
+
+    Args:
+        relation: Its name, as declared.
+        schema: The columns that the plan reads, a subset of the relation's.
+        append_only: True for topics and for append-only views.
+        ticks: True when rows must carry their place in the log's order (see `Windows`).
+    """
+
+    relation: str
+    schema: Schema
+    append_only: bool
+    ticks: bool = False
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """No inputs: a leaf."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Filter, then project: one linear step. Row by row, so it is its own incremental form.
+
+    Args:
+        projections: Output name and expression, in order. An `exp.Unnest`/`exp.Explode` may be used
+            as DuckDB allows it in a select list.
+        condition: Rows for which it is not true are dropped; None keeps all.
+    """
+
+    input: Node
+    projections: tuple[tuple[str, exp.Expression], ...]
+    condition: exp.Expression | None
+    schema: Schema
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The one input."""
+        return (self.input,)
+
+    @property
+    def append_only(self) -> bool:
+        """A map withdraws a row only when its input does."""
+        return self.input.append_only
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSpec:
+    """A kind of window over an event-time column. Windows are aligned to 1970-01-01 plus `offset_us`.
+
+    A time t is in every window [start, start + size) with start = k * slide + offset. A row with a
+    null time is in no window and is dropped.
+
+    Args:
+        time: The TIMESTAMP or TIMESTAMPTZ column of the input.
+        size_us: The window's length.
+        slide_us: The distance between window starts; equal to `size_us` for TUMBLE.
+        offset_us: Shift of all windows.
+    """
+
+    kind: WindowKind
+    time: str
+    size_us: int
+    slide_us: int
+    offset_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Assign rows to windows: add `window_start` and `window_end`; a row in k windows comes out k times.
+
+    Linear, like `Map`.
+
+    Args:
+        start: Name of the added start column.
+        end: Name of the added end column.
+        final: When true, a row is held back until the watermark of `sources` has passed its window's
+            end, and a row is late when, at its place in the log, the watermark had already passed
+            the end by `lateness_us` or more; late rows go to the view's late rows.
+        lateness_us: None for no bound (nothing is ever late; only with `final` false).
+        sources: Topics whose watermarks (the lowest of them) decide.
+    """
+
+    input: Node
+    spec: WindowSpec
+    start: str
+    end: str
+    schema: Schema
+    final: bool = False
+    lateness_us: int | None = None
+    sources: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The one input."""
+        return (self.input,)
+
+    @property
+    def append_only(self) -> bool:
+        """A window assignment withdraws a row only when its input does."""
+        return self.input.append_only
+
+
+class Merge(StrEnum):
+    """An aggregate whose partial results can be merged. The planner writes others in terms of these.
+
+    Nulls are ignored; over no non-null value SUM, MIN and MAX are null and COUNT is 0.
+    """
+
+    COUNT = "count"
+    SUM = "sum"
+    MIN = "min"
+    MAX = "max"
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """One mergeable aggregate.
+
+    Args:
+        name: The output column.
+        merge: How values and partial results combine. MIN and MAX, and SUM of a floating column,
+            only over append-only input (else the planner uses `Recompute`).
+        argument: The input column that is aggregated; None counts rows (COUNT only).
+    """
+
+    name: str
+    merge: Merge
+    argument: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One row per group that has rows: the key columns, then the partials.
+
+    Withdraws what it last said of a group and says the new. With no keys there is one group, and,
+    as in SQL, a row for it also before the first input row (COUNT 0, the others null). The planner puts a
+    `Map` below (arguments, FILTER) and one above (averages, HAVING, the select list).
+
+    With `window`, `keys` come first, then `window.start` and `window.end` columns: the input is not yet
+    windowed, and the engine aggregates per slice (the window's slide) before it combines windows.
+
+    Args:
+        keys: Input columns, in output order.
+        partials: What to compute.
+        window: None, or the windows of the groups, with the same meaning of `final`, `lateness_us`
+            and `sources` as `Windows` has; then with `final` a group comes out only once its window has
+            closed and is corrected until the lateness has passed.
+        append_only: Never, except that with `final` and `lateness_us == 0` nothing is withdrawn.
+    """
+
+    input: Node
+    keys: tuple[str, ...]
+    partials: tuple[Partial, ...]
+    schema: Schema
+    window: GroupWindow | None = None
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The one input."""
+        return (self.input,)
+
+    @property
+    def append_only(self) -> bool:
+        """Only what is final at once, of rows that are never withdrawn, is never withdrawn."""
+        window = self.window
+        return bool(
+            window and window.final and window.lateness_us == 0 and self.input.append_only
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GroupWindow:
+    """The windows of an `Aggregate`. See `Windows` for the meaning of the fields."""
+
+    spec: WindowSpec
+    start: str
+    end: str
+    final: bool = False
+    lateness_us: int | None = None
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Rows of two inputs whose keys are equal. A null key matches nothing.
+
+    Args:
+        left_keys: Columns of the left input.
+        right_keys: Columns of the right input, of the same types, in the same order. Never empty:
+            a cross join is a `Recompute`.
+
+    The output's columns are the left's, then, for INNER and LEFT, the right's (which the planner has
+    given names that differ). Further conditions of an inner join are a `Map` above it.
+    """
+
+    kind: JoinKind
+    left: Node
+    right: Node
+    left_keys: tuple[str, ...]
+    right_keys: tuple[str, ...]
+    schema: Schema
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The left, then the right input."""
+        return (self.left, self.right)
+
+    @property
+    def append_only(self) -> bool:
+        """A left or anti join withdraws what it said when a match arrives; a semi join only adds."""
+        grows = self.kind in (JoinKind.INNER, JoinKind.SEMI)
+        return grows and self.left.append_only and self.right.append_only
+
+
+@dataclass(frozen=True, slots=True)
+class AsofJoin:
+    """Each left row with the newest right row, of equal keys, that is not after it.
+
+    DuckDB's `ASOF JOIN ... AND left.time >= right.time`. A later right row that fits better
+    replaces the match of earlier left rows. Among right rows of equal key and time the one that came
+    last counts.
+
+    Args:
+        left_keys: May be empty, then all rows share one key.
+        left_time: A TIMESTAMP, TIMESTAMPTZ, DATE or integer column.
+        is_left: True for ASOF LEFT JOIN: a left row without match comes out with nulls.
+        is_strict: True for `>`: an equal time does not match.
+    """
+
+    left: Node
+    right: Node
+    left_keys: tuple[str, ...]
+    right_keys: tuple[str, ...]
+    left_time: str
+    right_time: str
+    is_left: bool
+    is_strict: bool
+    schema: Schema
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The left, then the right input."""
+        return (self.left, self.right)
+
+    @property
+    def append_only(self) -> bool:
+        """Never: a right row that comes later may fit better."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """Each row once, as long as it is there at least once."""
+
+    input: Node
+    schema: Schema
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The one input."""
+        return (self.input,)
+
+    @property
+    def append_only(self) -> bool:
+        """A distinct row leaves only when its input's rows do."""
+        return self.input.append_only
+
+
+@dataclass(frozen=True, slots=True)
+class Union:
+    """The rows of all inputs (UNION ALL). The inputs have the same column names and types."""
+
+    inputs: tuple[Node, ...]
+    schema: Schema
+
+    @property
+    def append_only(self) -> bool:
+        """A union withdraws what one of its inputs does."""
+        return all(node.append_only for node in self.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One column of an ORDER BY."""
+
+    column: str
+    is_descending: bool = False
+    nulls_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TopN:
+    """The first `limit` rows, after `offset`, of each partition in the given order.
+
+    Rows that the order does not tell apart are ordered by their whole content (all columns ascending,
+    nulls last), so that the answer does not depend on arrival; `replay` renders the same for batch.
+
+    Args:
+        partition: Columns; empty for one partition of all rows.
+        order: At least one column, except for LIMIT without ORDER BY.
+        number: Name of an added BIGINT column with the row's number, counted from 1; or None.
+    """
+
+    input: Node
+    partition: tuple[str, ...]
+    order: tuple[Order, ...]
+    limit: int
+    offset: int
+    number: str | None
+    schema: Schema
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The one input."""
+        return (self.input,)
+
+    @property
+    def append_only(self) -> bool:
+        """Never: a better row pushes out a worse one."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Recompute:
+    """Any query, computed again for the groups that an epoch touched, and differenced.
+
+    Args:
+        sources: The inputs.
+        names: What the query calls them, in the same order.
+        keys: For each input the columns that tell its groups apart, in the same order: a group of
+            the output depends only on the input rows with that key. Empty tuples: one group, all is
+            computed again.
+        query: A sqlglot query in DuckDB's dialect over `names`. Its column names are the schema's.
+        reason: Why this part is not incremental, for `explain`.
+    """
+
+    sources: tuple[Node, ...]
+    names: tuple[str, ...]
+    keys: tuple[tuple[str, ...], ...]
+    query: exp.Query
+    schema: Schema
+    reason: str
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The inputs, in order."""
+        return self.sources
+
+    @property
+    def append_only(self) -> bool:
+        """Never: nothing is known of the query."""
+        return False
+
+
+Node = (
+    Scan
+    | Map
+    | Windows
+    | Aggregate
+    | Join
+    | AsofJoin
+    | Distinct
+    | Union
+    | TopN
+    | Recompute
+)
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """The node and all below it, inputs before the nodes that read them."""
+    for child in node.inputs:
+        yield from walk(child)
+    yield node

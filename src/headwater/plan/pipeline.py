@@ -1,0 +1,139 @@
+"""What an author declared: topics, tables, views and sinks, as plain data.
+
+SQL text and Python declarations build the same objects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sqlglot import exp
+
+from headwater.plan.nodes import Node
+from headwater.schema.schema import Schema
+
+HOUR_US = 3_600_000_000
+
+
+class Emit(StrEnum):
+    """When a view publishes."""
+
+    CHANGES = "changes"
+    FINAL = "final"
+
+
+class Accumulation(StrEnum):
+    """What a view publishes when a result changes."""
+
+    RETRACTING = "retracting"
+    ACCUMULATING = "accumulating"
+    DISCARDING = "discarding"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicDefinition:
+    """A topic, or, with a primary key, a table.
+
+    Args:
+        name: Unique in the pipeline, without regard to case.
+        key: Primary key columns; empty for a topic.
+        event_time: The TIMESTAMP column that says when an event happened, or None.
+        delay_us: How far the watermark stays behind the highest event time.
+        idle_us: A partition silent for so long no longer holds the watermark back; None: it does.
+        future_max_us: A row whose event time is further than this ahead of its arrival is rejected.
+        partitions: How many partitions; at least 1.
+    """
+
+    name: str
+    schema: Schema
+    key: tuple[str, ...] = ()
+    event_time: str | None = None
+    delay_us: int = 0
+    idle_us: int | None = None
+    future_max_us: int = HOUR_US
+    partitions: int = 1
+
+    @property
+    def is_table(self) -> bool:
+        """True when the newest row of each key is the content."""
+        return bool(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class ViewDefinition:
+    """A query that is kept up to date.
+
+    Args:
+        name: Unique in the pipeline, without regard to case.
+        query: The parsed query, window table functions and all, as the author wrote it.
+        text: The query's source text, for messages and for `explain`.
+        every_us: With EMIT CHANGES EVERY: publish at most so often; None: each epoch.
+        lateness_us: How long after a window's end it is still corrected. None with EMIT CHANGES: for
+            ever. With EMIT FINAL the default is 0.
+    """
+
+    name: str
+    query: exp.Query
+    text: str
+    emit: Emit = Emit.CHANGES
+    every_us: int | None = None
+    lateness_us: int | None = None
+    accumulation: Accumulation = Accumulation.RETRACTING
+
+
+@dataclass(frozen=True, slots=True)
+class SinkDefinition:
+    """A consumer that takes a view's changes out.
+
+    Args:
+        name: Unique among the sinks.
+        source: The view or topic it follows.
+        connector: The kind of store, for example `parquet`.
+        options: The connector's settings, by name, as text.
+    """
+
+    name: str
+    source: str
+    connector: str
+    options: dict[str, str] = field(default_factory=dict)
+
+
+Definition = TopicDefinition | ViewDefinition | SinkDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """All that was declared. Views stand in an order in which each reads only earlier ones."""
+
+    name: str
+    topics: tuple[TopicDefinition, ...] = ()
+    views: tuple[ViewDefinition, ...] = ()
+    sinks: tuple[SinkDefinition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ViewPlan:
+    """A view, planned.
+
+    Args:
+        root: The node whose output is the view.
+        fingerprint: Changes when, and only when, what the view computes could differ.
+        order: Output columns of the query's final ORDER BY (a view has no order; reading it may use
+            this), as (column, is_descending).
+    """
+
+    definition: ViewDefinition
+    root: Node
+    fingerprint: str
+    order: tuple[tuple[str, bool], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The view's name."""
+        return self.definition.name
+
+    @property
+    def schema(self) -> Schema:
+        """The view's columns."""
+        return self.root.schema

@@ -1,0 +1,124 @@
+"""What a running pipeline says of itself: plain data for the API, the page and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why one row of a batch was not taken.
+
+    Args:
+        position: The row's place in what was sent, counted from 0.
+        reason: What is wrong, with the value.
+        column: The column at fault, when there is one.
+    """
+
+    position: int
+    reason: str
+    column: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a batch that was sent. All of it is durable.
+
+    Args:
+        offset_first: The offset of the first accepted row in its partition; -1 if none was.
+        rejections: The first rejected rows, at most 100; `rejected` counts all.
+    """
+
+    topic: str
+    accepted: int
+    rejected: int
+    offset_first: int
+    partition: int = 0
+    rejections: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TopicStatus:
+    """A topic or table.
+
+    Args:
+        rows: Accepted rows so far.
+        computed: How many of them the views have taken in; `rows - computed` is the lag.
+        watermark_us: "No event before this is expected", or None before the first event.
+        held_by: What holds the watermark where it is, in words, or None.
+    """
+
+    name: str
+    kind: str
+    columns: tuple[tuple[str, str], ...]
+    rows: int
+    rejected: int
+    computed: int
+    rows_per_second: float
+    watermark_us: int | None
+    held_by: str | None
+    partitions: int = 1
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ViewStatus:
+    """A view.
+
+    Args:
+        inputs: The relations it reads.
+        rows: Rows it holds now.
+        changes: Rows it has published so far, additions and retractions.
+        late: Rows that came too late for it.
+        watermark_us: The lowest watermark of its sources.
+        waits_for: Why its next window has not closed, in words, or None.
+    """
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+    emit: str
+    inputs: tuple[str, ...]
+    rows: int
+    changes: int
+    late: int
+    changes_per_second: float
+    watermark_us: int | None
+    waits_for: str | None
+    state_rows: int = 0
+    state_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStatus:
+    """A sink.
+
+    Args:
+        position: The offset up to which its store has the source's changes.
+        lag: Changes published and not yet in the store.
+        state: `running`, or what went wrong, in words.
+    """
+
+    name: str
+    source: str
+    connector: str
+    position: int
+    lag: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole pipeline at one moment."""
+
+    pipeline: str
+    data: str
+    started_us: int
+    now_us: int
+    epoch: int
+    epochs_per_second: float
+    rows_per_second: float
+    lag_rows: int
+    topics: tuple[TopicStatus, ...] = ()
+    views: tuple[ViewStatus, ...] = ()
+    sinks: tuple[SinkStatus, ...] = ()
+    problems: tuple[str, ...] = field(default=())

@@ -1,0 +1,60 @@
+"""What a row is: an ordered list of named, typed columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from headwater.schema.types import Column
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The columns of a relation, in order. Names are unique without regard to case."""
+
+    columns: tuple[Column, ...]
+
+    def __iter__(self) -> Iterator[Column]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def __getitem__(self, name: str) -> Column:
+        """The column called `name`, without regard to case.
+
+        Raises:
+            KeyError: There is none.
+        """
+        folded = name.lower()
+        for column in self.columns:
+            if column.name.lower() == folded:
+                return column
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and any(c.name.lower() == name.lower() for c in self.columns)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The column names, in order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def arrow(self) -> pa.Schema:
+        """The Arrow schema of a batch of these rows."""
+        return pa.schema(
+            [pa.field(c.name, c.type.arrow, nullable=c.nullable) for c in self.columns]
+        )
+
+    def ddl(self) -> str:
+        """The column list as DuckDB spells it, without the brackets."""
+        return ", ".join(
+            f"{c.name} {c.type.sql}" + ("" if c.nullable else " NOT NULL") for c in self.columns
+        )
+
+    def select(self, names: tuple[str, ...]) -> Schema:
+        """The columns called `names`, in that order."""
+        return Schema(tuple(self[name] for name in names))

@@ -1,0 +1,53 @@
+"""What the HTTP API needs of a running pipeline."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pyarrow as pa
+
+from headwater.runtime.status import Receipt, Status
+
+
+class Service(Protocol):
+    """A running pipeline. Safe to call from many threads. Raises only `HeadwaterError`s.
+
+    An unknown name is a `DefinitionError` whose hint lists the names that are near.
+    """
+
+    def send_bytes(self, topic: str, body: bytes, form: str, partition: int) -> Receipt:
+        """Validate and append; return when it is durable. Blocks.
+
+        Args:
+            form: `json` (an object or an array of objects), `ndjson`, `csv` (with a header line) or
+                `arrow` (an IPC stream).
+        """
+        ...
+
+    def rows(self, topic: str, offset_from: int, rows_max: int, partition: int) -> pa.Table:
+        """Accepted rows from an offset on, with `_partition`, `_offset` and `_arrived`; may be empty."""
+        ...
+
+    def content(self, name: str, rows_max: int | None) -> pa.Table:
+        """What a view or table holds after the last committed epoch, in the view's order if it has one."""
+        ...
+
+    def changes(
+        self, view: str, offset_from: int, rows_max: int, wait_seconds: float
+    ) -> pa.Table:
+        """Changes from an offset on, with `_weight`, `_epoch` and `_offset`, in order.
+
+        Waits up to `wait_seconds` for the first; may be empty. Whole epochs, so it may exceed `rows_max`.
+        """
+        ...
+
+    def query(self, sql: str) -> pa.Table:
+        """Answer one read-only SELECT over topics, tables, views, `name$rejected` and `name$late`.
+
+        Without access to files or the network, whatever the query says.
+        """
+        ...
+
+    def status(self) -> Status:
+        """Everything there is to know, at one moment."""
+        ...
