@@ -24,6 +24,7 @@ class Place:
         start: Index of the first character at fault.
         end: Index after the last character at fault; at least `start + 1`.
         source: What the text is to its author: a file's name, or `view spend`.
+
     """
 
     text: str
@@ -56,6 +57,7 @@ class HeadwaterError(Exception):
         message: What is wrong, with the values. One sentence, no final full stop.
         place: Where in the user's text, if it has a place there.
         hint: What to do, as something that can be typed.
+
     """
 
     def __init__(

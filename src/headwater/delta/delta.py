@@ -33,6 +33,7 @@ class Delta:
 
     Args:
         rows: The rows with their hidden columns. May be empty; the schema is always complete.
+
     """
 
     rows: pa.RecordBatch

@@ -27,6 +27,7 @@ class WatermarkCurve:
         start_us: The watermark before the epoch's first row.
         ticks: Ticks after which the watermark has a new value, ascending.
         values_us: The value from then on, non-decreasing, all above `start_us`.
+
     """
 
     start_us: int

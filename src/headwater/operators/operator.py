@@ -28,6 +28,7 @@ class Epoch:
         tick_last: The last place in the log's order that the epoch takes in.
         watermarks: The curve of each set of topics that the plan decides lateness by.
         late: Where operators put the rows that came too late, in the order they found them.
+
     """
 
     number: int

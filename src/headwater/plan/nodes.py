@@ -51,6 +51,7 @@ class Scan:
         schema: The columns that the plan reads, a subset of the relation's.
         append_only: True for topics and for append-only views.
         ticks: True when rows must carry their place in the log's order (see `Windows`).
+
     """
 
     relation: str
@@ -72,6 +73,7 @@ class Map:
         projections: Output name and expression, in order. An `exp.Unnest`/`exp.Explode` may be used
             as DuckDB allows it in a select list.
         condition: Rows for which it is not true are dropped; None keeps all.
+
     """
 
     input: Node
@@ -102,6 +104,7 @@ class WindowSpec:
         size_us: The window's length.
         slide_us: The distance between window starts; equal to `size_us` for TUMBLE.
         offset_us: Shift of all windows.
+
     """
 
     kind: WindowKind
@@ -125,6 +128,7 @@ class Windows:
             the end by `lateness_us` or more; late rows go to the view's late rows.
         lateness_us: None for no bound (nothing is ever late; only with `final` false).
         sources: Topics whose watermarks (the lowest of them) decide.
+
     """
 
     input: Node
@@ -168,6 +172,7 @@ class Partial:
         merge: How values and partial results combine. MIN and MAX, and SUM of a floating column,
             only over append-only input (else the planner uses `Recompute`).
         argument: The input column that is aggregated; None counts rows (COUNT only).
+
     """
 
     name: str
@@ -193,6 +198,7 @@ class Aggregate:
             and `sources` as `Windows` has; then with `final` a group comes out only once its window has
             closed and is corrected until the lateness has passed.
         append_only: Never, except that with `final` and `lateness_us == 0` nothing is withdrawn.
+
     """
 
     input: Node
@@ -210,9 +216,7 @@ class Aggregate:
     def append_only(self) -> bool:
         """Only what is final at once, of rows that are never withdrawn, is never withdrawn."""
         window = self.window
-        return bool(
-            window and window.final and window.lateness_us == 0 and self.input.append_only
-        )
+        return bool(window and window.final and window.lateness_us == 0 and self.input.append_only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +242,7 @@ class Join:
 
     The output's columns are the left's, then, for INNER and LEFT, the right's (which the planner has
     given names that differ). Further conditions of an inner join are a `Map` above it.
+
     """
 
     kind: JoinKind
@@ -272,6 +277,7 @@ class AsofJoin:
         left_time: A TIMESTAMP, TIMESTAMPTZ, DATE or integer column.
         is_left: True for ASOF LEFT JOIN: a left row without match comes out with nulls.
         is_strict: True for `>`: an equal time does not match.
+
     """
 
     left: Node
@@ -346,6 +352,7 @@ class TopN:
         partition: Columns; empty for one partition of all rows.
         order: At least one column, except for LIMIT without ORDER BY.
         number: Name of an added BIGINT column with the row's number, counted from 1; or None.
+
     """
 
     input: Node
@@ -379,6 +386,7 @@ class Recompute:
             computed again.
         query: A sqlglot query in DuckDB's dialect over `names`. Its column names are the schema's.
         reason: Why this part is not incremental, for `explain`.
+
     """
 
     sources: tuple[Node, ...]
@@ -399,18 +407,7 @@ class Recompute:
         return False
 
 
-Node = (
-    Scan
-    | Map
-    | Windows
-    | Aggregate
-    | Join
-    | AsofJoin
-    | Distinct
-    | Union
-    | TopN
-    | Recompute
-)
+Node = Scan | Map | Windows | Aggregate | Join | AsofJoin | Distinct | Union | TopN | Recompute
 
 
 def walk(node: Node) -> Iterator[Node]:

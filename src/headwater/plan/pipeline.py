@@ -43,6 +43,7 @@ class TopicDefinition:
         idle_us: A partition silent for so long no longer holds the watermark back; None: it does.
         future_max_us: A row whose event time is further than this ahead of its arrival is rejected.
         partitions: How many partitions; at least 1.
+
     """
 
     name: str
@@ -71,6 +72,7 @@ class ViewDefinition:
         every_us: With EMIT CHANGES EVERY: publish at most so often; None: each epoch.
         lateness_us: How long after a window's end it is still corrected. None with EMIT CHANGES: for
             ever. With EMIT FINAL the default is 0.
+
     """
 
     name: str
@@ -91,6 +93,7 @@ class SinkDefinition:
         source: The view or topic it follows.
         connector: The kind of store, for example `parquet`.
         options: The connector's settings, by name, as text.
+
     """
 
     name: str
@@ -121,6 +124,7 @@ class ViewPlan:
         fingerprint: Changes when, and only when, what the view computes could differ.
         order: Output columns of the query's final ORDER BY (a view has no order; reading it may use
             this), as (column, is_descending).
+
     """
 
     definition: ViewDefinition

@@ -13,6 +13,7 @@ class Rejection:
         position: The row's place in what was sent, counted from 0.
         reason: What is wrong, with the value.
         column: The column at fault, when there is one.
+
     """
 
     position: int
@@ -27,6 +28,7 @@ class Receipt:
     Args:
         offset_first: The offset of the first accepted row in its partition; -1 if none was.
         rejections: The first rejected rows, at most 100; `rejected` counts all.
+
     """
 
     topic: str
@@ -46,6 +48,7 @@ class TopicStatus:
         computed: How many of them the views have taken in; `rows - computed` is the lag.
         watermark_us: "No event before this is expected", or None before the first event.
         held_by: What holds the watermark where it is, in words, or None.
+
     """
 
     name: str
@@ -72,6 +75,7 @@ class ViewStatus:
         late: Rows that came too late for it.
         watermark_us: The lowest watermark of its sources.
         waits_for: Why its next window has not closed, in words, or None.
+
     """
 
     name: str
@@ -96,6 +100,7 @@ class SinkStatus:
         position: The offset up to which its store has the source's changes.
         lag: Changes published and not yet in the store.
         state: `running`, or what went wrong, in words.
+
     """
 
     name: str

@@ -27,6 +27,7 @@ class Schema:
 
         Raises:
             KeyError: There is none.
+
         """
         folded = name.lower()
         for column in self.columns:

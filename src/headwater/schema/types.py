@@ -19,6 +19,7 @@ class DataType:
     Args:
         sql: The canonical DuckDB spelling, for example `DECIMAL(12,6)` or `STRUCT(a BIGINT)[]`.
         arrow: The Arrow type of a batch's column.
+
     """
 
     sql: str
@@ -37,6 +38,7 @@ class Column:
         type: Its type.
         nullable: False when a row with a null here must be rejected.
         default: The value a missing field takes (a plain Python value), or None for no default.
+
     """
 
     name: str

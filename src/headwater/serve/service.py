@@ -21,6 +21,7 @@ class Service(Protocol):
         Args:
             form: `json` (an object or an array of objects), `ndjson`, `csv` (with a header line) or
                 `arrow` (an IPC stream).
+
         """
         ...
 
@@ -32,9 +33,7 @@ class Service(Protocol):
         """What a view or table holds after the last committed epoch, in the view's order if it has one."""
         ...
 
-    def changes(
-        self, view: str, offset_from: int, rows_max: int, wait_seconds: float
-    ) -> pa.Table:
+    def changes(self, view: str, offset_from: int, rows_max: int, wait_seconds: float) -> pa.Table:
         """Changes from an offset on, with `_weight`, `_epoch` and `_offset`, in order.
 
         Waits up to `wait_seconds` for the first; may be empty. Whole epochs, so it may exceed `rows_max`.
