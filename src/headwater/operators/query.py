@@ -1,0 +1,155 @@
+"""Answer a question of somebody outside: one SELECT, read-only, over relations that are handed in.
+
+Each question runs in a DuckDB of its own that can reach no file, no network, no extension and no
+Python object but the relations it names; its settings are locked before the question is looked at. Opening
+one costs about 10 ms, and nothing of a question is left for the next.
+"""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from headwater.errors import DefinitionError
+
+_SETTINGS: dict[str, Any] = {
+    "threads": 2,
+    "memory_limit": "2GB",
+    "TimeZone": "UTC",
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "python_enable_replacements": False,
+    "temp_directory": "",
+    "max_temp_directory_size": "0KB",
+    "enable_external_access": False,
+}
+
+
+class Rows:
+    """A relation that a question may read: read anew, from its first batch, each time it is asked.
+
+    Args:
+        schema: The Arrow schema of every batch.
+        batches: Gives the batches, in order; called once for each reading.
+    """
+
+    def __init__(
+        self, schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]
+    ) -> None:
+        self._schema = schema
+        self._batches = batches
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """The rows as an Arrow stream."""
+        reader = pa.RecordBatchReader.from_batches(self._schema, iter(self._batches()))
+        return reader.__arrow_c_stream__(requested_schema)
+
+
+def answer(
+    sql: str, relations: Mapping[str, Callable[[], Rows]], *, seconds_max: float = 60.0
+) -> pa.Table:
+    """Answer one SELECT.
+
+    Args:
+        sql: The question.
+        relations: What it may read, by name; only those that it names are called for.
+        seconds_max: A question that takes longer is stopped.
+
+    Raises:
+        DefinitionError: It is not one SELECT, it names what is not there, DuckDB refuses it, or it
+            took too long.
+    """
+    connection = duckdb.connect(":memory:", config=_SETTINGS)
+    try:
+        _check_is_one_select(connection, sql)
+        names = _names(connection, sql)
+        held = [_register(connection, name, relations) for name in names]
+        connection.execute("SET lock_configuration = true")
+        return _run(connection, sql, list(relations), seconds_max, held)
+    finally:
+        connection.close()
+
+
+def _check_is_one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    try:
+        statements = connection.extract_statements(sql)
+    except duckdb.Error as error:
+        raise DefinitionError(_first_line(error)) from None
+    if len(statements) != 1:
+        raise DefinitionError(
+            f"expected one statement, got {len(statements)}", hint="send one SELECT at a time"
+        )
+    kind = statements[0].type.name
+    if kind not in ("SELECT", "SELECT_STATEMENT"):
+        raise DefinitionError(
+            f"only SELECT is answered here, not {kind}",
+            hint="declare views in the pipeline; send rows to topics",
+        )
+
+
+def _names(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
+    try:
+        return sorted(connection.get_table_names(sql))
+    except duckdb.Error as error:
+        raise DefinitionError(_first_line(error)) from None
+
+
+def _register(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    relations: Mapping[str, Callable[[], Rows]],
+) -> Rows | None:
+    """Register what is called `name`; None when there is no such relation (DuckDB then says so)."""
+    for known, open_relation in relations.items():
+        if known.lower() == name.lower():
+            rows = open_relation()
+            connection.register(known, rows)
+            return rows
+    return None
+
+
+def _run(
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    known: list[str],
+    seconds_max: float,
+    held: list[Rows | None],
+) -> pa.Table:
+    timer = threading.Timer(seconds_max, connection.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        return connection.sql(sql).to_arrow_table()
+    except duckdb.InterruptException:
+        raise DefinitionError(
+            f"the query took longer than {seconds_max:g} seconds and was stopped",
+            hint="ask for less, or make it a view",
+        ) from None
+    except duckdb.Error as error:
+        raise DefinitionError(_first_line(error), hint=_hint(error, known)) from None
+    finally:
+        timer.cancel()
+        held.clear()
+
+
+def _first_line(error: duckdb.Error) -> str:
+    return str(error).strip().splitlines()[0].removesuffix("!")
+
+
+def _hint(error: duckdb.Error, known: list[str]) -> str | None:
+    """What to type instead, if the message names a relation that is not there."""
+    text = str(error)
+    if not isinstance(error, duckdb.CatalogException):
+        candidates = [line for line in text.splitlines() if line.startswith("Candidate")]
+        return candidates[0] if candidates else None
+    words = text.split("Table with name ")
+    missing = words[1].split(" ")[0] if len(words) > 1 else ""
+    near = difflib.get_close_matches(missing, known, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"there are: {', '.join(sorted(known))}" if missing else None

@@ -1,0 +1,140 @@
+"""What the runtime writes into the journal, byte by byte.
+
+Four kinds of records. Together, in their order, they decide every answer: recovery reads them and
+nothing else. Integers are little-endian; text is UTF-8.
+
+    APPEND   u16 name length, name, u16 partition, i64 first offset, i64 first tick,
+             i64 arrival (us), then one Arrow IPC record batch message of the topic's schema
+    REJECT   the same, for `name$rejected`; its ticks are its own
+    FACT     JSON: {"kind": "advance" | "idle", "topic", "partition", "until_us", "tick"}
+    EPOCH    JSON: {"epoch", "tick_to", "facts_to", "time_us", "sums": {view: [rows, sum]}}
+
+A fact stands before the row with its tick: rows from that tick on see it.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any
+
+import pyarrow as pa
+
+from headwater.schema.schema import Schema
+
+_APPEND_TAIL = struct.Struct("<Hqqq")
+_NAME_LENGTH = struct.Struct("<H")
+
+
+class Kind(IntEnum):
+    """The kinds of records, as the journal numbers them."""
+
+    APPEND = 1
+    REJECT = 2
+    FACT = 3
+    EPOCH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Rows that a topic took.
+
+    Args:
+        payload: The batch as an Arrow IPC message.
+    """
+
+    topic: str
+    partition: int
+    offset_first: int
+    tick_first: int
+    arrived_us: int
+    payload: pa.Buffer | memoryview
+
+    def parts(self) -> list[bytes | memoryview | pa.Buffer]:
+        """The record's payload, in pieces that are not copied together."""
+        name = self.topic.encode()
+        head = _NAME_LENGTH.pack(len(name)) + name
+        tail = _APPEND_TAIL.pack(
+            self.partition, self.offset_first, self.tick_first, self.arrived_us
+        )
+        return [head + tail, self.payload]
+
+    @staticmethod
+    def parse(payload: memoryview) -> Append:
+        """Read back what `parts` wrote; the batch is not copied."""
+        (length,) = _NAME_LENGTH.unpack_from(payload, 0)
+        start = _NAME_LENGTH.size
+        name = bytes(payload[start : start + length]).decode()
+        numbers = _APPEND_TAIL.unpack_from(payload, start + length)
+        rest = payload[start + length + _APPEND_TAIL.size :]
+        return Append(name, *numbers, payload=rest)
+
+    def rows(self, schema: Schema) -> pa.RecordBatch:
+        """The rows, as the topic's schema reads them."""
+        return pa.ipc.read_record_batch(pa.py_buffer(self.payload), schema.arrow)
+
+
+class FactKind(StrEnum):
+    """What happened to a topic besides rows."""
+
+    ADVANCE = "advance"
+    IDLE = "idle"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that moves a watermark and is not a row.
+
+    Args:
+        topic: The topic.
+        partition: For IDLE the silent partition; for ADVANCE -1, all of them.
+        until_us: For ADVANCE: no event before this time will come.
+        tick: The fact stands before the row with this tick.
+    """
+
+    kind: FactKind
+    topic: str
+    partition: int
+    until_us: int
+    tick: int
+
+    def encode(self) -> bytes:
+        """The record's payload."""
+        return json.dumps(asdict(self)).encode()
+
+    @staticmethod
+    def parse(payload: bytes | memoryview) -> Fact:
+        """Read back what `encode` wrote."""
+        value: dict[str, Any] = json.loads(bytes(payload))
+        return Fact(**{**value, "kind": FactKind(value["kind"])})
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """An epoch that is computed.
+
+    Args:
+        tick_to: The first tick that it did not take in.
+        facts_to: How many facts, counted from the log's first, it and the epochs before took in.
+        time_us: Its processing time.
+        sums: For each view that put rows out: how many, and the sum of their weighted hashes.
+    """
+
+    epoch: int
+    tick_to: int
+    facts_to: int
+    time_us: int
+    sums: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """The record's payload."""
+        return json.dumps(asdict(self)).encode()
+
+    @staticmethod
+    def parse(payload: bytes | memoryview) -> EpochRecord:
+        """Read back what `encode` wrote."""
+        value: dict[str, Any] = json.loads(bytes(payload))
+        sums = {name: (rows, total) for name, (rows, total) in value["sums"].items()}
+        return EpochRecord(**{**value, "sums": sums})

@@ -1,0 +1,161 @@
+"""Watermarks: "no event before this time is expected", along the rows of an epoch.
+
+A partition's watermark is the highest event time seen in it, less the topic's delay. A topic's is the
+lowest of its partitions' that are not idle, or what was declared by an explicit advance if that is
+later. A view's is the lowest of its source topics'. None of them ever goes back.
+
+All this is computed from rows and facts in the log's one order (`WatermarkCurve`), so the same row
+finds the same watermark in one large epoch as in many small ones. An epoch costs one pass over its
+event times, and only for topics that some view decides lateness by; of the others only the highest
+event time is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwater.delta.delta import Int64Array
+from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
+from headwater.log.topic import Chunk
+from headwater.plan.pipeline import TopicDefinition
+from headwater.runtime.records import Fact, FactKind
+
+_EMPTY = np.empty(0, dtype=np.int64)
+
+
+class TopicWatermark:
+    """The watermark of one topic with an event time.
+
+    Call `curve` once per epoch, in order, with all rows and facts of the topic in that epoch.
+    """
+
+    def __init__(self, definition: TopicDefinition) -> None:
+        assert definition.event_time is not None
+        self.definition = definition
+        self.high_us = [BEFORE_ALL] * definition.partitions
+        self.is_idle = [False] * definition.partitions
+        self.advanced_us = BEFORE_ALL
+        self.current_us = BEFORE_ALL
+
+    def curve(self, chunks: Sequence[Chunk], facts: Sequence[Fact]) -> WatermarkCurve:
+        """How the watermark ran along the epoch; `current_us` is its end afterwards.
+
+        Args:
+            chunks: The epoch's chunks of this topic, by tick.
+            facts: The epoch's facts about this topic, by tick.
+        """
+        start = self.current_us
+        ticks: list[Int64Array] = []
+        values: list[Int64Array] = []
+        remaining = list(facts)
+        for chunk in chunks:
+            while remaining and remaining[0].tick <= chunk.tick_first:
+                self._take_fact(remaining.pop(0), ticks, values)
+            # A fact is never inside an append: its tick is the next free one.
+            self._take_chunk(chunk, ticks, values)
+        for fact in remaining:
+            self._take_fact(fact, ticks, values)
+        if not ticks:
+            return WatermarkCurve(start, _EMPTY, _EMPTY)
+        curve = rising(start, np.concatenate(ticks), np.concatenate(values))
+        self.current_us = curve.end_us
+        return curve
+
+    def held_by(self) -> int | None:
+        """The partition that holds the watermark back, or None where all are idle."""
+        active = [p for p, is_idle in enumerate(self.is_idle) if not is_idle]
+        return min(active, key=lambda p: self.high_us[p]) if active else None
+
+    def save(self) -> dict[str, Any]:
+        """A JSON value for `load`."""
+        return {
+            "high_us": self.high_us,
+            "is_idle": self.is_idle,
+            "advanced_us": self.advanced_us,
+            "current_us": self.current_us,
+        }
+
+    def load(self, value: Mapping[str, Any]) -> None:
+        """Take back what `save` gave."""
+        self.high_us = list(value["high_us"])
+        self.is_idle = list(value["is_idle"])
+        self.advanced_us = value["advanced_us"]
+        self.current_us = value["current_us"]
+
+    def _take_chunk(
+        self, chunk: Chunk, ticks: list[Int64Array], values: list[Int64Array]
+    ) -> None:
+        times = _times_us(chunk.rows.column(self.definition.event_time))
+        if not len(times):
+            return
+        partition = chunk.partition
+        self.is_idle[partition] = False
+        highs = np.maximum.accumulate(times)
+        np.maximum(highs, self.high_us[partition], out=highs)
+        others = self._lowest(without=partition)
+        self.high_us[partition] = int(highs[-1])
+        run = np.minimum(_less(highs, self.definition.delay_us), others)
+        ticks.append(np.arange(chunk.tick_first, chunk.tick_first + len(times), dtype=np.int64))
+        values.append(np.maximum(run, self.advanced_us))
+
+    def _take_fact(self, fact: Fact, ticks: list[Int64Array], values: list[Int64Array]) -> None:
+        if fact.kind is FactKind.ADVANCE:
+            self.advanced_us = max(self.advanced_us, fact.until_us)
+        else:
+            self.is_idle[fact.partition] = True
+        lowest = self._lowest()
+        # When every partition is idle nothing new is known: the watermark stays where it is.
+        reached = BEFORE_ALL if lowest == AFTER_ALL else lowest
+        ticks.append(np.array([fact.tick - 1], dtype=np.int64))
+        values.append(np.array([max(reached, self.advanced_us)], dtype=np.int64))
+
+    def _lowest(self, without: int = -1) -> int:
+        """The lowest watermark of the partitions that are not idle; AFTER_ALL if there are none."""
+        delay = self.definition.delay_us
+        lows = [
+            high - delay if high != BEFORE_ALL else BEFORE_ALL
+            for partition, high in enumerate(self.high_us)
+            if partition != without and not self.is_idle[partition]
+        ]
+        return min(lows, default=AFTER_ALL)
+
+
+def rising(start_us: int, ticks: Int64Array, values_us: Int64Array) -> WatermarkCurve:
+    """The curve through these values that never goes back, with only the places where it rises."""
+    highest = np.maximum.accumulate(np.maximum(values_us, start_us))
+    before = np.concatenate([np.array([start_us], dtype=np.int64), highest[:-1]])
+    rises = highest > before
+    ticks, highest = ticks[rises], highest[rises]
+    # Of several rises at one tick only the last can be seen by a row.
+    last = np.append(ticks[1:] != ticks[:-1], True) if len(ticks) else np.empty(0, dtype=bool)
+    return WatermarkCurve(start_us, ticks[last], highest[last])
+
+
+def lowest(curves: Sequence[WatermarkCurve]) -> WatermarkCurve:
+    """The lowest of several curves, at every tick. No curves: nothing holds time back."""
+    if not curves:
+        return WatermarkCurve(AFTER_ALL, _EMPTY, _EMPTY)
+    if len(curves) == 1:
+        return curves[0]
+    ticks = np.unique(np.concatenate([curve.ticks for curve in curves]))
+    # `before(tick + 1)` is the value from `tick` on.
+    values = np.min([curve.before(ticks + 1) for curve in curves], axis=0) if len(ticks) else _EMPTY
+    return rising(min(curve.start_us for curve in curves), ticks, values)
+
+
+def _times_us(column: pa.Array) -> Int64Array:
+    """Event times as microseconds; a null time never moves a watermark."""
+    micros = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())
+    if micros.null_count:
+        micros = pc.fill_null(micros, BEFORE_ALL)
+    return np.array(micros.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _less(highs: Int64Array, delay_us: int) -> Int64Array:
+    """`highs - delay_us`, where BEFORE_ALL stays what it is."""
+    return np.where(highs <= BEFORE_ALL + delay_us, BEFORE_ALL, highs - delay_us)
