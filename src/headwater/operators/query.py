@@ -20,7 +20,6 @@ from headwater.errors import DefinitionError
 _SETTINGS: dict[str, Any] = {
     "threads": 2,
     "memory_limit": "2GB",
-    "TimeZone": "UTC",
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "python_enable_replacements": False,
@@ -38,9 +37,7 @@ class Rows:
         batches: Gives the batches, in order; called once for each reading.
     """
 
-    def __init__(
-        self, schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]
-    ) -> None:
+    def __init__(self, schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]) -> None:
         self._schema = schema
         self._batches = batches
 
@@ -50,14 +47,12 @@ class Rows:
         return reader.__arrow_c_stream__(requested_schema)
 
 
-def answer(
-    sql: str, relations: Mapping[str, Callable[[], Rows]], *, seconds_max: float = 60.0
-) -> pa.Table:
+def answer(sql: str, relations: Mapping[str, Rows], *, seconds_max: float = 60.0) -> pa.Table:
     """Answer one SELECT.
 
     Args:
         sql: The question.
-        relations: What it may read, by name; only those that it names are called for.
+        relations: What it may read, by name; only those that it names are read.
         seconds_max: A question that takes longer is stopped.
 
     Raises:
@@ -66,11 +61,12 @@ def answer(
     """
     connection = duckdb.connect(":memory:", config=_SETTINGS)
     try:
+        connection.execute("SET TimeZone = 'UTC'")
         _check_is_one_select(connection, sql)
-        names = _names(connection, sql)
-        held = [_register(connection, name, relations) for name in names]
+        for name, rows in relations.items():
+            connection.register(name, rows)
         connection.execute("SET lock_configuration = true")
-        return _run(connection, sql, list(relations), seconds_max, held)
+        return _run(connection, sql, list(relations), seconds_max)
     finally:
         connection.close()
 
@@ -92,33 +88,8 @@ def _check_is_one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> Non
         )
 
 
-def _names(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
-    try:
-        return sorted(connection.get_table_names(sql))
-    except duckdb.Error as error:
-        raise DefinitionError(_first_line(error)) from None
-
-
-def _register(
-    connection: duckdb.DuckDBPyConnection,
-    name: str,
-    relations: Mapping[str, Callable[[], Rows]],
-) -> Rows | None:
-    """Register what is called `name`; None when there is no such relation (DuckDB then says so)."""
-    for known, open_relation in relations.items():
-        if known.lower() == name.lower():
-            rows = open_relation()
-            connection.register(known, rows)
-            return rows
-    return None
-
-
 def _run(
-    connection: duckdb.DuckDBPyConnection,
-    sql: str,
-    known: list[str],
-    seconds_max: float,
-    held: list[Rows | None],
+    connection: duckdb.DuckDBPyConnection, sql: str, known: list[str], seconds_max: float
 ) -> pa.Table:
     timer = threading.Timer(seconds_max, connection.interrupt)
     timer.daemon = True
@@ -134,7 +105,6 @@ def _run(
         raise DefinitionError(_first_line(error), hint=_hint(error, known)) from None
     finally:
         timer.cancel()
-        held.clear()
 
 
 def _first_line(error: duckdb.Error) -> str:

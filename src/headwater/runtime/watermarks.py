@@ -87,9 +87,7 @@ class TopicWatermark:
         self.advanced_us = value["advanced_us"]
         self.current_us = value["current_us"]
 
-    def _take_chunk(
-        self, chunk: Chunk, ticks: list[Int64Array], values: list[Int64Array]
-    ) -> None:
+    def _take_chunk(self, chunk: Chunk, ticks: list[Int64Array], values: list[Int64Array]) -> None:
         times = _times_us(chunk.rows.column(self.definition.event_time))
         if not len(times):
             return
