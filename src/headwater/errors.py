@@ -1,10 +1,10 @@
 """The tree of errors: each branch says what the runtime does next.
 
 HeadwaterError
-├── DefinitionError    the pipeline or the request is wrong   refuse to start; show the place
-├── RecordError        one record is wrong                    reject it with its bytes; go on
-├── ConnectorError     the world outside is unwell            retry with backoff; then pause that connector
-└── StateError         what is stored is not what was written stop; say how to recover
+├── DefinitionError   the pipeline or the request is wrong    refuse to start; show the place
+├── RecordError       one record is wrong                     reject it with its bytes; go on
+├── ConnectorError    the world outside is unwell             retry; then pause that connector
+└── StateError        what is stored is not what was written  stop; say how to recover
 
 A message holds the values and the place, and ends with a hint that can be typed. The same object
 is what the command line prints and what the HTTP API returns.

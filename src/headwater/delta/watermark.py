@@ -2,8 +2,8 @@
 
 Whether a row is late must not depend on where an epoch was cut. So an epoch does not have one
 watermark but a curve: the value that the watermark had before each place in the log's one order. A
-row is late, or a window closes, at a place on that curve, and the same place is found again whatever
-the cut.
+row is late, or a window closes, at a place on that curve, and the same place is found again
+whatever the cut.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 An operator has no clock, no I/O and no randomness. What it puts out depends on the deltas it was
 given, on how they were cut into epochs, and on the epoch's recorded facts; so recovery, which steps
-through the recorded epochs again, gets the same rows with the same bits. Its output, summed over all
-epochs, does not depend on the cut.
+through the recorded epochs again, gets the same rows with the same bits. Its output, summed over
+all epochs, does not depend on the cut.
 """
 
 from __future__ import annotations

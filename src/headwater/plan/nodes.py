@@ -7,9 +7,9 @@ nodes.
 Conventions that every reader relies on:
 
 - Column names are unique within a node, without regard to case.
-- An expression is a bound sqlglot tree (DuckDB's dialect) whose `Column`s are unqualified, quoted and
-  name columns of the node's input. It holds no subquery, window function or aggregate, unless the
-  node says so.
+- An expression is a bound sqlglot tree (DuckDB's dialect) whose `Column`s are unqualified, quoted
+  and name columns of the node's input. It holds no subquery, window function or aggregate, unless
+  the node says so.
 - `append_only` is a claim about the node's output: no row is ever withdrawn.
 - `schema` is what DuckDB says of the output's types.
 - Hidden columns (`headwater.delta`) are not in plans: the engine adds what its operators need.
@@ -94,10 +94,10 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class WindowSpec:
-    """A kind of window over an event-time column. Windows are aligned to 1970-01-01 plus `offset_us`.
+    """A kind of window over an event-time column.
 
-    A time t is in every window [start, start + size) with start = k * slide + offset. A row with a
-    null time is in no window and is dropped.
+    Windows are aligned to 1970-01-01 plus `offset_us`. A time t is in every window [start, start +
+    size) with start = k * slide + offset. A row with a null time is in no window and is dropped.
 
     Args:
         time: The TIMESTAMP or TIMESTAMPTZ column of the input.
@@ -116,16 +116,16 @@ class WindowSpec:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Assign rows to windows: add `window_start` and `window_end`; a row in k windows comes out k times.
+    """Assign rows to windows: add `window_start` and `window_end`.
 
-    Linear, like `Map`.
+    A row in k windows comes out k times. Linear, like `Map`.
 
     Args:
         start: Name of the added start column.
         end: Name of the added end column.
-        final: When true, a row is held back until the watermark of `sources` has passed its window's
-            end, and a row is late when, at its place in the log, the watermark had already passed
-            the end by `lateness_us` or more; late rows go to the view's late rows.
+        final: When true, a row is held back until the watermark of `sources` has passed its
+            window's end, and a row is late when, at its place in the log, the watermark had already
+            passed the end by `lateness_us` or more; late rows go to the view's late rows.
         lateness_us: None for no bound (nothing is ever late; only with `final` false).
         sources: Topics whose watermarks (the lowest of them) decide.
 
@@ -152,9 +152,10 @@ class Windows:
 
 
 class Merge(StrEnum):
-    """An aggregate whose partial results can be merged. The planner writes others in terms of these.
+    """An aggregate whose partial results can be merged.
 
-    Nulls are ignored; over no non-null value SUM, MIN and MAX are null and COUNT is 0.
+    The planner writes others in terms of these. Nulls are ignored; over no non-null value SUM, MIN
+    and MAX are null and COUNT is 0.
     """
 
     COUNT = "count"
@@ -185,18 +186,19 @@ class Aggregate:
     """One row per group that has rows: the key columns, then the partials.
 
     Withdraws what it last said of a group and says the new. With no keys there is one group, and,
-    as in SQL, a row for it also before the first input row (COUNT 0, the others null). The planner puts a
-    `Map` below (arguments, FILTER) and one above (averages, HAVING, the select list).
+    as in SQL, a row for it also before the first input row (COUNT 0, the others null). The planner
+    puts a `Map` below (arguments, FILTER) and one above (averages, HAVING, the select list).
 
-    With `window`, `keys` come first, then `window.start` and `window.end` columns: the input is not yet
-    windowed, and the engine aggregates per slice (the window's slide) before it combines windows.
+    With `window`, `keys` come first, then `window.start` and `window.end` columns: the input is not
+    yet windowed, and the engine aggregates per slice (the window's slide) before it combines
+    windows.
 
     Args:
         keys: Input columns, in output order.
         partials: What to compute.
         window: None, or the windows of the groups, with the same meaning of `final`, `lateness_us`
-            and `sources` as `Windows` has; then with `final` a group comes out only once its window has
-            closed and is corrected until the lateness has passed.
+            and `sources` as `Windows` has; then with `final` a group comes out only once its window
+            has closed and is corrected until the lateness has passed.
         append_only: Never, except that with `final` and `lateness_us == 0` nothing is withdrawn.
 
     """
@@ -240,8 +242,8 @@ class Join:
         right_keys: Columns of the right input, of the same types, in the same order. Never empty:
             a cross join is a `Recompute`.
 
-    The output's columns are the left's, then, for INNER and LEFT, the right's (which the planner has
-    given names that differ). Further conditions of an inner join are a `Map` above it.
+    The output's columns are the left's, then, for INNER and LEFT, the right's (which the planner
+    has given names that differ). Further conditions of an inner join are a `Map` above it.
 
     """
 
@@ -259,7 +261,7 @@ class Join:
 
     @property
     def append_only(self) -> bool:
-        """A left or anti join withdraws what it said when a match arrives; a semi join only adds."""
+        """A left or anti join withdraws what it said when a match arrives; a semi join adds."""
         grows = self.kind in (JoinKind.INNER, JoinKind.SEMI)
         return grows and self.left.append_only and self.right.append_only
 
@@ -269,8 +271,8 @@ class AsofJoin:
     """Each left row with the newest right row, of equal keys, that is not after it.
 
     DuckDB's `ASOF JOIN ... AND left.time >= right.time`. A later right row that fits better
-    replaces the match of earlier left rows. Among right rows of equal key and time the one that came
-    last counts.
+    replaces the match of earlier left rows. Among right rows of equal key and time the one that
+    came last counts.
 
     Args:
         left_keys: May be empty, then all rows share one key.
@@ -345,8 +347,9 @@ class Order:
 class TopN:
     """The first `limit` rows, after `offset`, of each partition in the given order.
 
-    Rows that the order does not tell apart are ordered by their whole content (all columns ascending,
-    nulls last), so that the answer does not depend on arrival; `replay` renders the same for batch.
+    Rows that the order does not tell apart are ordered by their whole content (all columns
+    ascending, nulls last), so that the answer does not depend on arrival; `replay` renders the same
+    for batch.
 
     Args:
         partition: Columns; empty for one partition of all rows.

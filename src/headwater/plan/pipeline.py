@@ -70,8 +70,8 @@ class ViewDefinition:
         query: The parsed query, window table functions and all, as the author wrote it.
         text: The query's source text, for messages and for `explain`.
         every_us: With EMIT CHANGES EVERY: publish at most so often; None: each epoch.
-        lateness_us: How long after a window's end it is still corrected. None with EMIT CHANGES: for
-            ever. With EMIT FINAL the default is 0.
+        lateness_us: How long after a window's end it is still corrected. None with EMIT CHANGES:
+            for ever. With EMIT FINAL the default is 0.
 
     """
 

@@ -1,7 +1,7 @@
 """The types of columns, with their SQL and Arrow spellings in one table.
 
-SQL spellings are DuckDB's. A type is known by its SQL spelling; the Arrow type is what batches of it
-carry. Both directions are total over the types listed here: what is not listed is refused.
+SQL spellings are DuckDB's. A type is known by its SQL spelling; the Arrow type is what batches of
+it carry. Both directions are total over the types listed here: what is not listed is refused.
 """
 
 from __future__ import annotations

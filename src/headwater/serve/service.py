@@ -26,17 +26,18 @@ class Service(Protocol):
         ...
 
     def rows(self, topic: str, offset_from: int, rows_max: int, partition: int) -> pa.Table:
-        """Accepted rows from an offset on, with `_partition`, `_offset` and `_arrived`; may be empty."""
+        """Accepted rows from an offset on, with `_partition`, `_offset`, `_arrived`; maybe none."""
         ...
 
     def content(self, name: str, rows_max: int | None) -> pa.Table:
-        """What a view or table holds after the last committed epoch, in the view's order if it has one."""
+        """What a view or table holds after the last committed epoch, in its order if it has one."""
         ...
 
     def changes(self, view: str, offset_from: int, rows_max: int, wait_seconds: float) -> pa.Table:
         """Changes from an offset on, with `_weight`, `_epoch` and `_offset`, in order.
 
-        Waits up to `wait_seconds` for the first; may be empty. Whole epochs, so it may exceed `rows_max`.
+        Waits up to `wait_seconds` for the first; may be empty. Whole epochs, so it may exceed
+        `rows_max`.
         """
         ...
 

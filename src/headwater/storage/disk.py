@@ -1,10 +1,11 @@
 """The one door to files.
 
-Only this package opens, syncs, renames or deletes a file, and it does so through a `Disk`, so that a
-test can own the disk and fail it. Paths are relative to the data folder, with forward slashes.
+Only this package opens, syncs, renames or deletes a file, and it does so through a `Disk`, so that
+a test can own the disk and fail it. Paths are relative to the data folder, with forward slashes.
 
-What a crash may do: bytes that were not synced may be lost, wholly or from some point on; a created or
-renamed file may be missing until `sync_folder` of its folder has returned. Nothing that was synced changes.
+What a crash may do: bytes that were not synced may be lost, wholly or from some point on; a created
+or renamed file may be missing until `sync_folder` of its folder has returned. Nothing that was
+synced changes.
 """
 
 from __future__ import annotations
@@ -79,5 +80,5 @@ class Disk(Protocol):
         ...
 
     def local_path(self, path: str) -> str | None:
-        """Where the operating system finds the file, for readers such as DuckDB; None if nowhere."""
+        """Where the operating system finds the file, for readers such as DuckDB, or None."""
         ...
