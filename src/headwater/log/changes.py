@@ -1,0 +1,199 @@
+"""The published changes of a view, in order: rows with weights, by offset and by epoch.
+
+Offsets are dense from 0 and the same after a recovery, because the same epochs put out the same rows
+again. All the changes of an epoch are one append and are read together, so a consumer never sees half
+of one. It is a `Lane` whose positions are offsets and whose only mark is the epoch. Files:
+
+    hot/<first offset>-<last offset>.arrow
+    data/<first offset>-<last offset>.parquet     with `_weight`, `_epoch` and `_offset`
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.delta.delta import Int64Array
+from headwater.errors import DefinitionError
+from headwater.log.index import Index
+from headwater.log.lane import DEFAULT_SEAL_AT, Lane, SealAt, Shape, load_entries, save_lanes, tidy
+from headwater.log.segment import SegmentFiles
+from headwater.log.topic import OFFSET
+from headwater.schema.schema import Schema
+from headwater.storage.blobs import Blobs
+
+WEIGHT = "_weight"
+EPOCH = "_epoch"
+_HIDDEN_TYPE = pa.int64()
+_EPOCH_MARK = 0
+
+
+class ChangeLog:
+    """What a view has published.
+
+    Any number of threads may read. Appends, and apart from them `flush`, `seal`, `manifest` and
+    `remove_unreferenced`, come from one thread at a time each.
+
+    Args:
+        name: The view's.
+        schema: The view's columns.
+        folder: Where its files are in the data folder, for example `changes/spend`. Nobody else's
+            files may be there.
+
+    Raises:
+        DefinitionError: A column has a name that the log keeps for itself.
+
+    """
+
+    def __init__(
+        self,
+        name: str,
+        schema: Schema,
+        blobs: Blobs,
+        folder: str,
+        *,
+        seal_at: SealAt = DEFAULT_SEAL_AT,
+    ) -> None:
+        for hidden in (WEIGHT, EPOCH, OFFSET):
+            if hidden in schema:
+                raise DefinitionError(
+                    f"view {name}: the log keeps the column name {hidden} for itself",
+                    hint=f"rename it: AS {hidden.lstrip('_')}_",
+                )
+        self.name = name
+        self.schema: pa.Schema = schema.arrow
+        stored = self.schema.append(pa.field(WEIGHT, _HIDDEN_TYPE))
+        self._files = SegmentFiles(blobs, folder, stored)
+        self._shape = Shape(
+            schema=stored,
+            marks=1,
+            summarise=lambda _table, _rows: (),
+            archive_columns=_archive_columns,
+            archive_folder=lambda _marks: "",
+            seal_at=seal_at,
+        )
+        self._lane = Lane(self._shape, self._files, "")
+        self.epoch_last: int | None = None
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        schema: Schema,
+        blobs: Blobs,
+        folder: str,
+        manifest: dict[str, Any] | None,
+        *,
+        seal_at: SealAt = DEFAULT_SEAL_AT,
+    ) -> ChangeLog:
+        """The changes as `manifest` has them; then append again what later epochs put out.
+
+        Files that the manifest does not name are removed: a crash left them. Opens no segment.
+
+        Args:
+            manifest: What `manifest` returned, also after a trip through JSON; None before the
+                first.
+
+        Raises:
+            StateError: A file is missing. (A damaged one is found when it is read.)
+
+        """
+        log = cls(name, schema, blobs, folder, seal_at=seal_at)
+        entries = load_entries(manifest)
+        tidy(log._files, entries)
+        if entries and entries[0]:
+            log._lane = Lane(log._shape, log._files, "", entries[0])
+            log.epoch_last = entries[0][-1].highest[_EPOCH_MARK]
+        return log
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes in files and in memory."""
+        return self._lane.size_bytes
+
+    @property
+    def tail_bytes(self) -> int:
+        """Bytes in memory that a `flush` would move to a file."""
+        return self._lane.tail_bytes
+
+    def next_offset(self) -> int:
+        """The offset that the next change gets: how many there are."""
+        return self._lane.position_to
+
+    def append(self, rows: pa.RecordBatch, weights: Int64Array | None, epoch: int) -> None:
+        """Take in the changes of an epoch, which every reader sees at once.
+
+        An epoch that the log has already is passed over, so that recovery may step again from a
+        little before the manifest's moment.
+
+        Args:
+            rows: In the view's Arrow schema. May be empty.
+            weights: One a row, or None when all are +1.
+            epoch: Above the epochs of all earlier appends.
+
+        """
+        if not rows.num_rows or (self.epoch_last is not None and epoch <= self.epoch_last):
+            return
+        if weights is None:
+            weights = np.ones(rows.num_rows, dtype=np.int64)
+        arrays = [*rows.columns, pa.array(weights, _HIDDEN_TYPE)]
+        stored = pa.RecordBatch.from_arrays(arrays, schema=self._shape.schema)
+        self._lane.append(stored, (epoch,))
+        self.epoch_last = epoch
+
+    def read(self, offset_from: int, rows_max: int) -> pa.Table:
+        """Changes from an offset on, in order, with `_weight`, `_epoch` and `_offset`.
+
+        The last epoch read is read whole, so there may be more than `rows_max` rows.
+
+        Args:
+            rows_max: At least 1.
+
+        """
+        snapshot = self._lane.snapshot()
+        low = max(offset_from, snapshot.position_first)
+        high = min(low + rows_max, snapshot.position_to)
+        if low < high:
+            high = snapshot.position_of_mark(snapshot.mark_at(high - 1) + 1)
+        high = max(low, high)
+        stored = pa.Table.from_batches(snapshot.read(low, high, None), self._shape.schema)
+        epochs = snapshot.marks_by_row(_EPOCH_MARK, low, high)
+        offsets = np.arange(low, high, dtype=np.int64)
+        return stored.append_column(EPOCH, pa.array(epochs)).append_column(
+            OFFSET, pa.array(offsets)
+        )
+
+    def flush(self) -> int:
+        """Move the rows in memory to a hot segment; return how many. They are durable on return."""
+        return self._lane.flush()
+
+    def seal(self) -> int:
+        """Combine hot segments into archive files where there are enough; return how many.
+
+        Store a new manifest, then `remove_unreferenced`.
+        """
+        return self._lane.seal()
+
+    def manifest(self) -> dict[str, Any]:
+        """A JSON value that names the segments, for `open`. Rows not yet flushed are not in it."""
+        return save_lanes([self._lane])
+
+    def remove_unreferenced(self, manifest: dict[str, Any]) -> None:
+        """Delete the files that sealing replaced.
+
+        Args:
+            manifest: The one from which a recovery would start; it is durable. Its files are kept.
+
+        """
+        entries = load_entries(manifest)
+        self._lane.remove_unreferenced({entry.name for lane in entries for entry in lane})
+
+
+def _archive_columns(index: Index) -> dict[str, pa.Array]:
+    lengths = np.diff(index.starts)
+    return {
+        EPOCH: pa.array(np.repeat(index.marks[_EPOCH_MARK], lengths)),
+        OFFSET: pa.array(np.arange(index.starts[0], index.starts[-1], dtype=np.int64)),
+    }

@@ -1,0 +1,251 @@
+"""One ordered run of rows: what a topic's partition and a view's changes have in common.
+
+Rows are appended in chunks and stand at dense positions. The newest are in memory (`Tail`); `flush`
+writes them as a hot segment, and `seal` combines hot segments into one file of a good size for the
+archive. A reader takes a `Snapshot` and sees the same rows wherever they are.
+
+Durability is the journal's: the tail is lost in a crash and appended again from the journal. A
+manifest names the segments; whoever stores it decides when it counts. A file is deleted only after a
+manifest without it is durable, so a crash at any moment leaves every file that the last durable
+manifest names, and perhaps some that nobody names, which `open` removes.
+
+Any number of threads may read and one may append, while one other flushes and seals.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from headwater.delta.delta import Int64Array
+from headwater.log.content import arrow_bytes, is_parquet_exact, parquet_bytes
+from headwater.log.index import Index
+from headwater.log.segment import HOT, Entry, Segment, SegmentFiles, missing
+from headwater.log.snapshot import Part, Snapshot
+from headwater.log.tail import Tail, TailPart
+
+ARCHIVE = "data"
+_MANIFEST_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SealAt:
+    """How much the hot segments of a lane hold together when they are sealed: either is enough."""
+
+    rows: int = 2_000_000
+    size_bytes: int = 128 * 1024 * 1024
+
+
+DEFAULT_SEAL_AT = SealAt()
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the lanes of a topic, or of a view's changes, keep.
+
+    Args:
+        schema: The Arrow types of the stored rows.
+        marks: How many marks an append has. Mark 0 ascends from chunk to chunk.
+        summarise: More marks of the chunks that begin at the given rows of a table; they are
+            computed when a segment is written.
+        archive_columns: The columns of a sealed file beside those of the schema.
+        archive_folder: Where below `data/` a sealed file goes whose first chunk has these marks;
+            empty, or with a slash at its end.
+        seal_at: When hot segments are sealed.
+
+    """
+
+    schema: pa.Schema
+    marks: int
+    summarise: Callable[[pa.Table, Int64Array], tuple[Int64Array, ...]]
+    archive_columns: Callable[[Index], dict[str, pa.Array]]
+    archive_folder: Callable[[tuple[int, ...]], str]
+    seal_at: SealAt
+
+
+class Lane:
+    """An append-only run of rows.
+
+    Args:
+        stem: What the names of its files begin with.
+        entries: Its segments, in order.
+
+    """
+
+    def __init__(
+        self, shape: Shape, files: SegmentFiles, stem: str, entries: Iterable[Entry] = ()
+    ) -> None:
+        self._shape = shape
+        self._files = files
+        self._stem = stem
+        segments = tuple(Segment(entry, files) for entry in entries)
+        position = segments[-1].position_to if segments else 0
+        self._lock = threading.Lock()
+        self._now: tuple[tuple[Segment, ...], Tail] = (segments, Tail(position, shape.marks))
+        self._retired: list[Segment] = []
+
+    @property
+    def position_to(self) -> int:
+        """The position of the next row."""
+        return self._now[1].starts[-1]
+
+    @property
+    def position_first(self) -> int:
+        """The position of the first row it has."""
+        segments, tail = self._now
+        return segments[0].position_first if segments else tail.starts[0]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes in files and in memory."""
+        segments, tail = self._now
+        return sum(segment.entry.size_bytes for segment in segments) + tail.size_bytes
+
+    @property
+    def tail_bytes(self) -> int:
+        """Bytes in memory that a flush would write."""
+        return self._now[1].size_bytes
+
+    def append(self, rows: pa.RecordBatch, marks: Sequence[int]) -> None:
+        """Add a chunk at the end. It is visible at once."""
+        assert rows.schema.equals(self._shape.schema), f"{rows.schema} in {self._files.path('')}"
+        if rows.num_rows:
+            with self._lock:
+                self._now[1].append(rows, marks)
+
+    def snapshot(self) -> Snapshot:
+        """All rows that are there now."""
+        segments, tail = self._now
+        chunks = len(tail)
+        if not chunks:
+            first = segments[0].position_first if segments else tail.starts[0]
+            return Snapshot(segments, first, tail.starts[0])
+        parts: tuple[Part, ...] = (*segments, TailPart(tail, chunks))
+        return Snapshot(parts, parts[0].position_first, parts[-1].position_to)
+
+    def flush(self) -> int:
+        """Write the tail as hot segments; return the count of rows. They are durable on return."""
+        tail = self._now[1]
+        chunks = len(tail)
+        if not chunks:
+            return 0
+        added = [self._write_hot(tail, first, last) for first, last in self._hot_cuts(tail, chunks)]
+        with self._lock:
+            self._now = ((*self._now[0], *added), tail.without_first(chunks))
+        return added[-1].position_to - added[0].position_first
+
+    def seal(self) -> int:
+        """Combine hot segments into archive files where they are enough; return the count of files.
+
+        The hot files stay until `remove_unreferenced`.
+        """
+        groups = list(self._full_groups())
+        for group in groups:
+            sealed = self._write_sealed(group)
+            self._retired += group
+            with self._lock:
+                kept = [s for s in self._now[0] if s not in group]
+                place = sum(s.position_first < sealed.position_first for s in kept)
+                self._now = ((*kept[:place], sealed, *kept[place:]), self._now[1])
+        return len(groups)
+
+    def manifest(self) -> list[dict[str, Any]]:
+        """The segments, as JSON. The tail is not in it."""
+        return [segment.entry.save() for segment in self._now[0]]
+
+    def remove_unreferenced(self, names: set[str]) -> None:
+        """Delete the files that sealing replaced, except those called `names`."""
+        gone = [segment for segment in self._retired if segment.entry.name not in names]
+        self._retired = [segment for segment in self._retired if segment.entry.name in names]
+        for segment in gone:
+            self._files.delete(segment.entry.name)
+
+    def _hot_cuts(self, tail: Tail, chunks: int) -> Iterator[tuple[int, int]]:
+        """The chunks [first, last) of each hot segment, none much larger than an archive file."""
+        rows = tail.starts[chunks] - tail.starts[0]
+        row_bytes = max(1, tail.size_bytes // rows)
+        rows_max = min(self._shape.seal_at.rows, self._shape.seal_at.size_bytes // row_bytes)
+        first = 0
+        for last in range(1, chunks + 1):
+            if last == chunks or tail.starts[last] - tail.starts[first] >= rows_max:
+                yield first, last
+                first = last
+
+    def _write_hot(self, tail: Tail, first: int, last: int) -> Segment:
+        table = pa.Table.from_batches(tail.batches[first:last], self._shape.schema)
+        index = Index.of(tail.starts[first : last + 1], [m[first:last] for m in tail.marks])
+        more = self._shape.summarise(table, index.starts[:-1] - index.starts[0])
+        index = Index(index.starts, index.marks + more)
+        name = f"{HOT}/{self._name(index)}.arrow"
+        return self._write(name, arrow_bytes(table, index), index)
+
+    def _write_sealed(self, group: Sequence[Segment]) -> Segment:
+        index = Index.join([segment.content.index for segment in group])
+        batches = [batch for s in group for batch in s.read(s.position_first, s.position_to, None)]
+        table = pa.Table.from_batches(batches, self._shape.schema).unify_dictionaries()
+        firsts = tuple(int(column[0]) for column in index.marks)
+        name = f"{ARCHIVE}/{self._shape.archive_folder(firsts)}{self._name(index)}"
+        if not is_parquet_exact(self._shape.schema):
+            return self._write(f"{name}.arrow", arrow_bytes(table, index), index)
+        for column, values in self._shape.archive_columns(index).items():
+            table = table.append_column(column, values)
+        return self._write(f"{name}.parquet", parquet_bytes(table, index), index)
+
+    def _write(self, name: str, content: pa.Buffer, index: Index) -> Segment:
+        self._files.write(name, content)
+        entry = Entry(
+            name,
+            position_first=int(index.starts[0]),
+            position_to=int(index.starts[-1]),
+            size_bytes=content.size,
+            firsts=tuple(int(column[0]) for column in index.marks),
+            highest=tuple(int(column.max()) for column in index.marks),
+        )
+        return Segment(entry, self._files)
+
+    def _name(self, index: Index) -> str:
+        return f"{self._stem}{index.starts[0]:020}-{index.starts[-1] - 1:020}"
+
+    def _full_groups(self) -> Iterator[list[Segment]]:
+        """Hot segments that follow each other and are together large enough for an archive file."""
+        group: list[Segment] = []
+        for segment in self._now[0]:
+            if segment.entry.is_hot:
+                group.append(segment)
+                rows = segment.position_to - group[0].position_first
+                size = sum(s.entry.size_bytes for s in group)
+                if rows >= self._shape.seal_at.rows or size >= self._shape.seal_at.size_bytes:
+                    yield group
+                    group = []
+
+
+def save_lanes(lanes: Sequence[Lane]) -> dict[str, Any]:
+    """The manifest of several lanes."""
+    return {"format": _MANIFEST_FORMAT, "lanes": [lane.manifest() for lane in lanes]}
+
+
+def load_entries(manifest: dict[str, Any] | None) -> list[list[Entry]]:
+    """Each lane's segments; no lanes when there is no manifest yet."""
+    if manifest is None:
+        return []
+    assert manifest["format"] == _MANIFEST_FORMAT, manifest["format"]
+    return [[Entry.load(value) for value in lane] for lane in manifest["lanes"]]
+
+
+def tidy(files: SegmentFiles, lanes: Sequence[Sequence[Entry]]) -> None:
+    """Remove what a crash left over: the files that no lane names.
+
+    Raises:
+        StateError: A file that is named is not there.
+
+    """
+    named = {entry.name for lane in lanes for entry in lane}
+    present = files.names()
+    for name in sorted(named - present):
+        raise missing(files.path(name))
+    for name in present - named:
+        files.delete(name)

@@ -1,0 +1,62 @@
+"""Rejected rows: what a topic did not take, with the raw bytes and the reason.
+
+They are a topic of a fixed schema beside the topic, called `<name>$rejected`, with one partition and
+offsets and ticks of its own, so nothing else is needed to keep, read and repair them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from headwater.plan.pipeline import TopicDefinition
+from headwater.schema.schema import Schema
+from headwater.schema.types import Column, DataType
+
+REJECTED_SCHEMA = Schema(
+    (
+        Column("position", DataType("BIGINT", pa.int64()), nullable=False),
+        Column("reason", DataType("VARCHAR", pa.string()), nullable=False),
+        Column("column", DataType("VARCHAR", pa.string())),
+        Column("record", DataType("BLOB", pa.binary())),
+        Column("arrived", DataType("TIMESTAMP WITH TIME ZONE", pa.timestamp("us", tz="UTC"))),
+        Column("partition", DataType("INTEGER", pa.int32())),
+    )
+)
+
+
+def rejected_name(topic: str) -> str:
+    """What the rejected rows of a topic are called."""
+    return f"{topic}$rejected"
+
+
+def rejected_definition(topic: TopicDefinition) -> TopicDefinition:
+    """The topic that keeps the rejected rows of `topic`."""
+    return TopicDefinition(rejected_name(topic.name), REJECTED_SCHEMA)
+
+
+def rejected_rows(
+    positions: Sequence[int],
+    reasons: Sequence[str],
+    columns: Sequence[str | None],
+    records: Sequence[bytes | None],
+    *,
+    arrived_us: int,
+    partition: int,
+) -> pa.RecordBatch:
+    """A batch of rejected rows.
+
+    Args:
+        positions: The places of the rows in what was sent, counted from 0.
+        reasons: What is wrong with each, with the value.
+        columns: The column at fault, or None.
+        records: The raw bytes, or None where the sender sent none that are the row's own.
+        partition: Where they were sent to.
+
+    """
+    count = len(positions)
+    values = (positions, reasons, columns, records, [arrived_us] * count, [partition] * count)
+    schema = REJECTED_SCHEMA.arrow
+    arrays = [pa.array(v, field.type) for v, field in zip(values, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -1,0 +1,200 @@
+"""A segment: a file with the rows of one stretch of positions.
+
+What the manifest says of a segment (`Entry`) is enough to find it: its positions, and of each mark the
+first and the highest. The file is opened when its rows are first read, so opening a log costs one
+manifest, however long the log is.
+
+A hot segment stays open once it was opened: it is small, it is read most, and who still reads it must
+not lose it when it is sealed and its file is deleted. Of the sealed ones the most recently read stay
+open, within a bound on memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.errors import StateError
+from headwater.log.content import ArrowContent, Content, ParquetContent, damage_of
+from headwater.storage.blobs import Blobs
+
+HOT = "hot"
+_OPEN_BYTES_MAX = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a manifest says of a segment.
+
+    Args:
+        name: Its file's path below the folder of the topic.
+        position_to: The position after its last row.
+        firsts: Each mark of its first chunk.
+        highest: Each mark's highest value.
+
+    """
+
+    name: str
+    position_first: int
+    position_to: int
+    size_bytes: int
+    firsts: tuple[int, ...]
+    highest: tuple[int, ...]
+
+    @property
+    def is_hot(self) -> bool:
+        """True until it is sealed."""
+        return self.name.startswith(f"{HOT}/")
+
+    def save(self) -> dict[str, Any]:
+        """A JSON value for `load`."""
+        return asdict(self)
+
+    @staticmethod
+    def load(value: dict[str, Any]) -> Entry:
+        """Take back what `save` gave, also after a trip through JSON."""
+        lists = {name: tuple(value[name]) for name in ("firsts", "highest")}
+        return Entry(**{**value, **lists})
+
+
+class SegmentFiles:
+    """The files in the folder of one topic, opened on demand. Safe to use from many threads.
+
+    Args:
+        schema: The Arrow types of the stored rows.
+
+    """
+
+    def __init__(self, blobs: Blobs, folder: str, schema: pa.Schema) -> None:
+        self._blobs = blobs
+        self._folder = folder
+        self._schema = schema
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, Content] = OrderedDict()
+
+    def path(self, name: str) -> str:
+        """The path in the data folder of the file called `name` in a manifest."""
+        return f"{self._folder}/{name}"
+
+    def write(self, name: str, content: pa.Buffer) -> None:
+        """Store a file; it is durable on return."""
+        self._blobs.put(self.path(name), [content])
+
+    def delete(self, name: str) -> None:
+        """Remove a file that no manifest names any more."""
+        self._blobs.delete(self.path(name))
+
+    def names(self) -> set[str]:
+        """All files that are there."""
+        return {path[len(self._folder) + 1 :] for path in self._blobs.list(self._folder)}
+
+    def open(self, entry: Entry) -> Content:
+        """Map a file and read its index.
+
+        Raises:
+            StateError: It is missing or is not what was written.
+
+        """
+        path = self.path(entry.name)
+        try:
+            content = self._blobs.map(path)
+        except FileNotFoundError as cause:
+            raise missing(path) from cause
+        with damage_of(path):
+            if content.size != entry.size_bytes:
+                raise ValueError(f"it has {content.size} bytes and should have {entry.size_bytes}")
+        if entry.name.endswith(".parquet"):
+            return ParquetContent(path, content, self._schema)
+        return ArrowContent(path, content, self._schema)
+
+    def lend(self, entry: Entry) -> Content:
+        """The same, from those that are still open."""
+        with self._lock:
+            content = self._open.get(entry.name)
+            if content is not None:
+                self._open.move_to_end(entry.name)
+                return content
+        content = self.open(entry)
+        with self._lock:
+            self._open[entry.name] = content
+            self._close_oldest()
+        return content
+
+    def _close_oldest(self) -> None:
+        total = sum(content.size_bytes for content in self._open.values())
+        while total > _OPEN_BYTES_MAX and len(self._open) > 1:
+            total -= self._open.popitem(last=False)[1].size_bytes
+
+
+class Segment:
+    """A part of a `Snapshot` whose rows are in a file."""
+
+    __slots__ = ("_content", "_files", "entry", "position_first", "position_to")
+
+    def __init__(self, entry: Entry, files: SegmentFiles) -> None:
+        self.entry = entry
+        self.position_first = entry.position_first
+        self.position_to = entry.position_to
+        self._files = files
+        self._content: Content | None = None
+
+    @property
+    def content(self) -> Content:
+        """The open file."""
+        if self._content is not None:
+            return self._content
+        if not self.entry.is_hot:
+            return self._files.lend(self.entry)
+        self._content = self._files.open(self.entry)
+        return self._content
+
+    def low(self, mark: int) -> int:
+        """The first chunk's `mark`."""
+        return self.entry.firsts[mark]
+
+    def chunk_at(self, position: int) -> int:
+        """The number of the chunk that has `position`, or the count of chunks after all of them."""
+        return bisect_right(self.content.index.starts, position, 1) - 1
+
+    def chunk_by_mark(self, mark: int, value: int) -> int:
+        """The number of the last chunk whose `mark`, ascending, is at most `value`; -1 for none."""
+        return bisect_right(self.content.index.marks[mark], value) - 1
+
+    def first_with(self, mark: int, value: int, chunk_from: int) -> int | None:
+        """The first chunk from `chunk_from` on that may have rows whose `mark` is at least `value`."""
+        if self.entry.highest[mark] < value:
+            return None
+        is_match = self.content.index.marks[mark][chunk_from:] >= value
+        return chunk_from + int(np.argmax(is_match)) if is_match.any() else None
+
+    def starts(self, chunk_from: int, chunk_to: int) -> list[int]:
+        """Where the chunks begin, and last where the last of them ends."""
+        found: list[int] = self.content.index.starts[chunk_from : chunk_to + 1].tolist()
+        return found
+
+    def marks(self, mark: int, chunk_from: int, chunk_to: int) -> list[int]:
+        """One mark of the chunks."""
+        found: list[int] = self.content.index.marks[mark][chunk_from:chunk_to].tolist()
+        return found
+
+    def read(
+        self, position_from: int, position_to: int, columns: Sequence[str] | None
+    ) -> list[pa.RecordBatch]:
+        """The rows at [position_from, position_to)."""
+        first = self.position_first
+        return self.content.read(position_from - first, position_to - first, columns)
+
+
+def missing(path: str) -> StateError:
+    """The error for a file that the manifest names and that is not there."""
+    return StateError(
+        f"{path} is missing: the last checkpoint names it",
+        hint="restore this file from a backup of the data folder",
+    )

@@ -1,0 +1,188 @@
+"""One moment of a lane: its segments and so much of its tail as there was.
+
+Appends, flushes and seals leave it as it is, so a reader holds no lock. Finding a place costs two
+bisections, one over the parts and one over a part's chunks; reading costs the chunks touched.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.delta.delta import Int64Array
+
+
+class Part(Protocol):
+    """A stretch of positions with at least one chunk: a `Segment` or a `TailPart`."""
+
+    @property
+    def position_first(self) -> int: ...
+    @property
+    def position_to(self) -> int: ...
+    def low(self, mark: int) -> int: ...
+    def chunk_at(self, position: int) -> int: ...
+    def chunk_by_mark(self, mark: int, value: int) -> int: ...
+    def first_with(self, mark: int, value: int, chunk_from: int) -> int | None: ...
+    def starts(self, chunk_from: int, chunk_to: int) -> list[int]: ...
+    def marks(self, mark: int, chunk_from: int, chunk_to: int) -> list[int]: ...
+    def read(
+        self, position_from: int, position_to: int, columns: Sequence[str] | None
+    ) -> list[pa.RecordBatch]: ...
+
+
+class Piece(NamedTuple):
+    """A chunk, or a cut of one.
+
+    Args:
+        position: Where its first row stands.
+        start: Where its chunk began.
+        marks: The chunk's first marks, as many as were asked for.
+
+    """
+
+    position: int
+    start: int
+    marks: tuple[int, ...]
+    rows: pa.RecordBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The rows of a lane at [position_first, position_to).
+
+    Args:
+        parts: None of them empty, in the order of positions, without a gap.
+
+    """
+
+    parts: tuple[Part, ...]
+    position_first: int
+    position_to: int
+
+    def position_of_tick(self, tick: int) -> int:
+        """The first position whose tick, the mark 0 of its chunk plus its place in it, is >= `tick`."""
+        number = bisect_right(self.parts, tick, key=lambda part: part.low(0)) - 1
+        if number < 0:
+            return self.position_first
+        part = self.parts[number]
+        chunk = part.chunk_by_mark(0, tick)
+        start, end = part.starts(chunk, chunk + 1)
+        return min(start + tick - part.marks(0, chunk, chunk + 1)[0], end)
+
+    def position_of_mark(self, value: int) -> int:
+        """The first position of the first chunk whose mark 0, ascending, is at least `value`."""
+        number = bisect_right(self.parts, value - 1, key=lambda part: part.low(0)) - 1
+        if number < 0:
+            return self.position_first
+        part = self.parts[number]
+        chunk = part.chunk_by_mark(0, value - 1) + 1
+        return part.starts(chunk, chunk)[0]
+
+    def mark_at(self, position: int) -> int:
+        """Mark 0 of the chunk that has `position`."""
+        part = next(self._between(position, position + 1))
+        chunk = part.chunk_at(position)
+        return part.marks(0, chunk, chunk + 1)[0]
+
+    def tick_at(self, position: int) -> int:
+        """The tick of the row at `position`."""
+        part = next(self._between(position, position + 1))
+        chunk = part.chunk_at(position)
+        (start,) = part.starts(chunk, chunk)
+        return part.marks(0, chunk, chunk + 1)[0] + position - start
+
+    def chunks_with(self, mark: int, value: int) -> Iterator[tuple[int, int]]:
+        """The positions [from, to) of each chunk that may have rows whose `mark` is >= `value`."""
+        for part in self.parts:
+            chunk = part.first_with(mark, value, 0)
+            while chunk is not None:
+                start, end = part.starts(chunk, chunk + 1)
+                yield start, end
+                chunk = part.first_with(mark, value, chunk + 1)
+
+    def marks_by_row(self, mark: int, position_from: int, position_to: int) -> Int64Array:
+        """The `mark` of each row's chunk."""
+        found = [np.empty(0, dtype=np.int64)]
+        for part in self._between(position_from, position_to):
+            low, high = max(position_from, part.position_first), min(position_to, part.position_to)
+            first, last = part.chunk_at(low), part.chunk_at(high - 1) + 1
+            bounds = np.clip(part.starts(first, last), low, high)
+            found.append(np.repeat(part.marks(mark, first, last), np.diff(bounds)))
+        return np.concatenate(found)
+
+    def read(
+        self, position_from: int, position_to: int, columns: Sequence[str] | None
+    ) -> list[pa.RecordBatch]:
+        """The rows at [position_from, position_to), in batches as they are stored."""
+        found: list[pa.RecordBatch] = []
+        for part in self._between(position_from, position_to):
+            low, high = max(position_from, part.position_first), min(position_to, part.position_to)
+            found += part.read(low, high, columns)
+        return found
+
+    def pieces(
+        self,
+        position_from: int,
+        position_to: int,
+        columns: Sequence[str] | None,
+        *,
+        marks: int,
+        is_joined: bool = False,
+    ) -> Iterator[Piece]:
+        """The rows at [position_from, position_to), cut where chunks and stored batches end.
+
+        Args:
+            marks: How many of each chunk's marks are wanted.
+            is_joined: Chunks whose ticks follow each other are one piece, with the first one's marks.
+
+        """
+        for part in self._between(position_from, position_to):
+            low, high = max(position_from, part.position_first), min(position_to, part.position_to)
+            first, last = part.chunk_at(low), part.chunk_at(high - 1) + 1
+            starts = part.starts(first, last)
+            columns_of_marks = [part.marks(mark, first, last) for mark in range(marks)]
+            if is_joined:
+                starts, columns_of_marks = _joined(starts, columns_of_marks)
+            found = list(zip(*columns_of_marks, strict=True))
+            yield from _cut(part.read(low, high, columns), low, starts, found)
+
+    def _between(self, position_from: int, position_to: int) -> Iterator[Part]:
+        """The parts that have positions in [position_from, position_to)."""
+        first = bisect_right(self.parts, position_from, key=lambda part: part.position_to)
+        for number in range(first, len(self.parts)):
+            part = self.parts[number]
+            if part.position_first >= position_to or position_from >= position_to:
+                return
+            yield part
+
+
+def _joined(starts: list[int], marks: list[list[int]]) -> tuple[list[int], list[list[int]]]:
+    """Without the chunks that begin at the tick where the one before ends."""
+    ticks = marks[0]
+    kept = [
+        n
+        for n in range(len(ticks))
+        if n == 0 or ticks[n] - ticks[n - 1] != starts[n] - starts[n - 1]
+    ]
+    return [starts[n] for n in kept] + starts[-1:], [[m[n] for n in kept] for m in marks]
+
+
+def _cut(
+    batches: list[pa.RecordBatch], position: int, starts: list[int], marks: list[tuple[int, ...]]
+) -> Iterator[Piece]:
+    """Cut batches, the first of which begins at `position`, where chunks begin."""
+    chunk = 0
+    for batch in batches:
+        row, rows = 0, batch.num_rows
+        while row < rows:
+            while starts[chunk + 1] <= position:
+                chunk += 1
+            count = min(rows - row, starts[chunk + 1] - position)
+            cut = batch if count == rows else batch.slice(row, count)
+            yield Piece(position, starts[chunk], marks[chunk], cut)
+            row, position = row + count, position + count

@@ -1,0 +1,124 @@
+"""The newest rows of a lane, in memory, as they were appended.
+
+Lists that only grow. A reader takes the number of chunks first and never looks past it, so it needs no
+lock; the one appender writes that number last. An append costs a few list entries, a search a
+bisection; nothing is copied.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+
+class Tail:
+    """Chunks that are in no segment yet.
+
+    Args:
+        position_first: Where its first chunk begins.
+        marks: How many marks each chunk has.
+
+    """
+
+    __slots__ = ("_bytes_counted", "batches", "marks", "starts")
+
+    def __init__(self, position_first: int, marks: int) -> None:
+        self.batches: list[pa.RecordBatch] = []
+        self.marks: tuple[list[int], ...] = tuple([] for _ in range(marks))
+        self.starts = [position_first]
+        self._bytes_counted = (0, 0)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def append(self, rows: pa.RecordBatch, marks: Sequence[int]) -> None:
+        """Add a chunk. One thread at a time."""
+        self.batches.append(rows)
+        for column, mark in zip(self.marks, marks, strict=True):
+            column.append(mark)
+        # Last: a reader that counts this chunk finds the rest of it in place.
+        self.starts.append(self.starts[-1] + rows.num_rows)
+
+    def without_first(self, chunks: int) -> Tail:
+        """A tail with all but the first `chunks`. The appender must hold still."""
+        rest = Tail(self.starts[chunks], 0)
+        rest.batches = self.batches[chunks:]
+        rest.marks = tuple(column[chunks:] for column in self.marks)
+        rest.starts = self.starts[chunks:]
+        return rest
+
+    @property
+    def size_bytes(self) -> int:
+        """What its rows take in memory. Looks only at chunks that it has not looked at before."""
+        counted, total = self._bytes_counted
+        chunks = len(self)
+        total += sum(batch.nbytes for batch in self.batches[counted:chunks])
+        self._bytes_counted = (chunks, total)
+        return total
+
+
+class TailPart:
+    """The first `chunks` chunks of a tail: one moment of it, as a part of a `Snapshot`."""
+
+    __slots__ = ("_tail", "chunks")
+
+    def __init__(self, tail: Tail, chunks: int) -> None:
+        self._tail = tail
+        self.chunks = chunks
+
+    @property
+    def position_first(self) -> int:
+        """Its first position."""
+        return self._tail.starts[0]
+
+    @property
+    def position_to(self) -> int:
+        """The position after its last row."""
+        return self._tail.starts[self.chunks]
+
+    def low(self, mark: int) -> int:
+        """The first chunk's `mark`."""
+        return self._tail.marks[mark][0]
+
+    def chunk_at(self, position: int) -> int:
+        """The number of the chunk that has `position`, or the count of chunks after all of them."""
+        return bisect_right(self._tail.starts, position, 1, self.chunks + 1) - 1
+
+    def chunk_by_mark(self, mark: int, value: int) -> int:
+        """The number of the last chunk whose `mark`, ascending, is at most `value`; -1 for none."""
+        return bisect_right(self._tail.marks[mark], value, 0, self.chunks) - 1
+
+    def first_with(self, mark: int, value: int, chunk_from: int) -> int | None:
+        """The first chunk from `chunk_from` on that may have rows whose `mark` is at least `value`."""
+        if mark >= len(self._tail.marks):
+            # Not known before the chunk is in a segment: its rows must be looked at.
+            return chunk_from if chunk_from < self.chunks else None
+        column = self._tail.marks[mark]
+        found = (c for c in range(chunk_from, self.chunks) if column[c] >= value)
+        return next(found, None)
+
+    def starts(self, chunk_from: int, chunk_to: int) -> list[int]:
+        """Where the chunks begin, and last where the last of them ends."""
+        return self._tail.starts[chunk_from : chunk_to + 1]
+
+    def marks(self, mark: int, chunk_from: int, chunk_to: int) -> list[int]:
+        """One mark of the chunks."""
+        return self._tail.marks[mark][chunk_from:chunk_to]
+
+    def read(
+        self, position_from: int, position_to: int, columns: Sequence[str] | None
+    ) -> list[pa.RecordBatch]:
+        """The rows at [position_from, position_to), chunk by chunk, without a copy."""
+        starts = self._tail.starts
+        first = self.chunk_at(position_from)
+        last = bisect_left(starts, position_to, first, self.chunks + 1)
+        found = []
+        for batch, start in zip(self._tail.batches[first:last], starts[first:last], strict=True):
+            rows = batch.num_rows
+            if start < position_from or start + rows > position_to:
+                row_from = max(0, position_from - start)
+                batch = batch.slice(row_from, min(rows, position_to - start) - row_from)
+            found.append(batch if columns is None else batch.select(columns))
+        return found

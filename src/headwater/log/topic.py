@@ -1,0 +1,477 @@
+"""A topic: the accepted rows of each partition, by offset, by tick and by time.
+
+A row has an offset, dense in its partition, and a tick, its place in the one order of the whole log.
+Both are given by whoever appends, so the log's order is decided in one place. An append is one chunk:
+one partition, offsets and ticks that follow each other, one arrival time.
+
+A partition is a `Lane`; positions are offsets. The engine reads the newest ticks of every epoch: that
+is a few bisections and no copy. Files, below the topic's folder:
+
+    hot/<partition>-<first offset>-<last offset>.arrow
+    data/arrived=<day>/<partition>-<first offset>-<last offset>.parquet
+
+`arrived` is the UTC day on which the file's first row arrived. It is not the event time's day,
+because a file is a stretch of offsets and events arrive out of order: by event time a late row would
+need a file of its own, or a finished file would have to be written again. A file that spans
+midnight has rows of the next day too. Sealed files have a column `_offset` beside the topic's own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwater.delta.delta import Int64Array
+from headwater.errors import DefinitionError
+from headwater.log.index import Index
+from headwater.log.lane import (
+    DEFAULT_SEAL_AT,
+    Lane,
+    SealAt,
+    Shape,
+    load_entries,
+    save_lanes,
+    tidy,
+)
+from headwater.log.segment import Entry, SegmentFiles
+from headwater.log.snapshot import Snapshot
+from headwater.plan.pipeline import TopicDefinition
+from headwater.storage.blobs import Blobs
+
+PARTITION = "_partition"
+OFFSET = "_offset"
+ARRIVED = "_arrived"
+HIDDEN_FIELDS = (
+    pa.field(PARTITION, pa.int32()),
+    pa.field(OFFSET, pa.int64()),
+    pa.field(ARRIVED, pa.timestamp("us", tz="UTC")),
+)
+
+# Marks of a chunk. The last two are known of chunks in segments only.
+_TICK, _ARRIVED, _TIME_HIGHEST = 0, 1, 2
+_NO_TIME = int(np.iinfo(np.int64).min)
+_READ_ROWS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Rows of one append, or a cut of them.
+
+    Args:
+        offset_first: The offset of the first row in its partition.
+        tick_first: Its place in the log's one order.
+        arrived_us: When the append arrived.
+        rows: The rows, in the topic's Arrow schema; fewer columns where fewer were asked for.
+
+    """
+
+    partition: int
+    offset_first: int
+    tick_first: int
+    arrived_us: int
+    rows: pa.RecordBatch
+
+    @property
+    def offset_to(self) -> int:
+        """The offset after the last row."""
+        return self.offset_first + int(self.rows.num_rows)
+
+    @property
+    def tick_to(self) -> int:
+        """The tick after the last row."""
+        return self.tick_first + int(self.rows.num_rows)
+
+
+class Topic:
+    """The rows of a topic.
+
+    Any number of threads may read. Appends, and apart from them `flush`, `seal`, `manifest` and
+    `remove_unreferenced`, come from one thread at a time each.
+
+    Args:
+        folder: Where its files are in the data folder, for example `topics/clicks`. Nobody else's
+            files may be there.
+        seal_at: When the hot segments of a partition are sealed.
+
+    Raises:
+        DefinitionError: A column has a name that the log keeps for itself.
+
+    """
+
+    def __init__(
+        self,
+        definition: TopicDefinition,
+        blobs: Blobs,
+        folder: str,
+        *,
+        seal_at: SealAt = DEFAULT_SEAL_AT,
+    ) -> None:
+        _check_names(definition)
+        self.definition = definition
+        self.schema: pa.Schema = definition.schema.arrow
+        self._time_column = _column_name(definition)
+        self._files = SegmentFiles(blobs, folder, self.schema)
+        self._shape = Shape(
+            schema=self.schema,
+            marks=2,
+            summarise=self._summarise,
+            archive_columns=_archive_columns,
+            archive_folder=_archive_folder,
+            seal_at=seal_at,
+        )
+        self._lanes = self._new_lanes([])
+
+    @classmethod
+    def open(
+        cls,
+        definition: TopicDefinition,
+        blobs: Blobs,
+        folder: str,
+        manifest: dict[str, Any] | None,
+        *,
+        seal_at: SealAt = DEFAULT_SEAL_AT,
+    ) -> Topic:
+        """The topic as `manifest` has it; then append again what the journal has after it.
+
+        Files that the manifest does not name are removed: a crash left them. Opens no segment.
+
+        Args:
+            manifest: What `manifest` returned, also after a trip through JSON; None before the
+                first.
+
+        Raises:
+            DefinitionError: The definition has fewer partitions than the topic.
+            StateError: A file is missing. (A damaged one is found when it is read.)
+
+        """
+        topic = cls(definition, blobs, folder, seal_at=seal_at)
+        entries = load_entries(manifest)
+        if len(entries) > definition.partitions and any(entries[definition.partitions :]):
+            raise DefinitionError(
+                f"topic {definition.name} has rows in {len(entries)} partitions and is now "
+                f"defined with {definition.partitions}",
+                hint=f"give it partitions={len(entries)} or more",
+            )
+        tidy(topic._files, entries)
+        topic._lanes = topic._new_lanes(entries)
+        return topic
+
+    # What there is.
+
+    @property
+    def rows_total(self) -> int:
+        """How many rows it has."""
+        return sum(lane.position_to - lane.position_first for lane in self._lanes)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes in files and in memory."""
+        return sum(lane.size_bytes for lane in self._lanes)
+
+    @property
+    def tail_bytes(self) -> int:
+        """Bytes in memory that a `flush` would move to a file."""
+        return sum(lane.tail_bytes for lane in self._lanes)
+
+    def next_offset(self, partition: int) -> int:
+        """The offset that the next row of the partition gets."""
+        return self._lanes[partition].position_to
+
+    # Writing.
+
+    def append(self, chunk: Chunk) -> None:
+        """Take in a chunk, which every reader sees at once.
+
+        A chunk that the topic has already is passed over, so that the journal may be read again
+        from a little before the manifest's moment.
+
+        Args:
+            chunk: Its ticks are above those of all earlier chunks of its partition. The batch is
+                kept and must not be changed.
+
+        """
+        lane = self._lanes[chunk.partition]
+        if chunk.offset_to <= lane.position_to:
+            return
+        assert chunk.offset_first == lane.position_to, (
+            f"{self.definition.name}/{chunk.partition}: offset {chunk.offset_first} after "
+            f"{lane.position_to}"
+        )
+        lane.append(chunk.rows, (chunk.tick_first, chunk.arrived_us))
+
+    def flush(self) -> int:
+        """Move the rows in memory to hot segments; return how many. They are durable on return.
+
+        Appends and reads go on meanwhile.
+        """
+        return sum(lane.flush() for lane in self._lanes)
+
+    def seal(self) -> int:
+        """Combine hot segments into archive files where there are enough; return how many.
+
+        Every row stays readable throughout. Store a new manifest, then `remove_unreferenced`.
+        """
+        return sum(lane.seal() for lane in self._lanes)
+
+    def manifest(self) -> dict[str, Any]:
+        """A JSON value that names the segments, for `open`. Rows not yet flushed are not in it."""
+        return save_lanes(self._lanes)
+
+    def remove_unreferenced(self, manifest: dict[str, Any]) -> None:
+        """Delete the files that sealing replaced.
+
+        Args:
+            manifest: The one from which a recovery would start; it is durable. Its files are kept.
+
+        """
+        names = {entry.name for lane in load_entries(manifest) for entry in lane}
+        for lane in self._lanes:
+            lane.remove_unreferenced(names)
+
+    # Reading by tick.
+
+    def read_ticks(
+        self,
+        tick_from: int,
+        tick_to: int,
+        columns: Sequence[str] | None = None,
+        *,
+        joined: bool = False,
+    ) -> list[Chunk]:
+        """The rows with ticks in [tick_from, tick_to), by tick.
+
+        Nothing is copied, except that of sealed segments the row groups touched are decoded. All of
+        it is in memory at once: see `iter_ticks`.
+
+        Args:
+            columns: Those wanted, in this order; None for all. May be empty.
+            joined: Chunks that follow each other in one partition and in ticks come as one where
+                they are stored as one; `arrived_us` is then the first one's. Fewer, larger chunks.
+
+        """
+        found = []
+        for partition, lane in enumerate(self._lanes):
+            snapshot = lane.snapshot()
+            low = snapshot.position_of_tick(tick_from)
+            high = snapshot.position_of_tick(tick_to)
+            if low < high:
+                found += _chunks(partition, snapshot, (low, high), columns, joined)
+        if len(self._lanes) > 1:
+            found.sort(key=lambda chunk: chunk.tick_first)
+        return found
+
+    def iter_ticks(
+        self,
+        tick_from: int,
+        tick_to: int,
+        *,
+        rows_max: int = _READ_ROWS,
+        columns: Sequence[str] | None = None,
+        joined: bool = False,
+    ) -> Iterator[list[Chunk]]:
+        """The same rows in several lists, each of at most about `rows_max` rows, none empty.
+
+        While one list is used the next is read by another thread; no more than two are in memory.
+        """
+        # A thread of its own: decoding Parquet releases the GIL, so it overlaps with the caller.
+        with ThreadPoolExecutor(1, thread_name_prefix="headwater-read") as reader:
+            ahead: Future[list[Chunk]] | None = None
+            for low, high in self._windows(tick_from, tick_to, rows_max):
+                following = reader.submit(self.read_ticks, low, high, columns, joined=joined)
+                if ahead is not None and (chunks := ahead.result()):
+                    yield chunks
+                ahead = following
+            if ahead is not None and (chunks := ahead.result()):
+                yield chunks
+
+    def _windows(self, tick_from: int, tick_to: int, rows_max: int) -> Iterator[tuple[int, int]]:
+        """Stretches of ticks of at most `rows_max` rows each (or one row of each partition)."""
+        share = max(1, rows_max // len(self._lanes))
+        while tick_from < tick_to:
+            high = tick_to
+            for lane in self._lanes:
+                snapshot = lane.snapshot()
+                position = snapshot.position_of_tick(tick_from) + share
+                if position < snapshot.position_to:
+                    high = min(high, snapshot.tick_at(position))
+            yield tick_from, high
+            tick_from = high
+
+    # Reading by offset and by time.
+
+    def read_offsets(
+        self,
+        partition: int,
+        offset_from: int,
+        rows_max: int,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """At most `rows_max` rows from an offset on; none when there are none yet.
+
+        An offset before the first row that is kept means that row.
+
+        Args:
+            columns: Those wanted, hidden ones among them; None for the topic's own and then
+                `_partition`, `_offset` and `_arrived`.
+
+        """
+        wanted = self._all_names() if columns is None else columns
+        snapshot = self._lanes[partition].snapshot()
+        low = max(offset_from, snapshot.position_first)
+        high = min(low + rows_max, snapshot.position_to)
+        batches = self._with_hidden(partition, snapshot, (low, max(low, high)), wanted)
+        return pa.Table.from_batches(batches, self._schema_of(wanted))
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """All rows that are there now, partition by partition, by offset, a few at a time.
+
+        Args:
+            columns: As for `read_offsets`, except that None is the topic's own columns only.
+
+        """
+        wanted = tuple(self.schema.names if columns is None else columns)
+        ends = [lane.position_to for lane in self._lanes]
+        for partition, (lane, end) in enumerate(zip(self._lanes, ends, strict=True)):
+            low = lane.position_first
+            while low < end:
+                # A new snapshot each time, so that a slow reader holds no replaced segment.
+                high = min(low + _READ_ROWS, end)
+                yield from self._with_hidden(partition, lane.snapshot(), (low, high), wanted)
+                low = high
+
+    def reader(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """The same as one Arrow stream, which DuckDB can query without reading it all first."""
+        wanted = tuple(self.schema.names if columns is None else columns)
+        return pa.RecordBatchReader.from_batches(self._schema_of(wanted), self.batches(wanted))
+
+    def offset_at_time(
+        self, partition: int, *, event_time_us: int | None = None, arrived_us: int | None = None
+    ) -> int:
+        """The first offset whose event time, or arrival, is at or after a time.
+
+        Events come out of order: rows after it may be earlier, none before it is at or after.
+
+        Returns:
+            The next offset of the partition where no row is.
+
+        """
+        assert (event_time_us is None) != (arrived_us is None), "exactly one of the two times"
+        snapshot = self._lanes[partition].snapshot()
+        if arrived_us is not None:
+            chunks = snapshot.chunks_with(_ARRIVED, arrived_us)
+            return next((start for start, _ in chunks), snapshot.position_to)
+        assert event_time_us is not None
+        assert self._time_column is not None, f"topic {self.definition.name} has no event time"
+        for start, end in snapshot.chunks_with(_TIME_HIGHEST, event_time_us):
+            times = self._times(
+                pa.Table.from_batches(snapshot.read(start, end, (self._time_column,)))
+            )
+            is_match = times >= event_time_us
+            if is_match.any():
+                return start + int(np.argmax(is_match))
+        return snapshot.position_to
+
+    # Inside.
+
+    def _new_lanes(self, entries: list[list[Entry]]) -> list[Lane]:
+        count = self.definition.partitions
+        padded = itertools.islice(itertools.chain(entries, itertools.repeat([])), count)
+        return [Lane(self._shape, self._files, f"{n}-", lane) for n, lane in enumerate(padded)]
+
+    def _all_names(self) -> list[str]:
+        return [*self.schema.names, PARTITION, OFFSET, ARRIVED]
+
+    def _schema_of(self, columns: Sequence[str]) -> pa.Schema:
+        fields = {field.name: field for field in (*self.schema, *HIDDEN_FIELDS)}
+        return pa.schema([fields[name] for name in columns])
+
+    def _with_hidden(
+        self, partition: int, snapshot: Snapshot, span: tuple[int, int], columns: Sequence[str]
+    ) -> list[pa.RecordBatch]:
+        """The rows at positions [from, to) in the columns asked for, hidden ones computed."""
+        own = [name for name in columns if name in self.schema.names]
+        schema = self._schema_of(columns)
+        if len(own) == len(columns):
+            return snapshot.read(*span, own)
+        found, low = [], span[0]
+        for batch in snapshot.read(*span, own or self.schema.names[:1]):
+            high = low + batch.num_rows
+            hidden = _hidden_columns(partition, snapshot, (low, high), columns)
+            arrays = [hidden[n] if n in hidden else batch.column(n) for n in columns]
+            found.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
+            low = high
+        return found
+
+    def _summarise(self, table: pa.Table, rows: Int64Array) -> tuple[Int64Array, ...]:
+        """The highest event time of each chunk, where `rows` says the chunks begin."""
+        if self._time_column is None:
+            return ()
+        return (np.maximum.reduceat(self._times(table), rows),)
+
+    def _times(self, table: pa.Table) -> Int64Array:
+        """Event times in microseconds; a null is before every time."""
+        column = table.column(self._time_column)
+        micros = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False)
+        found: Int64Array = pc.fill_null(micros.cast(pa.int64()), _NO_TIME).to_numpy()
+        return found
+
+
+def _chunks(
+    partition: int,
+    snapshot: Snapshot,
+    span: tuple[int, int],
+    columns: Sequence[str] | None,
+    is_joined: bool,
+) -> list[Chunk]:
+    pieces = snapshot.pieces(*span, columns, marks=2, is_joined=is_joined)
+    return [
+        Chunk(partition, position, tick + position - start, arrived_us, rows)
+        for position, start, (tick, arrived_us), rows in pieces
+    ]
+
+
+def _hidden_columns(
+    partition: int, snapshot: Snapshot, span: tuple[int, int], columns: Sequence[str]
+) -> dict[str, pa.Array]:
+    low, high = span
+    found = {
+        PARTITION: pa.array(np.full(high - low, partition, dtype=np.int32)),
+        OFFSET: pa.array(np.arange(low, high, dtype=np.int64)),
+    }
+    if ARRIVED in columns:
+        arrivals = snapshot.marks_by_row(_ARRIVED, low, high)
+        found[ARRIVED] = pa.array(arrivals).cast(HIDDEN_FIELDS[2].type)
+    return found
+
+
+def _archive_columns(index: Index) -> dict[str, pa.Array]:
+    return {OFFSET: pa.array(np.arange(index.starts[0], index.starts[-1], dtype=np.int64))}
+
+
+def _archive_folder(marks: tuple[int, ...]) -> str:
+    day = datetime.fromtimestamp(marks[_ARRIVED] // 1_000_000, tz=UTC).date()
+    return f"arrived={day.isoformat()}/"
+
+
+def _column_name(definition: TopicDefinition) -> str | None:
+    """The event-time column as the schema spells it."""
+    if definition.event_time is None:
+        return None
+    return definition.schema[definition.event_time].name
+
+
+def _check_names(definition: TopicDefinition) -> None:
+    for field in HIDDEN_FIELDS:
+        if field.name in definition.schema:
+            raise DefinitionError(
+                f"topic {definition.name}: the log keeps the column name {field.name} for itself",
+                hint=f"rename it, for example to {field.name.lstrip('_')}_",
+            )
