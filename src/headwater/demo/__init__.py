@@ -1,0 +1,1 @@
+"""A year of flights, and the pipeline that answers questions about it."""

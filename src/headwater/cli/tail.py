@@ -1,0 +1,135 @@
+"""`headwater tail`: follow a view's changes or a topic's rows.
+
+A line is a sign and a row: `+` was added, `-` was withdrawn. Columns are as wide as the widest
+value so far, so a line once printed never moves.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from headwater.cli.client import DEFAULT_URL, Client, To, path
+from headwater.cli.text import cell, is_number
+from headwater.errors import DefinitionError
+
+PAGE_ROWS = 1_000
+POLL_SECONDS = 0.3
+LAST_ROWS = 10
+Row = dict[str, Any]
+
+
+def tail(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The view, topic or table.")],
+    offset_from: Annotated[
+        int | None,
+        typer.Option(
+            "--from",
+            metavar="OFFSET",
+            min=0,
+            help=f"Begin at this offset; 0 is the beginning. Without it: the last {LAST_ROWS}.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="ROWS", min=1, help="Stop after so many rows."),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="Wait for more, or stop at the end.")
+    ] = True,
+    to: To = DEFAULT_URL,
+) -> None:
+    """Follow what a view publishes, or the rows that a topic takes.
+
+    A view's changes are signed: `+` a row was added, `-` a row published before was withdrawn.
+    """
+    client = Client(to)
+    kind, told = _find(client, name)
+    end = told["changes"] if kind == "view" else told["rows"]
+    start = max(0, end - LAST_ROWS) if offset_from is None else offset_from
+    read = _changes if kind == "view" else _rows
+    rows = read(client, told["name"], start, None if follow else end)
+    printer = _Printer(told["columns"])
+    for number, row in enumerate(rows, 1):
+        printer.print(row)
+        if number == limit:
+            break
+
+
+def _find(client: Client, name: str) -> tuple[str, Row]:
+    """Is it a view or a topic, and its status."""
+    status = client.get("/status")
+    for kind, relations in (("view", status["views"]), ("topic", status["topics"])):
+        for told in relations:
+            if told["name"].lower() == name.lower():
+                return kind, told
+    names = [told["name"] for told in (*status["views"], *status["topics"])]
+    raise DefinitionError(
+        f"there is no view, topic or table {name}", hint=f"there are: {', '.join(names)}"
+    )
+
+
+def _changes(client: Client, view: str, start: int, end: int | None) -> Iterator[Row]:
+    """The changes from `start` to before `end`, or without end as they are published."""
+    if end is not None and start >= end:
+        return
+    for line in client.lines(path("views", view, "changes"), from_=start):
+        if not line.startswith(b"data:"):
+            continue
+        told = json.loads(line[5:])
+        for row in told if isinstance(told, list) else [told]:
+            yield row
+            if end is not None and row["_offset"] + 1 >= end:
+                return
+
+
+def _rows(client: Client, topic: str, start: int, end: int | None) -> Iterator[Row]:
+    """A topic's rows from `start` to before `end`, or without end as they come."""
+    pause = threading.Event()
+    while end is None or start < end:
+        page = PAGE_ROWS if end is None else min(PAGE_ROWS, end - start)
+        where = path("topics", topic, "rows")
+        found = 0
+        for line in client.lines(where, from_=start, limit=page, format="ndjson"):
+            if line:
+                row = json.loads(line)
+                yield row
+                start, found = row["_offset"] + 1, found + 1
+        if not found:
+            if end is not None:
+                return
+            pause.wait(POLL_SECONDS)
+
+
+class _Printer:
+    """Prints rows in columns that only grow."""
+
+    def __init__(self, columns: list[list[str]]) -> None:
+        from rich.console import Console
+
+        self._names = [name for name, _ in columns]
+        self._is_right = [is_number(sql_type) for _, sql_type in columns]
+        self._widths = [len(name) for name in self._names]
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._has_header = False
+
+    def print(self, row: Row) -> None:
+        """One row, with its sign and, where it is not 1, its weight."""
+        weight = int(row.get("_weight", 1))
+        sign = ("+" if weight > 0 else "-") + (str(abs(weight)) if abs(weight) != 1 else "")
+        line = self._line([cell(row.get(name)) for name in self._names])
+        if not self._has_header:
+            self._console.print(f"  {self._line(self._names)}", style="bold", markup=False)
+            self._has_header = True
+        style = "green" if weight > 0 else "red"
+        self._console.print(f"{sign} {line}", style=style, markup=False)
+
+    def _line(self, cells: list[str]) -> str:
+        self._widths = [max(w, len(c)) for w, c in zip(self._widths, cells, strict=True)]
+        aligned = zip(cells, self._widths, self._is_right, strict=True)
+        return "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in aligned).rstrip()
