@@ -93,6 +93,8 @@ def _greet(live: Live) -> None:
         typer.echo(f"  live page   {live.url}")
     typer.echo('  ask it      headwater query "SELECT * FROM worst_flights"')
     typer.echo("  follow it   headwater tail carrier_hours\n")
+    for notice in live.notices:
+        typer.echo(notice)
 
 
 class _Progress:

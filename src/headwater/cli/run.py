@@ -23,11 +23,26 @@ def run(
     app: AppFile,
     data: Data = Path("data"),
     listen: Listen = LISTEN,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="TOPIC=FILE",
+            help="Send a file's rows first; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     bounded: Annotated[
         bool,
         typer.Option(
             "--bounded",
             help="Run to the end of the input, close every window, and exit: a batch job.",
+        ),
+    ] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild", help="Compute a view anew from the log if its definition has changed."
         ),
     ] = False,
 ) -> None:
@@ -36,4 +51,13 @@ def run(
     Rows are sent over HTTP, and the same port serves a live page of what happens. Stop it with
     Ctrl-C, or kill it: started again on the same `--data`, it goes on where it was.
     """
-    load(app).run(data=data, listen=listen, bounded=bounded)
+    files = dict(_named_file(text) for text in inputs or ())
+    load(app).run(data, listen=listen, bounded=bounded, inputs=files, rebuild=rebuild)
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    """Topic and file of `clicks=clicks.csv`."""
+    topic, equals, file = text.partition("=")
+    if not (topic and equals and file):
+        raise typer.BadParameter(f"{text!r} is not TOPIC=FILE", param_hint="--input")
+    return topic, Path(file)

@@ -50,10 +50,12 @@ def tail(
     """
     client = Client(to)
     kind, told = _find(client, name)
-    end = told["changes"] if kind == "view" else told["rows"]
-    start = max(0, end - LAST_ROWS) if offset_from is None else offset_from
-    read = _changes if kind == "view" else _rows
-    rows = read(client, told["name"], start, None if follow else end)
+    ends = [told["changes"]] if kind == "view" else told["offsets_next"]
+    starts = [max(0, e - LAST_ROWS) if offset_from is None else offset_from for e in ends]
+    if kind == "view":
+        rows = _changes(client, told["name"], starts[0], None if follow else ends[0])
+    else:
+        rows = _rows(client, told["name"], starts, None if follow else ends)
     printer = _Printer(told["columns"])
     for number, row in enumerate(rows, 1):
         printer.print(row)
@@ -88,22 +90,32 @@ def _changes(client: Client, view: str, start: int, end: int | None) -> Iterator
                 return
 
 
-def _rows(client: Client, topic: str, start: int, end: int | None) -> Iterator[Row]:
-    """A topic's rows from `start` to before `end`, or without end as they come."""
+def _rows(client: Client, topic: str, starts: list[int], ends: list[int] | None) -> Iterator[Row]:
+    """A topic's rows, partition by partition; without `ends` also those that still come."""
     pause = threading.Event()
-    while end is None or start < end:
-        page = PAGE_ROWS if end is None else min(PAGE_ROWS, end - start)
-        where = path("topics", topic, "rows")
+    places = list(starts)
+    while True:
         found = 0
-        for line in client.lines(where, from_=start, limit=page, format="ndjson"):
-            if line:
-                row = json.loads(line)
+        for partition, place in enumerate(places):
+            end = ends[partition] if ends else None
+            for row in _page(client, topic, partition, place, end):
                 yield row
-                start, found = row["_offset"] + 1, found + 1
+                places[partition] = row["_offset"] + 1
+                found += 1
+        if not found and ends:
+            return
         if not found:
-            if end is not None:
-                return
             pause.wait(POLL_SECONDS)
+
+
+def _page(client: Client, topic: str, partition: int, start: int, end: int | None) -> Iterator[Row]:
+    """Some rows of a partition from `start` on, none from `end` on."""
+    limit = PAGE_ROWS if end is None else min(PAGE_ROWS, end - start)
+    if limit <= 0:
+        return
+    where = path("topics", topic, "rows")
+    wish = {"from_": start, "limit": limit, "partition": partition, "format": "ndjson"}
+    yield from (json.loads(line) for line in client.lines(where, **wish) if line)
 
 
 class _Printer:
