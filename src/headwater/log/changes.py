@@ -1,8 +1,9 @@
 """The published changes of a view, in order: rows with weights, by offset and by epoch.
 
-Offsets are dense from 0 and the same after a recovery, because the same epochs put out the same rows
-again. All the changes of an epoch are one append and are read together, so a consumer never sees half
-of one. It is a `Lane` whose positions are offsets and whose only mark is the epoch. Files:
+Offsets are dense from 0 and the same after a recovery, because the same epochs put out the same
+rows again. All the changes of an epoch are one append and are read together, so a consumer never
+sees half of one. It is a `Lane` whose positions are offsets and whose only mark is the epoch.
+Files:
 
     hot/<first offset>-<last offset>.arrow
     data/<first offset>-<last offset>.parquet     with `_weight`, `_epoch` and `_offset`
@@ -16,16 +17,13 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.delta.delta import Int64Array
-from headwater.errors import DefinitionError
+from headwater.log.columns import EPOCH, OFFSET, WEIGHT, check_names, offsets
 from headwater.log.index import Index
 from headwater.log.lane import DEFAULT_SEAL_AT, Lane, SealAt, Shape, load_entries, save_lanes, tidy
 from headwater.log.segment import SegmentFiles
-from headwater.log.topic import OFFSET
 from headwater.schema.schema import Schema
 from headwater.storage.blobs import Blobs
 
-WEIGHT = "_weight"
-EPOCH = "_epoch"
 _HIDDEN_TYPE = pa.int64()
 _EPOCH_MARK = 0
 
@@ -56,12 +54,7 @@ class ChangeLog:
         *,
         seal_at: SealAt = DEFAULT_SEAL_AT,
     ) -> None:
-        for hidden in (WEIGHT, EPOCH, OFFSET):
-            if hidden in schema:
-                raise DefinitionError(
-                    f"view {name}: the log keeps the column name {hidden} for itself",
-                    hint=f"rename it: AS {hidden.lstrip('_')}_",
-                )
+        check_names(f"view {name}", schema, (WEIGHT, EPOCH, OFFSET))
         self.name = name
         self.schema: pa.Schema = schema.arrow
         stored = self.schema.append(pa.field(WEIGHT, _HIDDEN_TYPE))
@@ -78,7 +71,7 @@ class ChangeLog:
         self.epoch_last: int | None = None
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - what it is, where it is, and what it was
         cls,
         name: str,
         schema: Schema,
@@ -160,10 +153,8 @@ class ChangeLog:
         high = max(low, high)
         stored = pa.Table.from_batches(snapshot.read(low, high, None), self._shape.schema)
         epochs = snapshot.marks_by_row(_EPOCH_MARK, low, high)
-        offsets = np.arange(low, high, dtype=np.int64)
-        return stored.append_column(EPOCH, pa.array(epochs)).append_column(
-            OFFSET, pa.array(offsets)
-        )
+        table = stored.append_column(EPOCH, pa.array(epochs))
+        return table.append_column(OFFSET, offsets(low, high))
 
     def flush(self) -> int:
         """Move the rows in memory to a hot segment; return how many. They are durable on return."""
@@ -195,5 +186,5 @@ def _archive_columns(index: Index) -> dict[str, pa.Array]:
     lengths = np.diff(index.starts)
     return {
         EPOCH: pa.array(np.repeat(index.marks[_EPOCH_MARK], lengths)),
-        OFFSET: pa.array(np.arange(index.starts[0], index.starts[-1], dtype=np.int64)),
+        OFFSET: offsets(int(index.starts[0]), int(index.starts[-1])),
     }

@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 from headwater.delta.delta import Int64Array
 from headwater.errors import StateError
 from headwater.log.index import INDEX_KEY, Index
+from headwater.log.tail import cut
 
-# Measured on 2 cores with ids, names, decimals and times: 16 to 35 million rows/s read with zstd 1 and
-# dictionaries for text only. DuckDB gives row groups to threads, so a file has several.
+# Measured on 2 cores with ids, names, decimals and times: 16 to 35 million rows/s read with zstd 1
+# and dictionaries for text only. DuckDB gives row groups to threads, so a file has several.
 ROW_GROUP_ROWS = 2 * 122_880
 _COMPRESSION = "zstd"
 _COMPRESSION_LEVEL = 1
@@ -45,7 +46,7 @@ class Content(Protocol):
     def read(
         self, row_from: int, row_to: int, columns: Sequence[str] | None
     ) -> list[pa.RecordBatch]:
-        """Rows [row_from, row_to) counted from the file's first; `columns` in that order, or all."""
+        """Rows [row_from, row_to) of the file; `columns` in that order, or all."""
         ...
 
 
@@ -75,7 +76,7 @@ def parquet_bytes(rows: pa.Table, index: Index) -> pa.Buffer:
 
 
 def is_parquet_exact(schema: pa.Schema) -> bool:
-    """True when Parquet can hold every column so that `ParquetContent` gives back what it was given.
+    """True when `ParquetContent` gives every column back as it was.
 
     It has no intervals and no unions, for example.
     """
@@ -130,12 +131,12 @@ class ArrowContent:
         for number in _overlapping(self._ends, row_from, row_to):
             batch, start = self._batches[number], int(self._ends[number])
             chosen = batch if columns is None else batch.select(columns)
-            found.append(_cut(chosen, start, row_from, row_to))
+            found.append(cut(chosen, start, row_from, row_to))
         return found
 
 
 class ParquetContent:
-    """A mapped Parquet file. Remembers the row group it decoded last, which the next read often needs.
+    """A mapped Parquet file. Remembers the row group decoded last: the next read often needs it.
 
     Args:
         schema: The Arrow types that the rows had when they were written.
@@ -171,7 +172,7 @@ class ParquetContent:
             start = int(self._ends[group])
             for batch in self._decoded(group, names):
                 if start < row_to and start + batch.num_rows > row_from:
-                    found.append(_cut(batch, start, row_from, row_to))
+                    found.append(cut(batch, start, row_from, row_to))
                 start += batch.num_rows
         return found
 
@@ -191,12 +192,6 @@ class ParquetContent:
             batches: list[pa.RecordBatch] = table.cast(fields).to_batches()
         self._last = (group, columns, batches)
         return batches
-
-
-def _cut(batch: pa.RecordBatch, start: int, row_from: int, row_to: int) -> pa.RecordBatch:
-    """The part of `batch`, whose first row has number `start`, in [row_from, row_to)."""
-    first, last = max(0, row_from - start), min(batch.num_rows, row_to - start)
-    return batch if last - first == batch.num_rows else batch.slice(first, last - first)
 
 
 def _overlapping(ends: Int64Array, row_from: int, row_to: int) -> range:

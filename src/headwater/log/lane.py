@@ -5,8 +5,8 @@ writes them as a hot segment, and `seal` combines hot segments into one file of 
 archive. A reader takes a `Snapshot` and sees the same rows wherever they are.
 
 Durability is the journal's: the tail is lost in a crash and appended again from the journal. A
-manifest names the segments; whoever stores it decides when it counts. A file is deleted only after a
-manifest without it is durable, so a crash at any moment leaves every file that the last durable
+manifest names the segments; whoever stores it decides when it counts. A file is deleted only after
+a manifest without it is durable, so a crash at any moment leaves every file that the last durable
 manifest names, and perhaps some that nobody names, which `open` removes.
 
 Any number of threads may read and one may append, while one other flushes and seals.

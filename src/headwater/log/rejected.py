@@ -1,7 +1,7 @@
 """Rejected rows: what a topic did not take, with the raw bytes and the reason.
 
-They are a topic of a fixed schema beside the topic, called `<name>$rejected`, with one partition and
-offsets and ticks of its own, so nothing else is needed to keep, read and repair them.
+They are a topic of a fixed schema beside the topic, called `<name>$rejected`, with one partition
+and offsets and ticks of its own, so nothing else is needed to keep, read and repair them.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import pyarrow as pa
 
 from headwater.plan.pipeline import TopicDefinition
 from headwater.schema.schema import Schema
-from headwater.schema.types import Column, DataType
+from headwater.schema.types import Column, parse_type
 
 REJECTED_SCHEMA = Schema(
     (
-        Column("position", DataType("BIGINT", pa.int64()), nullable=False),
-        Column("reason", DataType("VARCHAR", pa.string()), nullable=False),
-        Column("column", DataType("VARCHAR", pa.string())),
-        Column("record", DataType("BLOB", pa.binary())),
-        Column("arrived", DataType("TIMESTAMP WITH TIME ZONE", pa.timestamp("us", tz="UTC"))),
-        Column("partition", DataType("INTEGER", pa.int32())),
+        Column("position", parse_type("BIGINT"), nullable=False),
+        Column("reason", parse_type("VARCHAR"), nullable=False),
+        Column("column", parse_type("VARCHAR")),
+        Column("record", parse_type("BLOB")),
+        Column("arrived", parse_type("TIMESTAMP WITH TIME ZONE")),
+        Column("partition", parse_type("INTEGER")),
     )
 )
 
@@ -36,7 +36,7 @@ def rejected_definition(topic: TopicDefinition) -> TopicDefinition:
     return TopicDefinition(rejected_name(topic.name), REJECTED_SCHEMA)
 
 
-def rejected_rows(
+def rejected_rows(  # noqa: PLR0913 - one argument a column
     positions: Sequence[int],
     reasons: Sequence[str],
     columns: Sequence[str | None],

@@ -1,12 +1,12 @@
 """A segment: a file with the rows of one stretch of positions.
 
-What the manifest says of a segment (`Entry`) is enough to find it: its positions, and of each mark the
-first and the highest. The file is opened when its rows are first read, so opening a log costs one
-manifest, however long the log is.
+What the manifest says of a segment (`Entry`) is enough to find it: its positions, and of each mark
+the first and the highest. The file is opened when its rows are first read, so opening a log costs
+one manifest, however long the log is.
 
-A hot segment stays open once it was opened: it is small, it is read most, and who still reads it must
-not lose it when it is sealed and its file is deleted. Of the sealed ones the most recently read stay
-open, within a bound on memory.
+A hot segment stays open once it was opened: it is small, it is read most, and who still reads it
+must not lose it when it is sealed and its file is deleted. Of the sealed ones the most recently
+read stay open, within a bound on memory.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class Segment:
         return bisect_right(self.content.index.marks[mark], value) - 1
 
     def first_with(self, mark: int, value: int, chunk_from: int) -> int | None:
-        """The first chunk from `chunk_from` on that may have rows whose `mark` is at least `value`."""
+        """The first chunk from `chunk_from` on that has rows whose `mark` is at least `value`."""
         if self.entry.highest[mark] < value:
             return None
         is_match = self.content.index.marks[mark][chunk_from:] >= value

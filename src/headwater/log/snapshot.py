@@ -21,18 +21,44 @@ class Part(Protocol):
     """A stretch of positions with at least one chunk: a `Segment` or a `TailPart`."""
 
     @property
-    def position_first(self) -> int: ...
+    def position_first(self) -> int:
+        """Its first position."""
+        ...
+
     @property
-    def position_to(self) -> int: ...
-    def low(self, mark: int) -> int: ...
-    def chunk_at(self, position: int) -> int: ...
-    def chunk_by_mark(self, mark: int, value: int) -> int: ...
-    def first_with(self, mark: int, value: int, chunk_from: int) -> int | None: ...
-    def starts(self, chunk_from: int, chunk_to: int) -> list[int]: ...
-    def marks(self, mark: int, chunk_from: int, chunk_to: int) -> list[int]: ...
+    def position_to(self) -> int:
+        """The position after its last row."""
+        ...
+
+    def low(self, mark: int) -> int:
+        """The first chunk's `mark`."""
+        ...
+
+    def chunk_at(self, position: int) -> int:
+        """The number of the chunk that has `position`, or the count of chunks after all of them."""
+        ...
+
+    def chunk_by_mark(self, mark: int, value: int) -> int:
+        """The number of the last chunk whose `mark`, ascending, is at most `value`; -1 for none."""
+        ...
+
+    def first_with(self, mark: int, value: int, chunk_from: int) -> int | None:
+        """The first chunk from `chunk_from` on that may have rows whose `mark` is >= `value`."""
+        ...
+
+    def starts(self, chunk_from: int, chunk_to: int) -> list[int]:
+        """Where the chunks begin, and last where the last of them ends."""
+        ...
+
+    def marks(self, mark: int, chunk_from: int, chunk_to: int) -> list[int]:
+        """One mark of the chunks."""
+        ...
+
     def read(
         self, position_from: int, position_to: int, columns: Sequence[str] | None
-    ) -> list[pa.RecordBatch]: ...
+    ) -> list[pa.RecordBatch]:
+        """The rows at [position_from, position_to), as they are stored."""
+        ...
 
 
 class Piece(NamedTuple):
@@ -65,7 +91,10 @@ class Snapshot:
     position_to: int
 
     def position_of_tick(self, tick: int) -> int:
-        """The first position whose tick, the mark 0 of its chunk plus its place in it, is >= `tick`."""
+        """The first position whose tick is at least `tick`.
+
+        A row's tick is the mark 0 of its chunk and its place in the chunk, added.
+        """
         number = bisect_right(self.parts, tick, key=lambda part: part.low(0)) - 1
         if number < 0:
             return self.position_first
@@ -138,7 +167,8 @@ class Snapshot:
 
         Args:
             marks: How many of each chunk's marks are wanted.
-            is_joined: Chunks whose ticks follow each other are one piece, with the first one's marks.
+            is_joined: Chunks whose ticks follow each other are one piece, with the marks of the
+                first.
 
         """
         for part in self._between(position_from, position_to):
@@ -149,7 +179,7 @@ class Snapshot:
             if is_joined:
                 starts, columns_of_marks = _joined(starts, columns_of_marks)
             found = list(zip(*columns_of_marks, strict=True))
-            yield from _cut(part.read(low, high, columns), low, starts, found)
+            yield from _cut_up(part.read(low, high, columns), low, starts, found)
 
     def _between(self, position_from: int, position_to: int) -> Iterator[Part]:
         """The parts that have positions in [position_from, position_to)."""
@@ -172,7 +202,7 @@ def _joined(starts: list[int], marks: list[list[int]]) -> tuple[list[int], list[
     return [starts[n] for n in kept] + starts[-1:], [[m[n] for n in kept] for m in marks]
 
 
-def _cut(
+def _cut_up(
     batches: list[pa.RecordBatch], position: int, starts: list[int], marks: list[tuple[int, ...]]
 ) -> Iterator[Piece]:
     """Cut batches, the first of which begins at `position`, where chunks begin."""

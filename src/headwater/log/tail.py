@@ -1,7 +1,7 @@
 """The newest rows of a lane, in memory, as they were appended.
 
-Lists that only grow. A reader takes the number of chunks first and never looks past it, so it needs no
-lock; the one appender writes that number last. An append costs a few list entries, a search a
+Lists that only grow. A reader takes the number of chunks first and never looks past it, so it needs
+no lock; the one appender writes that number last. An append costs a few list entries, a search a
 bisection; nothing is copied.
 """
 
@@ -91,7 +91,7 @@ class TailPart:
         return bisect_right(self._tail.marks[mark], value, 0, self.chunks) - 1
 
     def first_with(self, mark: int, value: int, chunk_from: int) -> int | None:
-        """The first chunk from `chunk_from` on that may have rows whose `mark` is at least `value`."""
+        """The first chunk from `chunk_from` on that may have `mark`s of at least `value`."""
         if mark >= len(self._tail.marks):
             # Not known before the chunk is in a segment: its rows must be looked at.
             return chunk_from if chunk_from < self.chunks else None
@@ -116,9 +116,12 @@ class TailPart:
         last = bisect_left(starts, position_to, first, self.chunks + 1)
         found = []
         for batch, start in zip(self._tail.batches[first:last], starts[first:last], strict=True):
-            rows = batch.num_rows
-            if start < position_from or start + rows > position_to:
-                row_from = max(0, position_from - start)
-                batch = batch.slice(row_from, min(rows, position_to - start) - row_from)
-            found.append(batch if columns is None else batch.select(columns))
+            chosen = batch if columns is None else batch.select(columns)
+            found.append(cut(chosen, start, position_from, position_to))
         return found
+
+
+def cut(batch: pa.RecordBatch, start: int, position_from: int, position_to: int) -> pa.RecordBatch:
+    """The part of `batch`, whose first row stands at `start`, at [position_from, position_to)."""
+    first, last = max(0, position_from - start), min(batch.num_rows, position_to - start)
+    return batch if last - first == batch.num_rows else batch.slice(first, last - first)

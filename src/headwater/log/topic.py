@@ -1,18 +1,18 @@
 """A topic: the accepted rows of each partition, by offset, by tick and by time.
 
-A row has an offset, dense in its partition, and a tick, its place in the one order of the whole log.
-Both are given by whoever appends, so the log's order is decided in one place. An append is one chunk:
-one partition, offsets and ticks that follow each other, one arrival time.
+A row has an offset, dense in its partition, and a tick, its place in the one order of the whole
+log. Both are given by whoever appends, so the log's order is decided in one place. An append is one
+chunk: one partition, offsets and ticks that follow each other, one arrival time.
 
-A partition is a `Lane`; positions are offsets. The engine reads the newest ticks of every epoch: that
-is a few bisections and no copy. Files, below the topic's folder:
+A partition is a `Lane`; positions are offsets. The engine reads the newest ticks of every epoch:
+that is a few bisections and no copy. Files, below the topic's folder:
 
     hot/<partition>-<first offset>-<last offset>.arrow
     data/arrived=<day>/<partition>-<first offset>-<last offset>.parquet
 
 `arrived` is the UTC day on which the file's first row arrived. It is not the event time's day,
-because a file is a stretch of offsets and events arrive out of order: by event time a late row would
-need a file of its own, or a finished file would have to be written again. A file that spans
+because a file is a stretch of offsets and events arrive out of order: by event time a late row
+would need a file of its own, or a finished file would have to be written again. A file that spans
 midnight has rows of the next day too. Sealed files have a column `_offset` beside the topic's own.
 """
 
@@ -27,10 +27,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headwater.delta.delta import Int64Array
 from headwater.errors import DefinitionError
+from headwater.log.columns import (
+    ARRIVED,
+    OFFSET,
+    PARTITION,
+    PLACE_FIELDS,
+    check_names,
+    offsets,
+    times_us,
+    with_places,
+)
 from headwater.log.index import Index
 from headwater.log.lane import (
     DEFAULT_SEAL_AT,
@@ -46,18 +55,8 @@ from headwater.log.snapshot import Snapshot
 from headwater.plan.pipeline import TopicDefinition
 from headwater.storage.blobs import Blobs
 
-PARTITION = "_partition"
-OFFSET = "_offset"
-ARRIVED = "_arrived"
-HIDDEN_FIELDS = (
-    pa.field(PARTITION, pa.int32()),
-    pa.field(OFFSET, pa.int64()),
-    pa.field(ARRIVED, pa.timestamp("us", tz="UTC")),
-)
-
 # Marks of a chunk. The last two are known of chunks in segments only.
 _TICK, _ARRIVED, _TIME_HIGHEST = 0, 1, 2
-_NO_TIME = int(np.iinfo(np.int64).min)
 _READ_ROWS = 1_000_000
 
 
@@ -114,7 +113,8 @@ class Topic:
         *,
         seal_at: SealAt = DEFAULT_SEAL_AT,
     ) -> None:
-        _check_names(definition)
+        taken = [field.name for field in PLACE_FIELDS]
+        check_names(f"topic {definition.name}", definition.schema, taken)
         self.definition = definition
         self.schema: pa.Schema = definition.schema.arrow
         self._time_column = _column_name(definition)
@@ -327,7 +327,7 @@ class Topic:
         snapshot = self._lanes[partition].snapshot()
         low = max(offset_from, snapshot.position_first)
         high = min(low + rows_max, snapshot.position_to)
-        batches = self._with_hidden(partition, snapshot, (low, max(low, high)), wanted)
+        batches = self._with_places(partition, snapshot, (low, max(low, high)), wanted)
         return pa.Table.from_batches(batches, self._schema_of(wanted))
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -344,7 +344,7 @@ class Topic:
             while low < end:
                 # A new snapshot each time, so that a slow reader holds no replaced segment.
                 high = min(low + _READ_ROWS, end)
-                yield from self._with_hidden(partition, lane.snapshot(), (low, high), wanted)
+                yield from self._with_places(partition, lane.snapshot(), (low, high), wanted)
                 low = high
 
     def reader(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
@@ -371,10 +371,8 @@ class Topic:
         assert event_time_us is not None
         assert self._time_column is not None, f"topic {self.definition.name} has no event time"
         for start, end in snapshot.chunks_with(_TIME_HIGHEST, event_time_us):
-            times = self._times(
-                pa.Table.from_batches(snapshot.read(start, end, (self._time_column,)))
-            )
-            is_match = times >= event_time_us
+            rows = pa.Table.from_batches(snapshot.read(start, end, (self._time_column,)))
+            is_match = times_us(rows.column(0)) >= event_time_us
             if is_match.any():
                 return start + int(np.argmax(is_match))
         return snapshot.position_to
@@ -390,38 +388,38 @@ class Topic:
         return [*self.schema.names, PARTITION, OFFSET, ARRIVED]
 
     def _schema_of(self, columns: Sequence[str]) -> pa.Schema:
-        fields = {field.name: field for field in (*self.schema, *HIDDEN_FIELDS)}
+        fields = {field.name: field for field in (*self.schema, *PLACE_FIELDS)}
         return pa.schema([fields[name] for name in columns])
 
-    def _with_hidden(
+    def _with_places(
         self, partition: int, snapshot: Snapshot, span: tuple[int, int], columns: Sequence[str]
     ) -> list[pa.RecordBatch]:
-        """The rows at positions [from, to) in the columns asked for, hidden ones computed."""
+        """The rows at positions [from, to) in the columns asked for."""
         own = [name for name in columns if name in self.schema.names]
-        schema = self._schema_of(columns)
-        if len(own) == len(columns):
+        if len(own) == len(columns) and own:
             return snapshot.read(*span, own)
-        found, low = [], span[0]
+        schema = self._schema_of(columns)
+        arrivals = snapshot.marks_by_row(_ARRIVED, *span)
+        found, position = [], span[0]
+        # A batch without a column would not know how many rows it has.
         for batch in snapshot.read(*span, own or self.schema.names[:1]):
-            high = low + batch.num_rows
-            hidden = _hidden_columns(partition, snapshot, (low, high), columns)
-            arrays = [hidden[n] if n in hidden else batch.column(n) for n in columns]
+            row = position - span[0]
+            arrays = with_places(
+                batch,
+                columns,
+                partition=partition,
+                position=position,
+                arrivals=arrivals[row : row + batch.num_rows],
+            )
             found.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
-            low = high
+            position += batch.num_rows
         return found
 
     def _summarise(self, table: pa.Table, rows: Int64Array) -> tuple[Int64Array, ...]:
         """The highest event time of each chunk, where `rows` says the chunks begin."""
         if self._time_column is None:
             return ()
-        return (np.maximum.reduceat(self._times(table), rows),)
-
-    def _times(self, table: pa.Table) -> Int64Array:
-        """Event times in microseconds; a null is before every time."""
-        column = table.column(self._time_column)
-        micros = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False)
-        found: Int64Array = pc.fill_null(micros.cast(pa.int64()), _NO_TIME).to_numpy()
-        return found
+        return (np.maximum.reduceat(times_us(table.column(self._time_column)), rows),)
 
 
 def _chunks(
@@ -438,22 +436,8 @@ def _chunks(
     ]
 
 
-def _hidden_columns(
-    partition: int, snapshot: Snapshot, span: tuple[int, int], columns: Sequence[str]
-) -> dict[str, pa.Array]:
-    low, high = span
-    found = {
-        PARTITION: pa.array(np.full(high - low, partition, dtype=np.int32)),
-        OFFSET: pa.array(np.arange(low, high, dtype=np.int64)),
-    }
-    if ARRIVED in columns:
-        arrivals = snapshot.marks_by_row(_ARRIVED, low, high)
-        found[ARRIVED] = pa.array(arrivals).cast(HIDDEN_FIELDS[2].type)
-    return found
-
-
 def _archive_columns(index: Index) -> dict[str, pa.Array]:
-    return {OFFSET: pa.array(np.arange(index.starts[0], index.starts[-1], dtype=np.int64))}
+    return {OFFSET: offsets(int(index.starts[0]), int(index.starts[-1]))}
 
 
 def _archive_folder(marks: tuple[int, ...]) -> str:
@@ -466,12 +450,3 @@ def _column_name(definition: TopicDefinition) -> str | None:
     if definition.event_time is None:
         return None
     return definition.schema[definition.event_time].name
-
-
-def _check_names(definition: TopicDefinition) -> None:
-    for field in HIDDEN_FIELDS:
-        if field.name in definition.schema:
-            raise DefinitionError(
-                f"topic {definition.name}: the log keeps the column name {field.name} for itself",
-                hint=f"rename it, for example to {field.name.lstrip('_')}_",
-            )
