@@ -1,0 +1,86 @@
+"""One row per group that has rows.
+
+The rows of an epoch are grouped by DuckDB into partial results, in one statement with the maps below;
+these are added to the totals of their groups. An epoch costs its rows once, in DuckDB, and its groups
+once, in the totals; never the number of groups that exist.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.delta.delta import HASH, TICK, WEIGHT, Delta
+from headwater.operators import render
+from headwater.operators.accumulate import Totals, published
+from headwater.operators.layout import layout
+from headwater.operators.operator import Epoch, Loader, Saver
+from headwater.operators.statement import Engine, Rows, Statement
+from headwater.plan.nodes import Aggregate
+
+
+class AggregateOperator:
+    """Keeps an `Aggregate` without windows up to date.
+
+    Args:
+        node: What to compute.
+        input_schema: The columns of the input of the linear stretch below the node.
+
+    """
+
+    def __init__(self, node: Aggregate, input_schema: pa.Schema, engine: Engine) -> None:
+        assert node.window is None
+        hidden = [n for n in (WEIGHT, TICK) if n in input_schema.names]
+        self._keys = node.keys
+        self._layout = layout(node, is_weighted=WEIGHT in hidden, has_ticks=TICK in hidden)
+        self._partial = Statement(
+            engine,
+            self._layout.partial(render.stretch(node.input, hidden)),
+            {render.INPUT: input_schema},
+            is_ordered=self._layout.is_ordered,
+        )
+        self._totals = Totals(engine, self._layout)
+        self._visible = node.schema.names
+        self.schema = shown_schema(node, [WEIGHT, *([TICK] if TICK in hidden else [])])
+
+    def is_due(self, epoch: Epoch) -> bool:
+        """Without keys there is a row also before the first input."""
+        return not self._keys and self._totals.size()[0] == 0
+
+    def step(self, rows: Rows, epoch: Epoch) -> Delta:
+        """Add the rows of an epoch; return the groups that changed."""
+        changes = self._totals.add(by_hash(self._partial.run(input=rows)))
+        shown = published(self._layout, changes)
+        hidden = [changes.column(name) for name in self.schema.names[len(self._visible) :]]
+        columns = [*(shown[name] for name in self._visible), *hidden]
+        return Delta(pa.RecordBatch.from_arrays(columns, schema=self.schema))
+
+    def save(self, saver: Saver) -> Any:
+        """Hand the totals over."""
+        return self._totals.save(saver)
+
+    def load(self, manifest: Any, loader: Loader) -> None:
+        """Take the totals back."""
+        self._totals.load(manifest, loader)
+
+    def state_size(self) -> tuple[int, int]:
+        """Rows and bytes of the totals."""
+        return self._totals.size()
+
+
+def shown_schema(node: Aggregate, hidden: list[str]) -> pa.Schema:
+    """The node's columns and the hidden ones (all int64 here)."""
+    fields = [pa.field(c.name, c.type.arrow) for c in node.schema]
+    return pa.schema([*fields, *(pa.field(name, pa.int64()) for name in hidden)])
+
+
+def by_hash(partials: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows in the order of their hashes.
+
+    DuckDB's order of groups depends on its threads. What is published must not: floats further up are
+    added in the order in which rows come.
+    """
+    order = np.argsort(partials.column(HASH).to_numpy(), kind="stable")
+    return partials.take(pa.array(order))

@@ -1,0 +1,125 @@
+"""Which operator keeps which plan node up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from headwater.delta.delta import TICK, WEIGHT, Delta
+from headwater.operators.aggregate import AggregateOperator
+from headwater.operators.asof import AsofOperator
+from headwater.operators.distinct import DistinctOperator
+from headwater.operators.gate import GateOperator
+from headwater.operators.join import JoinOperator
+from headwater.operators.operator import Epoch, Loader, Operator, Saver
+from headwater.operators.recompute import RecomputeOperator
+from headwater.operators.statement import Engine, Rows
+from headwater.operators.topn import TopNOperator
+from headwater.operators.union import UnionOperator
+from headwater.operators.windowed import WindowedOperator
+from headwater.plan.nodes import (
+    Aggregate,
+    AsofJoin,
+    Distinct,
+    Join,
+    Node,
+    Recompute,
+    TopN,
+    Union,
+    Windows,
+)
+
+
+class Fused(Protocol):
+    """An operator that takes the linear stretch below it into its own statement.
+
+    It is an `Operator` but for its input: the rows of the stage below the stretch, which may be an
+    Arrow table in chunks.
+    """
+
+    schema: pa.Schema
+
+    def is_due(self, epoch: Epoch) -> bool:
+        """Whether it must be stepped in this epoch also without input."""
+        ...
+
+    def step(self, rows: Rows, epoch: Epoch) -> Delta:
+        """Take the rows of an epoch; return what changed in the output."""
+        ...
+
+    def save(self, saver: Saver) -> Any:
+        """Hand the state over; return a JSON value from which `load` finds it again."""
+        ...
+
+    def load(self, manifest: Any, loader: Loader) -> None:
+        """Take back what `save` handed over."""
+        ...
+
+    def state_size(self) -> tuple[int, int]:
+        """Rows and bytes that the operator remembers."""
+        ...
+
+
+@runtime_checkable
+class Waiting(Protocol):
+    """An operator that may have something to say when no input has changed."""
+
+    def is_due(self, epoch: Epoch) -> bool:
+        """Whether it must be stepped in this epoch also without input."""
+        ...
+
+
+def hidden_of(schema: pa.Schema) -> list[str]:
+    """The hidden columns of a stage's output that its readers pass on."""
+    return [name for name in (WEIGHT, TICK) if name in schema.names]
+
+
+def wants_ticks(node: Node) -> bool:
+    """True for a node that decides which of its rows are late."""
+    window = node.window if isinstance(node, Aggregate) else node
+    lateness = getattr(window, "lateness_us", None)
+    return lateness is not None
+
+
+def feeds_of(node: Node) -> tuple[tuple[str, ...], ...] | None:
+    """For each input the columns whose hash the operator wants; None for a fused operator."""
+    if isinstance(node, Join | AsofJoin):
+        return (node.left_keys, node.right_keys)
+    if isinstance(node, Distinct):
+        return (node.input.schema.names,)
+    if isinstance(node, Union):
+        return tuple(() for _ in node.inputs)
+    if isinstance(node, TopN):
+        return (node.partition,)
+    if isinstance(node, Recompute):
+        return node.keys
+    assert isinstance(node, Aggregate | Windows), f"{type(node).__name__} has no operator"
+    return None
+
+
+def fused_of(node: Node, schema: pa.Schema, engine: Engine) -> Fused:
+    """The operator of an aggregate or of a window that decides lateness."""
+    if isinstance(node, Windows):
+        return GateOperator(node, schema, engine)
+    assert isinstance(node, Aggregate)
+    if node.window is None:
+        return AggregateOperator(node, schema, engine)
+    return WindowedOperator(node, schema, engine)
+
+
+def operator_of(node: Node, schemas: Sequence[pa.Schema], engine: Engine) -> Operator:
+    """The operator of any other node that is not linear."""
+    if isinstance(node, Join):
+        return JoinOperator(node, *schemas)
+    if isinstance(node, AsofJoin):
+        return AsofOperator(node, *schemas)
+    if isinstance(node, Distinct):
+        return DistinctOperator(node, *schemas)
+    if isinstance(node, Union):
+        return UnionOperator(node, schemas)
+    if isinstance(node, TopN):
+        return TopNOperator(node, schemas[0], engine)
+    assert isinstance(node, Recompute), f"{type(node).__name__} has no operator"
+    return RecomputeOperator(node, schemas, engine)

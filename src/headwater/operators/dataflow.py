@@ -1,0 +1,248 @@
+"""Run a view's plan epoch by epoch.
+
+The plan becomes a list of stages, inputs before what reads them. A stage is a scan or an operator; the
+linear stretch between two stages is one DuckDB statement, which also adds the key hash that the next
+operator wants, and an operator that is fused takes the stretch below it into its own statement. A
+stage whose inputs have not changed is skipped, unless it says that it is due all the same.
+
+A node that occurs twice in a plan, as the same object, is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.delta.delta import TICK, WEIGHT, Delta
+from headwater.errors import StateError
+from headwater.operators import render
+from headwater.operators.build import (
+    Fused,
+    Waiting,
+    feeds_of,
+    fused_of,
+    hidden_of,
+    operator_of,
+    wants_ticks,
+)
+from headwater.operators.operator import Epoch, Loader, Operator, Saver
+from headwater.operators.statement import Engine, Rows, Statement, empty_batch
+from headwater.plan.nodes import Node, Scan
+
+
+@dataclass(slots=True)
+class _Moment:
+    """One epoch on its way through the stages: what each of them put out."""
+
+    inputs: Mapping[str, pa.Table]
+    epoch: Epoch
+    outputs: list[Rows]
+
+
+class _Feed:
+    """The linear stretch from a stage to an operator, or to the view."""
+
+    def __init__(
+        self, node: Node, origin: _Stage, keys: Sequence[str], hidden: Sequence[str], engine: Engine
+    ) -> None:
+        query = render.stretch(node, hidden_of(origin.schema))
+        query = render.hashed(query, keys, [*node.schema.names, *hidden])
+        self._origin = origin.position
+        self._statement = Statement(
+            engine, query, {render.INPUT: origin.schema}, is_ordered=False
+        )
+        self.schema = self._statement.schema
+        self._nothing = Delta(empty_batch(self.schema))
+
+    def changed(self, moment: _Moment) -> Delta:
+        """What the operator is given in this epoch."""
+        rows = moment.outputs[self._origin]
+        if not rows.num_rows:
+            return self._nothing
+        return Delta(self._statement.run(input=rows))
+
+
+class _ScanStage:
+    """The changes of a relation, with just the columns that the plan reads."""
+
+    def __init__(self, node: Scan, position: int) -> None:
+        fields = [pa.field(c.name, c.type.arrow) for c in node.schema]
+        if not node.append_only:
+            fields.append(pa.field(WEIGHT, pa.int64()))
+        if node.ticks:
+            fields.append(pa.field(TICK, pa.int64()))
+        # A table without columns could not say how many rows it has.
+        self._is_blank = not fields
+        if self._is_blank:
+            fields.append(pa.field(render.NOTHING, pa.bool_()))
+        self._relation = node.relation
+        self.position = position
+        self.schema = pa.schema(fields)
+        self.operator: Operator | Fused | None = None
+
+    def run(self, moment: _Moment) -> Rows:
+        """The relation's rows of this epoch; chunked as they came."""
+        table = moment.inputs.get(self._relation)
+        if table is None or not table.num_rows:
+            return empty_batch(self.schema)
+        if self._is_blank:
+            columns = [pa.nulls(table.num_rows, pa.bool_())]
+        else:
+            columns = [table.column(name) for name in self.schema.names]
+        return pa.Table.from_arrays(columns, schema=self.schema)
+
+
+class _FusedStage:
+    """An operator that reads the rows of another stage through its own statement."""
+
+    def __init__(self, node: Node, origin: _Stage, position: int, engine: Engine) -> None:
+        self._origin = origin.position
+        self._adds_ticks = wants_ticks(node) and TICK not in origin.schema.names
+        schema = origin.schema
+        if self._adds_ticks:
+            schema = schema.append(pa.field(TICK, pa.int64()))
+        self._nothing = empty_batch(schema)
+        self.operator = fused_of(node, schema, engine)
+        self.schema = self.operator.schema
+        self.position = position
+
+    def run(self, moment: _Moment) -> Rows:
+        """What changed in the operator's output."""
+        rows = moment.outputs[self._origin]
+        if rows.num_rows:
+            if self._adds_ticks:
+                rows = _at_tick(rows, moment.epoch.tick_last)
+        elif self.operator.is_due(moment.epoch):
+            rows = self._nothing
+        else:
+            return empty_batch(self.schema)
+        return self.operator.step(rows, moment.epoch).rows
+
+
+class _OperatorStage:
+    """An operator with a feed for each of its inputs."""
+
+    def __init__(
+        self, node: Node, feeds: Sequence[_Feed], position: int, engine: Engine
+    ) -> None:
+        self._feeds = feeds
+        self.operator = operator_of(node, [feed.schema for feed in feeds], engine)
+        self.schema = self.operator.schema
+        self.position = position
+
+    def run(self, moment: _Moment) -> Rows:
+        """What changed in the operator's output."""
+        changes = [feed.changed(moment) for feed in self._feeds]
+        if not any(len(change) for change in changes):
+            operator = self.operator
+            if not (isinstance(operator, Waiting) and operator.is_due(moment.epoch)):
+                return empty_batch(self.schema)
+        return self.operator.step(changes, moment.epoch).rows
+
+
+_Stage = _ScanStage | _FusedStage | _OperatorStage
+
+
+class Dataflow:
+    """A plan, running.
+
+    Order of calls: `load` at most once and first; then `step` once per epoch; `save` between steps.
+
+    Args:
+        root: The plan. Its columns are the view's.
+        engine: The DuckDB instances; several dataflows may share them, on one thread.
+
+    """
+
+    def __init__(self, root: Node, engine: Engine) -> None:
+        self._engine = engine
+        self._stages: list[_Stage] = []
+        self._by_node: dict[int, _Stage] = {}
+        origin = self._stage(render.bottom(root))
+        hidden = [] if root.append_only else [WEIGHT]
+        self._root = root
+        self._answer = _Feed(root, origin, root.schema.names, hidden, engine)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the deltas: the view's, the weight unless it is append-only, the hash."""
+        return self._answer.schema
+
+    def step(self, inputs: Mapping[str, pa.Table], epoch: Epoch) -> Delta:
+        """Take what changed in the relations; return what changed in the view.
+
+        Args:
+            inputs: Per relation its new rows: its columns and, as its `Scan` says, `__tick` and
+                `__weight`. A relation that is not there, or empty, has not changed.
+            epoch: The recorded facts of the epoch.
+
+        Returns:
+            The view's change, with a hash over all its columns.
+
+        """
+        moment = _Moment(inputs, epoch, [])
+        for stage in self._stages:
+            moment.outputs.append(stage.run(moment))
+        return self._answer.changed(moment)
+
+    def save(self, saver: Saver) -> Any:
+        """Hand over the state of all operators; return a JSON value from which `load` finds it."""
+        return [
+            stage.operator.save(saver) for stage in self._stages if stage.operator is not None
+        ]
+
+    def load(self, manifest: Any, loader: Loader) -> None:
+        """Take back what `save` handed over.
+
+        Raises:
+            StateError: It was handed over by another plan.
+
+        """
+        operators = [stage.operator for stage in self._stages if stage.operator is not None]
+        if len(manifest) != len(operators):
+            raise StateError(
+                f"the checkpoint holds the state of {len(manifest)} operators, "
+                f"the plan has {len(operators)}",
+                hint="rebuild the view from its topics",
+            )
+        for operator, part in zip(operators, manifest, strict=True):
+            operator.load(part, loader)
+
+    def state_size(self) -> tuple[int, int]:
+        """Rows and bytes that the operators remember."""
+        sizes = [s.operator.state_size() for s in self._stages if s.operator is not None]
+        return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
+
+    def _stage(self, node: Node) -> _Stage:
+        """The stage of a node that is not linear, built on its inputs' stages."""
+        known = self._by_node.get(id(node))
+        if known is not None:
+            return known
+        stage = self._built(node)
+        self._stages.append(stage)
+        self._by_node[id(node)] = stage
+        return stage
+
+    def _built(self, node: Node) -> _Stage:
+        if isinstance(node, Scan):
+            return _ScanStage(node, len(self._stages))
+        origins = [self._stage(render.bottom(child)) for child in node.inputs]
+        position = len(self._stages)
+        keys = feeds_of(node)
+        if keys is None:
+            return _FusedStage(node, origins[0], position, self._engine)
+        feeds = [
+            _Feed(child, origin, columns, hidden_of(origin.schema), self._engine)
+            for child, origin, columns in zip(node.inputs, origins, keys, strict=True)
+        ]
+        return _OperatorStage(node, feeds, position, self._engine)
+
+
+def _at_tick(rows: Rows, tick: int) -> Rows:
+    """Rows that an operator made, and gave no place, stand at the end of their epoch."""
+    ticks = pa.array(np.full(rows.num_rows, tick, dtype=np.int64))
+    return rows.append_column(pa.field(TICK, pa.int64()), ticks)

@@ -1,0 +1,123 @@
+"""Which rows are too late, and for which windows.
+
+A row is late for a window when, at the row's place in the log, the watermark had already passed the
+window's end by the lateness or more. That is decided per row and window on the watermark's curve, so
+the same rows are late whatever the cut into epochs. A row in several windows may be late for the
+first of them and in time for the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.delta.delta import WEIGHT, Int64Array
+from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
+from headwater.operators.slices import Grid
+from headwater.schema.schema import Schema
+
+WATERMARK = "_watermark"
+# Far below any event time, and far enough from the end of int64 for sums with it.
+_LONG_AGO = BEFORE_ALL // 2
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """The rule of one plan node.
+
+    Args:
+        grid: The windows.
+        lateness_us: How long after its end a window takes rows.
+
+    """
+
+    grid: Grid
+    lateness_us: int
+
+    def may_be_late(self, slices: Int64Array, ticks: Int64Array, curve: WatermarkCurve) -> bool:
+        """Whether rows of these slices, the last of them at these ticks, can be late for a window.
+
+        A group's last row tells for all its rows, and most epochs are told to be in time by this alone.
+        """
+        ends = self.grid.start_first(slices) + self.grid.size_us
+        closing = curve.tick_of(ends + self.lateness_us)
+        return bool((ticks > closing).any())
+
+    def first_in_time(self, watermarks: Int64Array) -> Int64Array:
+        """The first window start that a row at such a watermark is in time for."""
+        known = np.maximum(watermarks, _LONG_AGO)
+        return self.grid.start_after(known - self.lateness_us - self.grid.size_us)
+
+    def closed_until(self, watermark_us: int) -> int:
+        """No window that starts before this takes rows any more."""
+        if watermark_us == BEFORE_ALL:
+            return BEFORE_ALL
+        bound = watermark_us - self.lateness_us - self.grid.size_us + 1
+        return AFTER_ALL if watermark_us == AFTER_ALL else bound
+
+
+def late_rows(
+    rows: pa.RecordBatch,
+    slices: Int64Array,
+    *,
+    rule: Lateness,
+    watermarks: Int64Array,
+) -> tuple[pa.RecordBatch, Int64Array, Int64Array] | None:
+    """The rows that are late for a window, once for each such window.
+
+    Args:
+        rows: Any columns.
+        slices: The slice of each row.
+        watermarks: The watermark before each row.
+
+    Returns:
+        The rows, the starts of the windows they are late for, and the watermarks; None when no row is.
+
+    """
+    grid = rule.grid
+    natural = grid.start_first(slices)
+    in_time = rule.first_in_time(watermarks)
+    suspects = np.flatnonzero(in_time > natural)
+    if not len(suspects):
+        return None
+    bounded = np.minimum(in_time[suspects], grid.start_last(slices[suspects]) + grid.slide_us)
+    counts = np.maximum((bounded - natural[suspects]) // grid.slide_us, 0)
+    index = np.repeat(suspects, counts)
+    if not len(index):
+        return None
+    nth = np.arange(len(index)) - np.repeat(np.cumsum(counts) - counts, counts)
+    starts = natural[index] + nth * grid.slide_us
+    return rows.take(pa.array(index)), starts, watermarks[index]
+
+
+def late_batch(
+    late: tuple[pa.RecordBatch, Int64Array, Int64Array],
+    *,
+    columns: Schema,
+    size_us: int,
+    window: tuple[pa.Field, pa.Field],
+) -> pa.RecordBatch:
+    """Late rows as the view's late rows show them.
+
+    Returns:
+        The input's columns (and its weights, where rows can be withdrawn), the window that the row
+        missed, and `_watermark`, the watermark that it came behind.
+
+    """
+    rows, starts, watermarks = late
+    names = [*columns.names, *([WEIGHT] if WEIGHT in rows.schema.names else [])]
+    arrays = [rows.column(name) for name in names]
+    start, end = window
+    arrays.append(times(starts, start.type))
+    arrays.append(times(starts + size_us, end.type))
+    arrays.append(times(watermarks, pa.timestamp("us")))
+    return pa.RecordBatch.from_arrays(arrays, names=[*names, start.name, end.name, WATERMARK])
+
+
+def times(values_us: Int64Array, kind: pa.DataType) -> pa.Array:
+    """Microseconds as Arrow timestamps, with or without a zone."""
+    return pa.array(values_us, type=pa.int64()).view(kind)
+
+

@@ -1,0 +1,134 @@
+"""Batches sorted by one integer column, taken out from the low end.
+
+Each epoch adds a run. Runs of like size are merged, so that there are few of them however many epochs
+there were, and a row is copied as often as the number of runs has digits in base two. What is below a
+bound is a range at the start of each run. This is how what waits for the watermark is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.delta.delta import Int64Array
+from headwater.operators.operator import Loader, Saver
+from headwater.operators.statement import one_batch
+
+RUNS_MAX = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A sorted batch that starts `offset` rows into what a checkpoint has as `stored`, if it has."""
+
+    rows: pa.RecordBatch
+    stored: str | None = None
+    offset: int = 0
+
+
+class Runs:
+    """Rows that wait, sorted by an int64 column.
+
+    Args:
+        schema: The rows' columns.
+        column: The column they are sorted by. Equal values keep the order in which they came.
+        merge: Makes rows of several runs fewer before they are sorted, if there is a way.
+
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        column: str,
+        merge: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None,
+    ) -> None:
+        self._schema = schema
+        self._column = column
+        self._merge = merge
+        self._runs: list[_Run] = []
+
+    def add(self, rows: pa.RecordBatch) -> None:
+        """Keep rows, in any order."""
+        if not rows.num_rows:
+            return
+        self._runs.append(_Run(self._sorted(rows)))
+        if len(self._runs) > RUNS_MAX:
+            self._merge_tail()
+
+    def between(self, first: int, stop: int) -> pa.RecordBatch:
+        """The rows from value `first` up to and without `stop`, run by run."""
+        parts = []
+        for run in self._runs:
+            low, high = np.searchsorted(self._values(run.rows), [first, stop])
+            if high > low:
+                parts.append(run.rows.slice(low, high - low))
+        return joined(parts, self._schema)
+
+    def take_below(self, bound: int) -> pa.RecordBatch:
+        """Remove and return the rows below `bound`, run by run."""
+        parts, kept = [], []
+        for run in self._runs:
+            done = int(np.searchsorted(self._values(run.rows), bound))
+            if done:
+                parts.append(run.rows.slice(0, done))
+            if done < run.rows.num_rows:
+                rest = run.rows.slice(done)
+                kept.append(_Run(rest, run.stored, run.offset + done) if done else run)
+        self._runs = kept
+        return joined(parts, self._schema)
+
+    def size(self) -> tuple[int, int]:
+        """Rows and bytes."""
+        rows = sum(run.rows.num_rows for run in self._runs)
+        return rows, sum(run.rows.nbytes for run in self._runs)
+
+    def save(self, saver: Saver) -> Any:
+        """Hand the runs over; only those that no checkpoint has yet are written."""
+        saved = []
+        for run in self._runs:
+            if run.stored is None:
+                saved.append(_Run(run.rows, saver.put(run.rows)))
+            else:
+                saver.keep(run.stored)
+                saved.append(run)
+        self._runs = saved
+        return [[run.stored, run.offset] for run in self._runs]
+
+    def load(self, manifest: Any, loader: Loader) -> None:
+        """Take the runs back."""
+        self._runs = [
+            _Run(loader.get(name).slice(offset), name, offset) for name, offset in manifest
+        ]
+
+    def _merge_tail(self) -> None:
+        """Merge the newest runs, as far back as they are together half as large as the next."""
+        first = len(self._runs) - 2
+        rows = sum(run.rows.num_rows for run in self._runs[first:])
+        while first > 0 and 2 * rows >= self._runs[first - 1].rows.num_rows:
+            first -= 1
+            rows += self._runs[first].rows.num_rows
+        merged = joined([run.rows for run in self._runs[first:]], self._schema)
+        if self._merge is not None:
+            merged = self._merge(merged)
+        self._runs[first:] = [_Run(self._sorted(merged))]
+
+    def _sorted(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        values = self._values(rows)
+        if bool((values[1:] >= values[:-1]).all()):
+            return rows
+        return rows.take(pa.array(np.argsort(values, kind="stable")))
+
+    def _values(self, rows: pa.RecordBatch) -> Int64Array:
+        return np.asarray(rows.column(self._column).to_numpy())
+
+
+def joined(parts: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
+    """Batches one after the other, as one."""
+    filled = [part for part in parts if part.num_rows]
+    if len(filled) == 1:
+        return filled[0]
+    return one_batch(pa.Table.from_batches(filled, schema=schema))

@@ -1,0 +1,320 @@
+"""One row per group and window of time.
+
+Rows are aggregated into slices (`slices`), fused with the maps below. Without `final` the slices an
+epoch touched are merged into the totals of their windows, and what changed is published. With
+`final` they wait (`runs`) until the watermark passes the end of a window; then the window's slices
+are merged and published once, and its total is kept only as long as rows may still correct it.
+
+Whether a row is late (`lateness`) is first asked of whole groups, by the tick of their last row: only an
+epoch in which some row is late is looked at row by row.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headwater.delta.delta import HASH, TICK, WEIGHT, Delta, Int64Array
+from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
+from headwater.operators import render
+from headwater.operators.accumulate import Totals, published
+from headwater.operators.aggregate import shown_schema
+from headwater.operators.lateness import Lateness, late_batch, late_rows, times
+from headwater.operators.layout import FROM, ROWS, SLICE, START, Layout, layout
+from headwater.operators.operator import Epoch, Loader, Saver
+from headwater.operators.runs import Runs, joined
+from headwater.operators.render import TIME
+from headwater.operators.slices import Grid, Span
+from headwater.operators.statement import Engine, Rows, Statement, empty_batch
+from headwater.plan.nodes import Aggregate, GroupWindow
+
+
+class WindowedOperator:
+    """Keeps an `Aggregate` with windows up to date.
+
+    Args:
+        node: What to compute.
+        input_schema: The columns of the input of the linear stretch below the node. They include
+            ticks when the node decides lateness.
+
+    """
+
+    def __init__(self, node: Aggregate, input_schema: pa.Schema, engine: Engine) -> None:
+        assert node.window is not None
+        self._node = node
+        self._window: GroupWindow = node.window
+        self._hidden = [n for n in (WEIGHT, TICK) if n in input_schema.names]
+        self._layout = layout(node, is_weighted=WEIGHT in self._hidden, has_ticks=self._has_ticks)
+        self._grid = Grid.of(node.window.spec)
+        self._rule = _rule(node.window, self._grid)
+        self._partial = _partial(node, self._layout, input_schema, engine)
+        self._late_path = (
+            _LatePath(node, self._layout, self._rule, input_schema, engine) if self._rule else None
+        )
+        self._merge = Statement(
+            engine,
+            self._layout.combined(render.INPUT, (START,)),
+            {render.INPUT: self._layout.carried(START)},
+            is_ordered=self._layout.is_ordered,
+        )
+        self._pending = self._runs(engine) if node.window.final else None
+        is_once = node.window.final and node.window.lateness_us == 0
+        self._totals = None if is_once else Totals(engine, self._layout, (START,))
+        self._closed_us = BEFORE_ALL
+        weight = [] if node.append_only else [WEIGHT]
+        self.schema = shown_schema(node, [*weight, *([TICK] if self._has_ticks else [])])
+
+    @property
+    def _has_ticks(self) -> bool:
+        return TICK in self._hidden
+
+    def is_due(self, epoch: Epoch) -> bool:
+        """Windows close when the watermark moves."""
+        curve = epoch.watermarks.get(self._window.sources)
+        return self._rule is not None and curve is not None and curve.end_us > self._closed_us
+
+    def step(self, rows: Rows, epoch: Epoch) -> Delta:
+        """Add the rows of an epoch and let the watermark pass; return the windows that changed."""
+        fresh = self._fresh(rows, epoch)
+        if self._rule is None:
+            return self._changed(self._exploded(fresh, Span()), None)
+        curve = epoch.watermarks[self._window.sources]
+        if self._pending is None:
+            changed = self._changed(self._exploded(fresh, Span()), None)
+        else:
+            changed = self._changed(self._due(self._pending, fresh, curve), curve)
+        self._pass(curve.end_us)
+        return changed
+
+    def save(self, saver: Saver) -> Any:
+        """Hand over the open windows and the totals."""
+        return {
+            "closed_us": self._closed_us,
+            "pending": self._pending.save(saver) if self._pending else None,
+            "totals": self._totals.save(saver) if self._totals else None,
+        }
+
+    def load(self, manifest: Any, loader: Loader) -> None:
+        """Take back the open windows and the totals."""
+        self._closed_us = manifest["closed_us"]
+        if self._pending:
+            self._pending.load(manifest["pending"], loader)
+        if self._totals:
+            self._totals.load(manifest["totals"], loader)
+
+    def state_size(self) -> tuple[int, int]:
+        """Rows and bytes of the open windows and the totals."""
+        sizes = [part.size() for part in (self._pending, self._totals) if part is not None]
+        return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
+
+    def _runs(self, engine: Engine) -> Runs:
+        """Where the slices of open windows wait; runs are merged by merging equal groups."""
+        places = (SLICE, FROM)
+        schema = self._layout.carried(*places)
+        query = self._layout.combined(render.INPUT, places)
+        inputs = {render.INPUT: schema}
+        merge = Statement(engine, query, inputs, is_ordered=self._layout.is_ordered)
+        return Runs(schema, SLICE, lambda rows: by_slice(merge.run(input=rows)))
+
+    def _fresh(self, rows: Rows, epoch: Epoch) -> pa.RecordBatch:
+        """The epoch's partial results by slice, without the rows that are late."""
+        if not rows.num_rows:
+            return empty_batch(self._layout.carried(SLICE, FROM))
+        partials = by_slice(self._partial.run(input=rows))
+        slices: Int64Array = partials.column(SLICE).to_numpy()
+        if self._late_path is not None:
+            assert self._rule is not None
+            curve = epoch.watermarks[self._window.sources]
+            ticks = partials.column(TICK).to_numpy()
+            if self._rule.may_be_late(slices, ticks, curve):
+                return by_slice(self._late_path.partials(rows, curve, epoch.late))
+        position = partials.schema.get_field_index(SLICE) + 1
+        natural = pa.array(self._grid.start_first(slices))
+        return partials.add_column(position, pa.field(FROM, pa.int64()), natural)
+
+    def _due(
+        self, pending: Runs, fresh: pa.RecordBatch, curve: WatermarkCurve
+    ) -> pa.RecordBatch:
+        """What to add to closed windows: corrections of old ones, and the whole of new ones."""
+        pending.add(fresh)
+        parts = []
+        if self._totals is not None and self._closed_us > BEFORE_ALL:
+            parts.append(self._exploded(fresh, Span(until_us=self._closed_us)))
+        if curve.end_us > self._closed_us:
+            span = Span(self._closed_us, curve.end_us)
+            first = self._grid.open_from(self._closed_us)
+            parts.append(self._exploded(pending.between(first, curve.end_us), span))
+        return joined(parts, self._layout.carried(START))
+
+    def _exploded(self, partials: pa.RecordBatch, span: Span) -> pa.RecordBatch:
+        """Partial results by slice as partial results by window, not yet merged."""
+        slices = partials.column(SLICE).to_numpy()
+        starts_from = partials.column(FROM).to_numpy()
+        index, starts = self._grid.explode(slices, starts_from, span)
+        schema = self._layout.carried(START)
+        rows = partials.select([name for name in schema.names if name != START])
+        if len(index) != partials.num_rows or not np.array_equal(index, np.arange(len(index))):
+            rows = rows.take(pa.array(index))
+        columns = {name: rows.column(name) for name in rows.schema.names}
+        columns[START] = pa.array(starts, type=pa.int64())
+        return pa.RecordBatch.from_arrays([columns[n] for n in schema.names], schema=schema)
+
+    def _changed(self, due: pa.RecordBatch, curve: WatermarkCurve | None) -> Delta:
+        """Merge partial results of windows, add them to the totals, and say what is new."""
+        if not due.num_rows:
+            return Delta(empty_batch(self.schema))
+        merged = by_window(self._merge.run(input=due))
+        if curve is not None and self._has_ticks:
+            merged = self._ticked(merged, curve)
+        if self._totals is not None:
+            return self._shown(self._totals.add(merged))
+        kept = np.flatnonzero(merged.column(ROWS).to_numpy() > 0)
+        rows = merged.take(pa.array(kept))
+        if WEIGHT in self.schema.names:
+            rows = rows.append_column(WEIGHT, pa.array(np.ones(len(kept), dtype=np.int64)))
+        return self._shown(rows)
+
+    def _ticked(self, merged: pa.RecordBatch, curve: WatermarkCurve) -> pa.RecordBatch:
+        """A closed window's row stands where the window closed, or where its correction came."""
+        ends = merged.column(START).to_numpy() + self._grid.size_us
+        ticks = np.maximum(merged.column(TICK).to_numpy(), curve.tick_of(ends))
+        index = merged.schema.get_field_index(TICK)
+        return merged.set_column(index, merged.schema.field(index), pa.array(ticks))
+
+    def _shown(self, changes: pa.RecordBatch) -> Delta:
+        """State columns as the node's columns and the hidden ones."""
+        shown = published(self._layout, changes)
+        starts = changes.column(START).to_numpy()
+        schema, window = self.schema, self._window
+        shown[window.start] = times(starts, schema.field(window.start).type)
+        shown[window.end] = times(starts + self._grid.size_us, schema.field(window.end).type)
+        for name in (WEIGHT, TICK):
+            if name in schema.names:
+                shown[name] = changes.column(name)
+        return Delta(pa.RecordBatch.from_arrays([shown[n] for n in schema.names], schema=schema))
+
+    def _pass(self, watermark_us: int) -> None:
+        """Drop what the watermark has passed: slices of closed windows, totals of final ones."""
+        assert self._rule is not None
+        self._closed_us = max(self._closed_us, watermark_us)
+        if self._pending is not None:
+            # The first window that is still open begins with the first slice that still counts.
+            self._pending.take_below(self._grid.open_from(self._closed_us))
+        bound = self._rule.closed_until(self._closed_us)
+        if self._totals is None:
+            return
+        if bound > BEFORE_ALL:
+            self._totals.forget_below(START, min(bound, AFTER_ALL))
+
+
+class _LatePath:
+    """The way of an epoch in which some row is late: row by row."""
+
+    def __init__(
+        self,
+        node: Aggregate,
+        layout: Layout,
+        rule: Lateness,
+        input_schema: pa.Schema,
+        engine: Engine,
+    ) -> None:
+        assert node.window is not None
+        hidden = [n for n in (WEIGHT, TICK) if n in input_schema.names]
+        names = [*node.input.schema.names, *hidden]
+        self._node, self._window, self._rule = node, node.window, rule
+        rows = render.with_time(render.stretch(node.input, hidden), node.window.spec, names)
+        # In order, because late rows are told in the order of the log.
+        self._rows = Statement(engine, rows, {render.INPUT: input_schema}, is_ordered=False)
+        fields = [pa.field(c.name, c.type.arrow) for c in node.input.schema]
+        fields += [pa.field(n, pa.int64()) for n in (*hidden, SLICE, FROM)]
+        read = [*render.typed(node.input.schema), *map(render.column, (*hidden, SLICE, FROM))]
+        self._schema = pa.schema(fields)
+        self._partial = Statement(
+            engine,
+            layout.partial(render.select(read, render.INPUT, None), (SLICE, FROM)),
+            {render.INPUT: self._schema},
+            is_ordered=layout.is_ordered,
+        )
+
+    def partials(
+        self, rows: Rows, curve: WatermarkCurve, late: list[pa.RecordBatch]
+    ) -> pa.RecordBatch:
+        """The partial results of what is in time; the rest goes to `late`."""
+        timed = self._rows.run(input=rows)
+        grid = self._rule.grid
+        slices = grid.slice_of(timed.column(TIME).to_numpy())
+        watermarks = curve.before(timed.column(TICK).to_numpy())
+        missed = late_rows(timed, slices, rule=self._rule, watermarks=watermarks)
+        if missed is not None:
+            late.append(self._late_batch(missed))
+        starts_from = np.maximum(
+            grid.start_first(slices), self._rule.first_in_time(watermarks)
+        )
+        kept = np.flatnonzero(starts_from <= grid.start_last(slices))
+        read = timed.select(self._schema.names[:-2]).take(pa.array(kept))
+        columns = [*read.columns, pa.array(slices[kept]), pa.array(starts_from[kept])]
+        return self._partial.run(input=pa.RecordBatch.from_arrays(columns, schema=self._schema))
+
+    def _late_batch(self, missed: tuple[pa.RecordBatch, Int64Array, Int64Array]) -> pa.RecordBatch:
+        schema = self._node.schema
+        window = tuple(
+            pa.field(name, schema[name].type.arrow)
+            for name in (self._window.start, self._window.end)
+        )
+        return late_batch(
+            missed,
+            columns=self._node.input.schema,
+            size_us=self._rule.grid.size_us,
+            window=(window[0], window[1]),
+        )
+
+
+def by_slice(partials: pa.RecordBatch) -> pa.RecordBatch:
+    """Partial results in the order of their slices, and in a slice of their hashes.
+
+    The second is there because DuckDB's order of groups depends on its threads.
+    """
+    order = np.lexsort((partials.column(HASH).to_numpy(), partials.column(SLICE).to_numpy()))
+    return partials.take(pa.array(order))
+
+
+def by_window(merged: pa.RecordBatch) -> pa.RecordBatch:
+    """Partial results of windows, each with the hash of its key and window, in that order."""
+    hashes = mixed(merged.column(HASH).to_numpy(), merged.column(START).to_numpy())
+    index = merged.schema.get_field_index(HASH)
+    order = np.argsort(hashes, kind="stable")
+    hashed = merged.set_column(index, merged.schema.field(index), pa.array(hashes))
+    return hashed.take(pa.array(order))
+
+
+def mixed(hashes: npt.NDArray[np.uint64], starts: Int64Array) -> npt.NDArray[np.uint64]:
+    """The hash of a key and a window start, by the finalizer of SplitMix64 (Steele et al., 2014)."""
+    x = hashes ^ (starts.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _rule(window: GroupWindow, grid: Grid) -> Lateness | None:
+    return None if window.lateness_us is None else Lateness(grid, window.lateness_us)
+
+
+def _partial(
+    node: Aggregate, layout: Layout, input_schema: pa.Schema, engine: Engine
+) -> Statement:
+    """The statement from the rows of the input to partial results by slice."""
+    assert node.window is not None
+    spec = node.window.spec
+    hidden = [n for n in (WEIGHT, TICK) if n in input_schema.names]
+    names = [*node.input.schema.names, *hidden]
+    timed = render.with_time(render.stretch(node.input, hidden), spec, names)
+    width = Grid.of(spec).width_us
+    slice_us = render.named(render.aligned(render.column(TIME), width, spec.offset_us), SLICE)
+    sliced = render.select([*map(render.column, names), slice_us], timed, None)
+    query = layout.partial(sliced, (SLICE,))
+    return Statement(
+        engine, query, {render.INPUT: input_schema}, is_ordered=layout.is_ordered
+    )
