@@ -48,6 +48,7 @@ class TopicStatus:
         computed: How many of them the views have taken in; `rows - computed` is the lag.
         watermark_us: "No event before this is expected", or None before the first event.
         held_by: What holds the watermark where it is, in words, or None.
+        offsets_next: The offset that the next row gets, for each partition; empty where not known.
 
     """
 
@@ -62,6 +63,7 @@ class TopicStatus:
     held_by: str | None
     partitions: int = 1
     bytes: int = 0
+    offsets_next: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

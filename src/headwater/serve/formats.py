@@ -1,0 +1,125 @@
+"""How a table of rows is spelled in an answer, and which spelling a client asked for."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+
+import pyarrow as pa
+import pyarrow.csv
+from fastapi import Request, Response
+
+from headwater.errors import DefinitionError
+from headwater.schema.types import from_arrow
+from headwater.serve.failures import RequestError
+
+
+def to_ndjson(table: pa.Table) -> bytes:
+    """The rows as JSON, one object a line; what JSON has no spelling for is text."""
+    lines = [
+        json.dumps(row, default=str, ensure_ascii=False, separators=(",", ":"))
+        for row in table.to_pylist()
+    ]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def sql_type(arrow: pa.DataType) -> str:
+    """The type as SQL spells it; one that only Arrow has, as Arrow spells it."""
+    try:
+        return from_arrow(arrow).sql
+    except DefinitionError:
+        return str(arrow)
+
+
+class Format(Enum):
+    """A spelling of rows, with its media type."""
+
+    JSON = "application/json"
+    NDJSON = "application/x-ndjson"
+    ARROW = "application/vnd.apache.arrow.stream"
+    CSV = "text/csv"
+    SSE = "text/event-stream"
+
+
+_ALSO = {"application/ndjson": Format.NDJSON, "application/jsonl": Format.NDJSON}
+
+
+def wanted(request: Request, name: str | None, offered: tuple[Format, ...]) -> Format:
+    """The format of the answer: what `?format=` names, else what Accept prefers, else the first.
+
+    Raises:
+        RequestError: 400, `?format=` names one that is not offered.
+
+    """
+    if name is not None:
+        for offer in offered:
+            if offer.name.lower() == name.lower():
+                return offer
+        names = ", ".join(offer.name.lower() for offer in offered)
+        raise RequestError(400, "request", f"there is no format {name} here", hint=f"use {names}")
+    for media_type in _preferences(request.headers.get("accept", "")):
+        for offer in offered:
+            if media_type == offer.value or _ALSO.get(media_type) is offer:
+                return offer
+    return offered[0]
+
+
+def _preferences(accept: str) -> list[str]:
+    """The media types of an Accept header, the most wanted first."""
+    ranked: list[tuple[float, str]] = []
+    for part in accept.split(","):
+        media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+        try:
+            ranked.append((-float(quality), media_type))
+        except ValueError:
+            continue
+    return [media_type for rank, media_type in sorted(ranked, key=lambda r: r[0]) if rank < 0]
+
+
+def response(table: pa.Table, form: Format, headers: dict[str, str] | None = None) -> Response:
+    """The answer that carries the table."""
+    media_type = "text/csv; charset=utf-8" if form is Format.CSV else form.value
+    return Response(_ENCODERS[form](table), media_type=media_type, headers=headers)
+
+
+def _json(table: pa.Table) -> bytes:
+    columns = [{"name": field.name, "type": sql_type(field.type)} for field in table.schema]
+    # A line feed inside a value is escaped in JSON, so each one here ends a row.
+    rows = to_ndjson(table).rstrip(b"\n").replace(b"\n", b",")
+    return b'{"columns":' + json.dumps(columns).encode() + b',"rows":[' + rows + b"]}"
+
+
+def _arrow(table: pa.Table) -> bytes:
+    buffer = pa.BufferOutputStream()
+    with pa.ipc.new_stream(buffer, table.schema) as writer:
+        writer.write_table(table)
+    return buffer.getvalue().to_pybytes()
+
+
+def _csv(table: pa.Table) -> bytes:
+    """CSV with a header line; a nested value is its JSON text."""
+    columns = [_flat(table.select([i])) for i in range(table.num_columns)]
+    buffer = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(pa.table(columns, names=table.column_names), buffer)
+    return buffer.getvalue().to_pybytes()
+
+
+def _flat(column: pa.Table) -> pa.ChunkedArray:
+    if not pa.types.is_nested(column.schema.types[0]) and not pa.types.is_binary(
+        column.schema.types[0]
+    ):
+        return column.column(0)
+    named = column.rename_columns(["value"])
+    lines = to_ndjson(named).splitlines()
+    values = [json.loads(line)["value"] for line in lines]
+    texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+    return pa.chunked_array([pa.array(texts, pa.string())])
+
+
+_ENCODERS = {
+    Format.JSON: _json,
+    Format.NDJSON: to_ndjson,
+    Format.ARROW: _arrow,
+    Format.CSV: _csv,
+}

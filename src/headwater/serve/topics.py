@@ -1,0 +1,122 @@
+"""Send rows to a topic, and read back what it holds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import TypeAdapter
+
+from headwater.runtime.status import Receipt
+from headwater.serve.api import FAILURES, Api
+from headwater.serve.body import form_of, inflated, read_body
+from headwater.serve.formats import Format, response, wanted
+from headwater.serve.models import ErrorDetail, RefusedReceipt, RowsWanted
+from headwater.serve.offsets import topic_offset
+from headwater.serve.pools import Work
+
+_RECEIPTS = TypeAdapter(Receipt)
+
+_ROW = {"ad": 7, "visitor": "ann", "ts": "2026-01-01T12:00:00Z"}
+_SENT: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "Rows: one JSON object, an array of them, one object a line, CSV with a "
+        "header line, or an Arrow IPC stream. `Content-Encoding: gzip` is understood.",
+        "content": {
+            "application/json": {"schema": {"type": "object"}, "example": [_ROW, _ROW]},
+            "application/x-ndjson": {
+                "schema": {"type": "string"},
+                "example": '{"ad": 7, "visitor": "ann"}\n{"ad": 8, "visitor": "bob"}\n',
+            },
+            "text/csv": {"schema": {"type": "string"}, "example": "ad,visitor\n7,ann\n8,bob\n"},
+            "application/vnd.apache.arrow.stream": {
+                "schema": {"type": "string", "contentMediaType": "application/octet-stream"}
+            },
+        },
+    }
+}
+_READ: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The rows, each with `_partition`, `_offset` and `_arrived`.",
+        "content": {
+            "application/x-ndjson": {
+                "schema": {"type": "string"},
+                "example": '{"ad": 7, "visitor": "ann", "_partition": 0, "_offset": 41}\n',
+            },
+            "application/vnd.apache.arrow.stream": {"schema": {"type": "string"}},
+        },
+    }
+}
+
+
+def topic_routes(api: Api) -> APIRouter:
+    """The endpoints under /topics."""
+    routes = APIRouter(prefix="/topics/{name}", tags=["Topics"])
+
+    @routes.post(
+        "",
+        summary="Send rows",
+        response_model=Receipt,
+        responses={
+            **FAILURES,
+            200: {"description": "All that was accepted is durable; the rest is listed."},
+            422: {"model": RefusedReceipt, "description": "Every row was rejected."},
+        },
+        openapi_extra=_SENT,
+    )
+    async def send(
+        request: Request,
+        name: Annotated[str, Path(description="A topic or table")],
+        partition: Annotated[int, Query(ge=0, description="The partition to append to")] = 0,
+    ) -> Response:
+        """Validate rows and append them to a topic or table.
+
+        The answer comes when the accepted rows are durable. Rows that are malformed or do not fit
+        the schema are kept with their bytes and the reason: `SELECT * FROM "name$rejected"`.
+        """
+        chunks = await read_body(request, api.body_bytes_max)
+        content_type = request.headers.get("content-type", "")
+        encoding = request.headers.get("content-encoding", "").strip().lower()
+
+        def work() -> Receipt:
+            body = inflated(chunks, encoding, api.body_bytes_max)
+            chunks.clear()
+            return api.service.send_bytes(name, body, form_of(content_type, body), partition)
+
+        return _answer(await api.pools.run(Work.SEND, work))
+
+    @routes.get("/rows", summary="Read rows", responses={**FAILURES, **_READ})
+    async def rows(
+        request: Request,
+        name: Annotated[str, Path(description="A topic or table")],
+        wish: Annotated[RowsWanted, Query()],
+    ) -> Response:
+        """Rows of a topic in the order of their offsets, from any offset on.
+
+        To read on, ask again from the last `_offset` + 1.
+        """
+        spelling = wanted(
+            request, wish.format, (Format.NDJSON, Format.ARROW, Format.JSON, Format.CSV)
+        )
+
+        def work() -> Response:
+            first = topic_offset(api.service, name, wish.offset_from, wish.partition)
+            return response(api.service.rows(name, first, wish.limit, wish.partition), spelling)
+
+        return await api.pools.run(Work.READ, work)
+
+    return routes
+
+
+def _answer(receipt: Receipt) -> Response:
+    if receipt.accepted or not receipt.rejected:
+        return Response(_RECEIPTS.dump_json(receipt), media_type="application/json")
+    first = receipt.rejections[0].reason if receipt.rejections else "see the rejected rows"
+    error = ErrorDetail(
+        kind="record",
+        message=f"all {receipt.rejected} rows were rejected, the first because: {first}",
+        hint=f"they are kept, with their bytes, in {receipt.topic}$rejected",
+    )
+    answer = RefusedReceipt(error=error, **_RECEIPTS.dump_python(receipt))
+    return Response(answer.model_dump_json(), status_code=422, media_type="application/json")
