@@ -6,6 +6,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -309,13 +310,20 @@ def test_a_damaged_file_is_named(is_sealed: bool, damage: str) -> None:
         life.opened().read_ticks(0, 999)
 
 
-def test_a_changed_byte_in_the_archive_is_found() -> None:
+def last_value_byte(content: bytes) -> int:
+    """Where the first column's last page of a Parquet file ends."""
+    column = pq.read_metadata(pa.BufferReader(content)).row_group(0).column(0)
+    return int(column.data_page_offset + column.total_compressed_size - 1)
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_a_changed_value_in_a_file_is_found(is_sealed: bool) -> None:
     life = Life()
-    life.append(0, list(range(15)), 0, 0)
+    life.append(0, list(range(15 if is_sealed else 5)), 0, 0)
     life.checkpoint()
     (path,) = life.disk.list(FOLDER)
     content = bytearray(life.disk.read(path))
-    content[40] ^= 1
+    content[last_value_byte(bytes(content)) if is_sealed else 100] ^= 1
     life.disk.write(path, [bytes(content)])
 
     with pytest.raises(StateError, match=f"{path} is damaged"):

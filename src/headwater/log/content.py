@@ -50,17 +50,17 @@ class Content(Protocol):
         ...
 
 
-def arrow_bytes(rows: pa.Table, index: Index) -> pa.Buffer:
-    """An Arrow IPC file of `rows`."""
+def arrow_file(rows: pa.Table, index: Index) -> list[pa.Buffer]:
+    """An Arrow IPC file of `rows`, in pieces: the columns' own memory, not a copy of it."""
     # An IPC file has one dictionary per column: combined, all batches share theirs.
     whole = rows.combine_chunks().replace_schema_metadata({INDEX_KEY: index.encode()})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, whole.schema) as writer:
+    pieces = _Pieces()
+    with pa.PythonFile(pieces, mode="w") as sink, pa.ipc.new_file(sink, whole.schema) as writer:
         writer.write_table(whole)
-    return sink.getvalue()
+    return pieces.buffers
 
 
-def parquet_bytes(rows: pa.Table, index: Index) -> pa.Buffer:
+def parquet_file(rows: pa.Table, index: Index) -> list[pa.Buffer]:
     """A Parquet file of `rows`."""
     sink = pa.BufferOutputStream()
     pq.write_table(
@@ -72,7 +72,7 @@ def parquet_bytes(rows: pa.Table, index: Index) -> pa.Buffer:
         use_dictionary=[field.name for field in rows.schema if _is_text(field.type)] or False,
         write_page_checksum=True,
     )
-    return sink.getvalue()
+    return [sink.getvalue()]
 
 
 def is_parquet_exact(schema: pa.Schema) -> bool:
@@ -101,6 +101,30 @@ def damage_of(path: str) -> Iterator[None]:
         raise StateError(
             f"{path} is damaged: {cause}", hint="restore this file from a backup of the data folder"
         ) from cause
+
+
+class _Pieces:
+    """A file for `pa.PythonFile` that keeps the buffers written to it as they are."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.buffers: list[pa.Buffer] = []
+        self._size_bytes = 0
+
+    def write(self, content: pa.Buffer | bytes) -> int:
+        self.buffers.append(pa.py_buffer(content))
+        self._size_bytes += len(content)
+        return len(content)
+
+    def tell(self) -> int:
+        return self._size_bytes
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class ArrowContent:

@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.delta.delta import Int64Array
-from headwater.log.content import arrow_bytes, is_parquet_exact, parquet_bytes
+from headwater.log.content import arrow_file, is_parquet_exact, parquet_file
 from headwater.log.index import Index
 from headwater.log.segment import HOT, Entry, Segment, SegmentFiles, missing
 from headwater.log.snapshot import Part, Snapshot
@@ -181,7 +181,7 @@ class Lane:
         more = self._shape.summarise(table, index.starts[:-1] - index.starts[0])
         index = Index(index.starts, index.marks + more)
         name = f"{HOT}/{self._name(index)}.arrow"
-        return self._write(name, arrow_bytes(table, index), index)
+        return self._files.write(name, arrow_file(table, index), index)
 
     def _write_sealed(self, group: Sequence[Segment]) -> Segment:
         index = Index.join([segment.content.index for segment in group])
@@ -190,22 +190,10 @@ class Lane:
         firsts = tuple(int(column[0]) for column in index.marks)
         name = f"{ARCHIVE}/{self._shape.archive_folder(firsts)}{self._name(index)}"
         if not is_parquet_exact(self._shape.schema):
-            return self._write(f"{name}.arrow", arrow_bytes(table, index), index)
+            return self._files.write(f"{name}.arrow", arrow_file(table, index), index)
         for column, values in self._shape.archive_columns(index).items():
             table = table.append_column(column, values)
-        return self._write(f"{name}.parquet", parquet_bytes(table, index), index)
-
-    def _write(self, name: str, content: pa.Buffer, index: Index) -> Segment:
-        self._files.write(name, content)
-        entry = Entry(
-            name,
-            position_first=int(index.starts[0]),
-            position_to=int(index.starts[-1]),
-            size_bytes=content.size,
-            firsts=tuple(int(column[0]) for column in index.marks),
-            highest=tuple(int(column.max()) for column in index.marks),
-        )
-        return Segment(entry, self._files)
+        return self._files.write(f"{name}.parquet", parquet_file(table, index), index)
 
     def _name(self, index: Index) -> str:
         return f"{self._stem}{index.starts[0]:020}-{index.starts[-1] - 1:020}"

@@ -12,10 +12,12 @@ read stay open, within a bound on memory.
 from __future__ import annotations
 
 import threading
+import zlib
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ import pyarrow as pa
 
 from headwater.errors import StateError
 from headwater.log.content import ArrowContent, Content, ParquetContent, damage_of
+from headwater.log.index import Index
 from headwater.storage.blobs import Blobs
 
 HOT = "hot"
@@ -36,6 +39,7 @@ class Entry:
     Args:
         name: Its file's path below the folder of the topic.
         position_to: The position after its last row.
+        checksum: The file's crc32.
         firsts: Each mark of its first chunk.
         highest: Each mark's highest value.
 
@@ -45,6 +49,7 @@ class Entry:
     position_first: int
     position_to: int
     size_bytes: int
+    checksum: int
     firsts: tuple[int, ...]
     highest: tuple[int, ...]
 
@@ -83,9 +88,19 @@ class SegmentFiles:
         """The path in the data folder of the file called `name` in a manifest."""
         return f"{self._folder}/{name}"
 
-    def write(self, name: str, content: pa.Buffer) -> None:
-        """Store a file; it is durable on return."""
-        self._blobs.put(self.path(name), [content])
+    def write(self, name: str, parts: Sequence[pa.Buffer], index: Index) -> Segment:
+        """Store a file of rows with this index as a segment; it is durable on return."""
+        self._blobs.put(self.path(name), parts)
+        entry = Entry(
+            name,
+            position_first=int(index.starts[0]),
+            position_to=int(index.starts[-1]),
+            size_bytes=sum(part.size for part in parts),
+            checksum=reduce(lambda sum_, part: zlib.crc32(part, sum_), parts, 0),
+            firsts=tuple(int(column[0]) for column in index.marks),
+            highest=tuple(int(column.max()) for column in index.marks),
+        )
+        return Segment(entry, self, self._opened(entry) if entry.is_hot else None)
 
     def delete(self, name: str) -> None:
         """Remove a file that no manifest names any more."""
@@ -96,12 +111,25 @@ class SegmentFiles:
         return {path[len(self._folder) + 1 :] for path in self._blobs.list(self._folder)}
 
     def open(self, entry: Entry) -> Content:
-        """Map a file and read its index.
+        """Map a file that was stored before and read its index.
 
         Raises:
             StateError: It is missing or is not what was written.
 
         """
+        if entry.is_hot:
+            self._check(entry)
+        return self._opened(entry)
+
+    def _check(self, entry: Entry) -> None:
+        # A Parquet file has a checksum in each page, which is checked when the page is read; to sum
+        # the file would read the columns that nobody asked for.
+        content = self._map(entry)
+        with damage_of(self.path(entry.name)):
+            if zlib.crc32(content) != entry.checksum:
+                raise ValueError("its bytes do not have the checksum that they were written with")
+
+    def _map(self, entry: Entry) -> pa.Buffer:
         path = self.path(entry.name)
         try:
             content = self._blobs.map(path)
@@ -110,6 +138,10 @@ class SegmentFiles:
         with damage_of(path):
             if content.size != entry.size_bytes:
                 raise ValueError(f"it has {content.size} bytes and should have {entry.size_bytes}")
+        return content
+
+    def _opened(self, entry: Entry) -> Content:
+        path, content = self.path(entry.name), self._map(entry)
         if entry.name.endswith(".parquet"):
             return ParquetContent(path, content, self._schema)
         return ArrowContent(path, content, self._schema)
@@ -138,12 +170,12 @@ class Segment:
 
     __slots__ = ("_content", "_files", "entry", "position_first", "position_to")
 
-    def __init__(self, entry: Entry, files: SegmentFiles) -> None:
+    def __init__(self, entry: Entry, files: SegmentFiles, content: Content | None = None) -> None:
         self.entry = entry
         self.position_first = entry.position_first
         self.position_to = entry.position_to
         self._files = files
-        self._content: Content | None = None
+        self._content = content
 
     @property
     def content(self) -> Content:
