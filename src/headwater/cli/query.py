@@ -15,7 +15,8 @@ from headwater.cli.table import Output, show
 def query(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT, or - for stdin.")],
     output: Annotated[
-        Output, typer.Option("--format", help="How the rows are shown.")
+        Output,
+        typer.Option("--format", metavar="FORMAT", help="table, csv, ndjson or json."),
     ] = Output.TABLE,
     to: To = DEFAULT_URL,
 ) -> None:
