@@ -100,20 +100,25 @@ def _flock(lock: int, path: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        pid, command = _owner(lock)
+        owner = _owner(lock)
+        if owner is None:
+            raise StateError(
+                f"{path} is in use by a process that has only just started",
+                hint="name another folder: --data OTHER",
+            ) from None
         raise StateError(
-            f"{path} is in use by process {pid} ({command})",
-            hint=f"stop it first: kill {pid}; or name another folder: --data OTHER",
+            f"{path} is in use by process {owner[0]} ({owner[1]})",
+            hint=f"stop it first: kill {owner[0]}; or name another folder: --data OTHER",
         ) from None
 
 
-def _owner(lock: int) -> tuple[str, str]:
+def _owner(lock: int) -> tuple[str, str] | None:
     # The owner writes its name just after it has the lock: in between, the name is not there yet.
     try:
         owner = json.loads(os.pread(lock, 65_536, 0))
         return str(owner["pid"]), str(owner["command"])
     except (ValueError, KeyError, TypeError):
-        return "PID", "which has only just started"
+        return None
 
 
 def _check_format(path: Path, blobs: Blobs) -> None:
