@@ -1,0 +1,172 @@
+"""How fast a backlog is computed, against DuckDB in batch over the same rows in the same run.
+
+    python bench/first.py [--rows 1000000,10000000] [--repeat 3]
+
+Synthetic clicks stand in the log of a data folder (mapped Arrow files, written by a checkpoint). Each query
+is computed from the log to its last committed epoch: rows read, state kept, output stored, every
+epoch journaled and synced. DuckDB answers the same query, once, over the same rows in one of its
+own in-memory tables, with two threads, into an Arrow table. Figures are medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+import headwater as hw
+from headwater.clock import SystemClock
+from headwater.log.rejected import REJECTED_SCHEMA
+from headwater.replay.batch import rewritten
+from headwater.runtime.ingest import Ingest
+from headwater.runtime.runtime import Runtime, Settings
+from headwater.storage.local import LocalDisk
+
+ADS, VISITORS, EVENTS_PER_SECOND = 1_000, 100_000, 10_000
+COLUMNS = "ad BIGINT NOT NULL, visitor BIGINT NOT NULL, cost BIGINT NOT NULL, ts TIMESTAMP NOT NULL"
+QUERIES = {
+    "a  filter and projection": (
+        "SELECT visitor, cost * 2 AS doubled, ts FROM clicks WHERE ad < 300",
+        {},
+    ),
+    "b  tumbling 1 minute, count and sum per key": (
+        "SELECT ad, window_start, count(*) AS n, sum(cost) AS cost "
+        "FROM TUMBLE(clicks, ts, INTERVAL '1 minute') GROUP BY ad, window_start, window_end",
+        {"emit": "final", "lateness": "1 minute"},
+    ),
+    "c  sliding 1 minute by 10 seconds, per key": (
+        "SELECT ad, window_start, count(*) AS n, sum(cost) AS cost "
+        "FROM HOP(clicks, ts, INTERVAL '10 seconds', INTERVAL '1 minute') "
+        "GROUP BY ad, window_start, window_end",
+        {"emit": "final", "lateness": "1 minute"},
+    ),
+    "d  join to a table of 100,000 rows": (
+        "SELECT ad, name, cost, ts FROM clicks JOIN visitors USING (visitor)",
+        {},
+    ),
+}
+
+
+def clicks(rows: int, start: int, rng: np.random.Generator) -> pa.Table:
+    """Rows `start` and on of the synthetic clicks: in order up to a disorder of two seconds."""
+    at = (np.arange(start, start + rows) * (1_000_000 // EVENTS_PER_SECOND)).astype(np.int64)
+    at += rng.integers(-1_000_000, 1_000_000, rows) + 1_700_000_000_000_000
+    return pa.table(
+        {
+            "ad": rng.integers(0, ADS, rows),
+            "visitor": rng.integers(0, VISITORS, rows),
+            "cost": rng.integers(0, 10_000, rows),
+            "ts": pa.array(at, pa.timestamp("us")),
+        }
+    )
+
+
+def visitors() -> pa.Table:
+    return pa.table(
+        {
+            "visitor": np.arange(VISITORS),
+            "name": pa.array([f"visitor {n % 977}" for n in range(VISITORS)]),
+        }
+    )
+
+
+def app_of(query: str, options: dict[str, str]) -> hw.App:
+    app = hw.App("bench")
+    app.topic("clicks", COLUMNS, event_time="ts", delay="2 seconds")
+    app.table("visitors", "visitor BIGINT, name VARCHAR NOT NULL", key="visitor")
+    app.view("answer", query, **options)
+    return app
+
+
+def headwater_seconds(query: str, options: dict[str, str], rows: int) -> tuple[float, int]:
+    """Seconds from the log to the last committed epoch, and the rows that came out."""
+    compiled = app_of(query, options).compile()
+    rng = np.random.default_rng(1)
+    with tempfile.TemporaryDirectory() as folder:
+        disk = LocalDisk(Path(folder))
+        runtime = Runtime(
+            compiled.pipeline, compiled.plans, disk, SystemClock(), Settings()
+        )
+        ingest = Ingest(runtime.intake, runtime.clock, REJECTED_SCHEMA)
+        ingest.send(runtime.topics["visitors"].definition, visitors())
+        step = 100_000
+        while runtime.loop.run_epoch():
+            pass
+        for start in range(0, rows, step):
+            ingest.send(
+                runtime.topics["clicks"].definition, clicks(min(step, rows - start), start, rng)
+            )
+        runtime.checkpoint()
+        gc.collect()
+        started = time.perf_counter()
+        while runtime.loop.run_epoch():
+            pass
+        seconds = time.perf_counter() - started
+        out = runtime.loop.stepper.views[0].changes.next_offset()
+        runtime.close()
+    return seconds, out
+
+
+def duckdb_seconds(query: str, options: dict[str, str], rows: int) -> float:
+    """Seconds of DuckDB's batch answer, into an Arrow table."""
+    compiled = app_of(query, options).compile()
+    text = rewritten(compiled.pipeline.views[0], compiled.pipeline).sql("duckdb")
+    rng = np.random.default_rng(1)
+    connection = duckdb.connect(config={"threads": 2})
+    connection.execute("CREATE TABLE clicks (ad BIGINT, visitor BIGINT, cost BIGINT, ts TIMESTAMP)")
+    for start in range(0, rows, 100_000):
+        part = clicks(min(100_000, rows - start), start, rng)
+        connection.register("part", part)
+        connection.execute("INSERT INTO clicks SELECT * FROM part")
+    table = visitors()
+    connection.register("given", table)
+    connection.execute("CREATE TABLE visitors AS SELECT * FROM given")
+    gc.collect()
+    started = time.perf_counter()
+    connection.sql(text).to_arrow_table()
+    seconds = time.perf_counter() - started
+    connection.close()
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", default="1000000,10000000")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--only", default="")
+    args = parser.parse_args()
+    table = Table(title=f"{os.cpu_count()} cores, medians of {args.repeat}")
+    for heading in ("query", "events", "Headwater", "events/s", "DuckDB batch", "ratio"):
+        table.add_column(heading, justify="left" if heading == "query" else "right")
+    for name, (query, options) in QUERIES.items():
+        if args.only and name[0] not in args.only:
+            continue
+        for rows in (int(count) for count in args.rows.split(",")):
+            ours, theirs = [], []
+            for _ in range(args.repeat):
+                ours.append(headwater_seconds(query, options, rows)[0])
+                theirs.append(duckdb_seconds(query, options, rows))
+            here, there = statistics.median(ours), statistics.median(theirs)
+            table.add_row(
+                name,
+                f"{rows:,}",
+                f"{here:.3f} s",
+                f"{rows / here / 1e6:.2f} M",
+                f"{there:.3f} s",
+                f"{there / here:.2f}",
+            )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Plan all views of a pipeline, each against what stands before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from headwater.operators.describe import describe
+from headwater.plan.nodes import Scan, walk
+from headwater.plan.pipeline import Pipeline, ViewPlan
+from headwater.plan.ticks import with_ticks
+from headwater.sql.planner import plan_view
+from headwater.sql.relations import Relation, relation_of_topic, relation_of_view
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A pipeline with its views planned, in order."""
+
+    pipeline: Pipeline
+    plans: tuple[ViewPlan, ...]
+
+
+def compile_pipeline(pipeline: Pipeline) -> Compiled:
+    """Plan every view.
+
+    Raises:
+        DefinitionError: A view is wrong; the place in its text is underlined.
+    """
+    relations: dict[str, Relation] = {t.name: relation_of_topic(t) for t in pipeline.topics}
+    plans: list[ViewPlan] = []
+    for definition in pipeline.views:
+        plan = plan_view(definition, relations, describe)
+        relations[plan.name] = relation_of_view(plan, relations)
+        plans.append(plan)
+    return Compiled(pipeline, _with_ticks_where_read(plans))
+
+
+def _with_ticks_where_read(plans: list[ViewPlan]) -> tuple[ViewPlan, ...]:
+    """Views that a later view reads with ticks get them too, from the last to the first."""
+    wanted: set[str] = set()
+    done: list[ViewPlan] = []
+    for plan in reversed(plans):
+        root = with_ticks(plan.root) if plan.name in wanted else plan.root
+        wanted |= {node.relation for node in walk(root) if isinstance(node, Scan) and node.ticks}
+        done.append(replace(plan, root=root))
+    return tuple(reversed(done))

@@ -1,0 +1,146 @@
+"""Run a pipeline in the foreground, with progress, until Ctrl-C or the end of the input."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from headwater.clock import SystemClock
+from headwater.run.files import batches_of
+from headwater.run.live import Live
+from headwater.runtime.runtime import Settings
+from headwater.runtime.status import Status
+from headwater.schema.duration import format_time
+
+if TYPE_CHECKING:
+    from headwater.run.app import App
+
+_TERMINAL_SECONDS = 0.5
+_PLAIN_SECONDS = 10.0
+
+
+def run_in_foreground(
+    app: App,
+    data: Path,
+    *,
+    listen: str | None,
+    bounded: bool,
+    inputs: Mapping[str, str | Path],
+    rebuild: bool,
+) -> None:
+    """Run `app` over the folder `data`. See `App.run`."""
+    progress = Progress(sys.stderr)
+    settings = Settings(rebuild=rebuild, report=progress.work)
+    with app.start(data, listen=None if bounded else listen, settings=settings) as live:
+        _introduce(live, app.name, data)
+        stop = _stop_on_signals()
+        for topic, path in inputs.items():
+            _load(live, topic, Path(path), progress, stop)
+        if bounded:
+            _settle(live, progress, stop)
+            live.finish()
+            progress.end(live.status())
+            return
+        while not stop.wait(progress.interval):
+            progress.show(live.status())
+        progress.end(live.status())
+
+
+class Progress:
+    """A line that says how it goes: in place on a terminal, now and then elsewhere."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._is_terminal = out.isatty()
+        self._width = 0
+        self.interval = _TERMINAL_SECONDS if self._is_terminal else _PLAIN_SECONDS
+
+    def show(self, status: Status) -> None:
+        """Show where a pipeline stands."""
+        self._line(line_of(status))
+        for problem in status.problems:
+            self._out.write(f"\n{problem}\n")
+
+    def work(self, what: str, done: int, total: int) -> None:
+        """Show how far long work has come."""
+        share = 100 * done // total if total else 100
+        self._line(f"{what}: {done:,} of {total:,} ({share} %)")
+
+    def end(self, status: Status) -> None:
+        """Show the last state, and leave the line."""
+        self.show(status)
+        if self._is_terminal:
+            self._out.write("\n")
+        self._out.flush()
+
+    def _line(self, text: str) -> None:
+        if self._is_terminal:
+            self._out.write("\r" + text.ljust(self._width))
+            self._width = len(text)
+        else:
+            self._out.write(text + "\n")
+        self._out.flush()
+
+
+def line_of(status: Status) -> str:
+    """One line: events in, rate, lag, watermark."""
+    rows = sum(topic.rows for topic in status.topics)
+    watermarks = [t.watermark_us for t in status.topics if t.watermark_us is not None]
+    at = format_time(min(watermarks)) if watermarks else "none yet"
+    return (
+        f"{rows:,} events in, {status.rows_per_second:,.0f}/s, lag {status.lag_rows:,}, "
+        f"epoch {status.epoch:,}, watermark {at}"
+    )
+
+
+def _introduce(live: Live, name: str, data: Path) -> None:
+    for notice in live.notices:
+        sys.stderr.write(f"{notice}\n")
+    where = f"live page and API: {live.url}" if live.url else "no HTTP"
+    sys.stderr.write(f"{name} runs on {data}; {where}\n")
+    sys.stderr.flush()
+
+
+def _stop_on_signals() -> threading.Event:
+    """An event that Ctrl-C and SIGTERM set, once a handler can be installed (the main thread)."""
+    stop = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda _number, _frame: stop.set())
+    return stop
+
+
+def _load(live: Live, topic: str, path: Path, progress: Progress, stop: threading.Event) -> None:
+    """Send a whole file to a topic."""
+    sent = rejected = 0
+    for rows, form in _pieces(path):
+        if stop.is_set():
+            return
+        receipt = live.send(topic, rows, form=form)
+        sent += receipt.accepted
+        rejected += receipt.rejected
+        for rejection in receipt.rejections[:3]:
+            sys.stderr.write(f"{path}: row {rejection.position}: {rejection.reason}\n")
+        progress.work(f"{topic} from {path}", sent, sent + rejected)
+
+
+def _pieces(path: Path) -> Iterator[tuple[bytes | object, str | None]]:
+    yield from batches_of(path)
+
+
+def _settle(live: Live, progress: Progress, stop: threading.Event) -> None:
+    """Wait until all input is computed, showing how far it has come."""
+    while not stop.is_set():
+        try:
+            live.settle(progress.interval)
+        except TimeoutError:
+            progress.show(live.status())
+        else:
+            return
+
+
+_ = SystemClock

@@ -1,0 +1,294 @@
+"""A running pipeline: what `App.start` gives, and what the HTTP API speaks to."""
+
+from __future__ import annotations
+
+import difflib
+import tempfile
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+
+from headwater.clock import Clock
+from headwater.delta.watermark import AFTER_ALL
+from headwater.errors import DefinitionError
+from headwater.log.rejected import REJECTED_SCHEMA
+from headwater.operators.query import Rows as Readable
+from headwater.operators.query import answer
+from headwater.run.compile import Compiled
+from headwater.run.connect import sink_runners
+from headwater.runtime.ingest import Ingest, Rows
+from headwater.runtime.runtime import Runtime, Settings
+from headwater.runtime.status import Receipt, Status
+from headwater.runtime.statuses import status_of
+from headwater.runtime.view import ViewRunner
+from headwater.serve.server import Server
+from headwater.storage.folder import DataFolder
+
+
+class Live:
+    """A pipeline that runs in this process. Safe to use from many threads.
+
+    Not made by hand: see `App.start`. Use it in a `with` statement, or call `close`.
+    """
+
+    def __init__(
+        self,
+        compiled: Compiled,
+        folder: Path,
+        *,
+        listen: str | None,
+        clock: Clock,
+        settings: Settings,
+        scratch: tempfile.TemporaryDirectory[str] | None = None,
+    ) -> None:
+        self._compiled = compiled
+        self._scratch = scratch
+        self._folder = DataFolder.open(folder, command=f"headwater {compiled.pipeline.name}")
+        self._path = folder
+        self._server: Server | None = None
+        self._closed = False
+        self._closing = threading.Lock()
+        try:
+            self._runtime = Runtime(
+                compiled.pipeline, compiled.plans, self._folder.disk, clock, settings
+            )
+        except BaseException:
+            self._folder.close()
+            raise
+        try:
+            self._start(listen)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Live:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str | None:
+        """Where the live page and the API are; None without HTTP."""
+        return self._server.url if self._server else None
+
+    @property
+    def notices(self) -> list[str]:
+        """What the start did that the user should know: views built or rebuilt, epochs recovered."""
+        lines = self._runtime.decision.lines()
+        if self._runtime.epochs_recovered:
+            lines.append(f"recovered: {self._runtime.epochs_recovered} epochs stepped again")
+        return lines
+
+    def send(
+        self, topic: str, rows: Rows, *, form: str | None = None, partition: int = 0
+    ) -> Receipt:
+        """Validate rows and append the good ones; return when they are durable.
+
+        Args:
+            rows: A list of dicts, an Arrow table or batch, or bytes.
+            form: How bytes are to be read: `ndjson` (the default), `json`, `csv` or `arrow`.
+
+        Raises:
+            DefinitionError: There is no such topic.
+            RecordError: The bytes as a whole cannot be read. (Single bad rows are in the receipt.)
+            StateError: The log cannot be written.
+        """
+        name = self._named(topic, self._runtime.topics, "topic")
+        definition = self._runtime.topics[name].definition
+        return self._ingest.send(definition, rows, form=form, partition=partition)
+
+    def send_bytes(self, topic: str, body: bytes, form: str, partition: int) -> Receipt:
+        """Validate and append what somebody sent; return when it is durable."""
+        return self.send(topic, body, form=form, partition=partition)
+
+    def settle(self, timeout: float | None = None) -> None:
+        """Return when all that was acknowledged is computed, committed and visible.
+
+        Raises:
+            TimeoutError: That took longer than `timeout` seconds.
+        """
+        if not self._runtime.settle(timeout):
+            raise TimeoutError(f"not settled within {timeout} seconds")
+
+    def advance(self, topic: str, until: datetime | str) -> None:
+        """Declare that no event of `topic` before `until` will come.
+
+        Args:
+            until: A datetime, or ISO 8601 text; without a zone it is UTC.
+        """
+        name = self._named(topic, self._runtime.topics, "topic")
+        self._runtime.intake.advance(name, _microseconds(until))
+
+    def finish(self) -> None:
+        """Let the watermark of every topic pass everything: the input has ended. Then settle."""
+        for name, topic in self._runtime.topics.items():
+            if topic.definition.event_time is not None:
+                self._runtime.intake.advance(name, AFTER_ALL)
+        self.settle()
+
+    def query(self, sql: str) -> pa.Table:
+        """Answer one SELECT over views, tables, topics, `topic$rejected` and `view$late`.
+
+        Read-only, and without access to files or the network, whatever the query says. All
+        views and tables are seen after the same epoch.
+
+        Raises:
+            DefinitionError: It is not one SELECT, or DuckDB refuses it.
+        """
+        return answer(sql, self._readable())
+
+    def content(self, name: str, rows_max: int | None = None) -> pa.Table:
+        """What a view or table holds after the last committed epoch.
+
+        In the order of the view's ORDER BY if it has one.
+        """
+        visible = self._runtime.loop.visible
+        known = self._named(name, visible.contents, "view or table")
+        batches = visible.contents[known].batches()
+        table = pa.Table.from_batches(batches, self._schema_of(known))
+        order = next((plan.order for plan in self._compiled.plans if plan.name == known), ())
+        if order:
+            keys = [(column, "descending" if down else "ascending") for column, down in order]
+            table = table.sort_by(keys)
+        return table if rows_max is None else table.slice(0, rows_max)
+
+    def changes(
+        self,
+        view: str,
+        offset_from: int = 0,
+        rows_max: int | None = None,
+        wait_seconds: float = 0.0,
+    ) -> pa.Table:
+        """What a view has published from an offset on, with `_weight`, `_epoch` and `_offset`.
+
+        Args:
+            rows_max: About how many; whole epochs are returned. None for all.
+            wait_seconds: How long to wait for the first.
+        """
+        runner = self._view(view)
+        loop = self._runtime.loop
+        if wait_seconds:
+            with loop.published:
+                loop.published.wait_for(
+                    lambda: runner.changes.next_offset() > offset_from or self._closed,
+                    wait_seconds,
+                )
+        return runner.changes.read(offset_from, rows_max or (1 << 62))
+
+    def rows(
+        self, topic: str, offset_from: int = 0, rows_max: int = 1000, partition: int = 0
+    ) -> pa.Table:
+        """Accepted rows of a topic from an offset on, with `_partition`, `_offset`, `_arrived`."""
+        name = self._named(topic, self._runtime.topics, "topic")
+        found = self._runtime.topics[name]
+        if not 0 <= partition < found.definition.partitions:
+            raise DefinitionError(
+                f"topic {name} has no partition {partition}",
+                hint=f"its partitions are numbered 0 to {found.definition.partitions - 1}",
+            )
+        return found.read_offsets(partition, offset_from, rows_max)
+
+    def status(self) -> Status:
+        """Everything there is to know, at one moment."""
+        return status_of(self._runtime, self._sinks, str(self._path))
+
+    def close(self) -> None:
+        """Stop everything in order: the API, the epochs, the sinks, the log."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        if self._server:
+            self._server.stop()
+        self._runtime.loop.stop()
+        for sink in getattr(self, "_sinks", []):
+            sink.stop()
+        try:
+            self._runtime.close()
+        finally:
+            self._folder.close()
+            if self._scratch:
+                self._scratch.cleanup()
+
+    def _start(self, listen: str | None) -> None:
+        runtime = self._runtime
+        self._ingest = Ingest(runtime.intake, runtime.clock, REJECTED_SCHEMA)
+        self._sinks = sink_runners(runtime)
+        runtime.start()
+        for sink in self._sinks:
+            sink.start()
+        if listen is not None:
+            host, port = _address(listen)
+            self._server = Server(self, host, port)
+            self._server.start()
+
+    def _readable(self) -> dict[str, Readable]:
+        """All relations that a query may read, as of one epoch."""
+        runtime, visible = self._runtime, self._runtime.loop.visible
+        readable: dict[str, Readable] = {}
+        for name, topic in runtime.topics.items():
+            if not topic.definition.is_table:
+                readable[name] = Readable(topic.schema, topic.batches)
+            rejected = runtime.rejected[name]
+            readable[f"{name}$rejected"] = Readable(rejected.schema, rejected.batches)
+        for name, content in visible.contents.items():
+            readable[name] = Readable(self._schema_of(name), content.batches)
+        for view in runtime.loop.stepper.views:
+            if view.late is not None:
+                readable[f"{view.name}$late"] = Readable(view.late.schema, view.late.batches)
+        return readable
+
+    def _schema_of(self, name: str) -> pa.Schema:
+        if name in self._runtime.topics:
+            return self._runtime.topics[name].schema
+        return self._view(name).plan.schema.arrow
+
+    def _view(self, name: str) -> ViewRunner:
+        views = {view.name: view for view in self._runtime.loop.stepper.views}
+        return views[self._named(name, views, "view")]
+
+    def _named(self, name: str, known: Iterable[str], kind: str) -> str:
+        """The declared spelling of a name.
+
+        Raises:
+            DefinitionError: There is none like it.
+        """
+        names = list(known)
+        for candidate in names:
+            if candidate.lower() == name.lower():
+                return candidate
+        near = difflib.get_close_matches(name, names, n=1)
+        raise DefinitionError(
+            f"there is no {kind} {name}",
+            hint=f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}",
+        )
+
+
+def _microseconds(until: datetime | str) -> int:
+    moment = datetime.fromisoformat(until) if isinstance(until, str) else until
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    seconds = aware - datetime(1970, 1, 1, tzinfo=UTC)
+    return (seconds.days * 86_400 + seconds.seconds) * 1_000_000 + seconds.microseconds
+
+
+def _address(listen: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`, `:PORT` or `PORT`."""
+    host, _, port = listen.rpartition(":")
+    if not port.isdigit():
+        raise DefinitionError(
+            f"cannot listen on {listen!r}", hint="write HOST:PORT, for example 127.0.0.1:8484"
+        )
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+

@@ -1,0 +1,131 @@
+"""Take what somebody sent: validate it row by row, append the good, keep the bad with the reason.
+
+A batch is answered with what became of each of its rows: accepted + rejected = sent. Beside what the
+schema asks, an event time that lies further ahead of its arrival than the topic allows is refused: one
+clock that runs ahead would otherwise move the watermark and make all others late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwater.clock import Clock
+from headwater.plan.pipeline import TopicDefinition
+from headwater.runtime.intake import Intake
+from headwater.runtime.status import Receipt, Rejection
+from headwater.schema.decode import Decoded, RejectedRecord, decode, decode_rows, decode_table
+from headwater.schema.duration import format_duration
+from headwater.schema.encode import to_ndjson
+from headwater.schema.schema import Schema
+
+REJECTIONS_SHOWN = 100
+
+Rows = Sequence[Mapping[str, Any]] | pa.Table | pa.RecordBatch | bytes
+
+
+class Ingest:
+    """The door for rows.
+
+    Args:
+        rejected: The schema of the rejected rows of every topic.
+    """
+
+    def __init__(self, intake: Intake, clock: Clock, rejected: Schema) -> None:
+        self._intake = intake
+        self._clock = clock
+        self._rejected = rejected
+
+    def send(
+        self, topic: TopicDefinition, rows: Rows, *, form: str | None = None, partition: int = 0
+    ) -> Receipt:
+        """Validate and append; return when all of it is durable.
+
+        Args:
+            form: How bytes are to be read: json, ndjson (the default), csv or arrow.
+
+        Raises:
+            RecordError: The body as a whole cannot be read.
+            StateError: The log cannot be written.
+        """
+        arrived_us = self._clock.now_us()
+        decoded = _guarded(topic, _decode(topic.schema, rows, form), arrived_us)
+        offset = self._intake.append(
+            topic.name,
+            decoded.rows,
+            self._rejected_rows(decoded.rejected, partition, arrived_us),
+            partition=partition,
+            arrived_us=arrived_us,
+        )
+        shown = decoded.rejected[:REJECTIONS_SHOWN]
+        return Receipt(
+            topic.name,
+            decoded.rows.num_rows,
+            len(decoded.rejected),
+            offset,
+            partition,
+            tuple(Rejection(r.position, r.reason, r.column) for r in shown),
+        )
+
+    def _rejected_rows(
+        self, rejected: Sequence[RejectedRecord], partition: int, arrived_us: int
+    ) -> pa.RecordBatch | None:
+        if not rejected:
+            return None
+        values = {
+            "position": [r.position for r in rejected],
+            "reason": [r.reason for r in rejected],
+            "column": [r.column for r in rejected],
+            "record": [r.record for r in rejected],
+            "arrived": [arrived_us] * len(rejected),
+            "partition": [partition] * len(rejected),
+        }
+        schema = self._rejected.arrow
+        arrays = [pa.array(values[field.name]).cast(field.type) for field in schema]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _decode(schema: Schema, rows: Rows, form: str | None) -> Decoded:
+    if isinstance(rows, bytes | bytearray | memoryview):
+        return decode(form or "ndjson", bytes(rows), schema)
+    if isinstance(rows, pa.RecordBatch):
+        return decode_table(pa.Table.from_batches([rows]), schema)
+    if isinstance(rows, pa.Table):
+        return decode_table(rows, schema)
+    return decode_rows(list(rows), schema)
+
+
+def _guarded(topic: TopicDefinition, decoded: Decoded, arrived_us: int) -> Decoded:
+    """Move rows with an event time too far ahead to the rejected ones."""
+    if topic.event_time is None or not decoded.rows.num_rows:
+        return decoded
+    times = decoded.rows.column(topic.schema[topic.event_time].name)
+    limit_us = arrived_us + topic.future_max_us
+    micros = times.cast(pa.timestamp("us", times.type.tz)).cast(pa.int64())
+    highest = pc.max(micros).as_py()
+    if highest is None or highest <= limit_us:
+        return decoded
+    is_ahead = np.asarray(pc.fill_null(pc.greater(micros, limit_us), False))
+    ahead = decoded.rows.filter(pa.array(is_ahead))
+    records = to_ndjson(pa.Table.from_batches([ahead])).splitlines()
+    reason = (
+        f"is more than {format_duration(topic.future_max_us)} ahead of its arrival (future_max)"
+    )
+    rejected = tuple(
+        RejectedRecord(int(position), f"{topic.event_time} {time} {reason}", topic.event_time, line)
+        for position, time, line in zip(
+            decoded.positions[is_ahead], times.filter(pa.array(is_ahead)).cast("string").to_pylist(),
+            records,
+            strict=True,
+        )
+    )
+    everything = sorted((*decoded.rejected, *rejected), key=lambda r: r.position)
+    return Decoded(
+        decoded.rows.filter(pa.array(~is_ahead)),
+        decoded.positions[~is_ahead],
+        tuple(everything),
+    )

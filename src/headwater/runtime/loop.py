@@ -1,0 +1,217 @@
+"""The loop that turns rows in the log into committed epochs.
+
+One thread: wait until something is visible in the log, take all of it (up to a bound) as an epoch,
+compute it, journal it, and, when the journal has synced, publish it. An epoch is therefore as small as
+the traffic is light, and grows with the backlog by itself. An event is visible in results one sync after
+it was computed.
+
+The epoch's journal record holds all that the computation depended on, and a checksum of what came
+out: recovery steps through the records again (`runtime.recovery`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headwater.clock import Clock
+from headwater.errors import HeadwaterError
+from headwater.runtime.intake import Intake
+from headwater.runtime.records import EpochRecord, Kind
+from headwater.runtime.stepper import Cut, Stepper
+from headwater.runtime.view import Content, Stepped
+from headwater.storage.journal import Journal
+
+EPOCH_ROWS_MAX = 1_000_000
+Sample = tuple[float, int, int, dict[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """What readers see: all views and tables after the same epoch."""
+
+    epoch: int
+    tick: int
+    facts: int
+    contents: dict[str, Content]
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the engine has computed: the position after the last epoch it stepped."""
+
+    epoch: int = 0
+    tick: int = 0
+    facts: int = 0
+
+
+class EpochLoop:
+    """Runs epochs until it is stopped.
+
+    Args:
+        checkpoint: Called between epochs; takes a checkpoint when one is due.
+
+    `published` is notified after each publication and when the loop has failed.
+    """
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        intake: Intake,
+        journal: Journal,
+        clock: Clock,
+        *,
+        progress: Progress,
+        checkpoint: Callable[[], None],
+        epoch_rows_max: int = EPOCH_ROWS_MAX,
+    ) -> None:
+        self.stepper = stepper
+        self.progress = progress
+        self.published = threading.Condition()
+        self.failure: HeadwaterError | BaseException | None = None
+        self._intake = intake
+        self._journal = journal
+        self._clock = clock
+        self._checkpoint = checkpoint
+        self._epoch_rows_max = epoch_rows_max
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        # Rows of topics taken in and of views put out since the start, and about once a second
+        # (monotonic seconds, epoch, tick, counts), for rates.
+        self.counts: Counter[str] = Counter()
+        self.samples: deque[Sample] = deque(maxlen=12)
+        self.visible = self._look()
+
+    def start(self) -> None:
+        """Begin to run epochs in a thread of its own."""
+        self._intake.watch_silence_from(self._clock.now_us())
+        self._thread = threading.Thread(target=self._run, name="headwater-epochs", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the epoch in hand, and wait for that."""
+        with self._intake.changed:
+            self._stopping = True
+            self._intake.changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def wait_for(self, tick: int, facts: int, timeout: float | None = None) -> bool:
+        """Return once all before `tick` and `facts` is published; False after `timeout` seconds.
+
+        Raises:
+            HeadwaterError: The loop has failed and will not get there.
+        """
+        with self.published:
+            done = self.published.wait_for(
+                lambda: (
+                    self.failure is not None
+                    or (self.visible.tick >= tick and self.visible.facts >= facts)
+                ),
+                timeout,
+            )
+        if self.failure is not None:
+            raise self.failure
+        return done
+
+    def run_epoch(self) -> bool:
+        """Compute and commit one epoch; False when there was nothing to take in."""
+        cut = self._cut()
+        if cut is None:
+            return False
+        steps = self.stepper.step(cut)
+        self._commit(cut, steps)
+        return True
+
+    def publish(self, cut: Cut, steps: dict[str, Stepped]) -> None:
+        """Show an epoch that the journal holds."""
+        for view in self.stepper.views:
+            view.publish(steps[view.name], cut.epoch)
+            self.counts[view.name] += len(steps[view.name].delta)
+        self.counts.update(self.stepper.rows_taken)
+        self.progress = Progress(cut.epoch, cut.tick_to, self.progress.facts + len(cut.facts))
+
+    def show(self) -> None:
+        """Let readers see what was published."""
+        with self.published:
+            self.visible = self._look()
+            self.published.notify_all()
+
+    def rates(self) -> tuple[float, float, dict[str, float]]:
+        """Over the last seconds: epochs and rows a second, and rows a second by name."""
+        now = self._clock.monotonic()
+        recent = [sample for sample in list(self.samples) if now - sample[0] <= 5.0]
+        if not recent:
+            return 0.0, 0.0, {}
+        at, epoch, tick, counts = recent[0]
+        seconds = max(now - at, 0.5)
+        by_name = {n: (c - counts.get(n, 0)) / seconds for n, c in self.counts.copy().items()}
+        progress = self.progress
+        return (progress.epoch - epoch) / seconds, (progress.tick - tick) / seconds, by_name
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._sample()
+                if not self.run_epoch():
+                    self._wait_for_work()
+                self._checkpoint()
+        except BaseException as error:
+            # Whatever it is, computing on would be guessing: readers get the error, a restart recovers.
+            self.failure = error
+            with self.published:
+                self.published.notify_all()
+
+    def _cut(self) -> Cut | None:
+        with self._intake.changed:
+            tick_from = self.progress.tick
+            tick_to = min(self._intake.visible_tick, tick_from + self._epoch_rows_max)
+            facts = tuple(
+                fact for fact in self._intake.facts[self.progress.facts :] if fact.tick <= tick_to
+            )
+        if tick_to == tick_from and not facts:
+            return None
+        return Cut(self.progress.epoch + 1, tick_from, tick_to, facts, self._clock.now_us())
+
+    def _commit(self, cut: Cut, steps: dict[str, Stepped]) -> None:
+        record = EpochRecord(
+            cut.epoch,
+            cut.tick_to,
+            self.progress.facts + len(cut.facts),
+            cut.time_us,
+            {name: stepped.checksum() for name, stepped in steps.items() if len(stepped.delta)},
+        )
+        self._journal.append(Kind.EPOCH, [record.encode()]).wait()
+        self.publish(cut, steps)
+        self.show()
+
+    def _wait_for_work(self) -> None:
+        seconds = self._intake.note_idle()
+        with self._intake.changed:
+            self._intake.changed.wait_for(self._has_work, timeout=_soonest(seconds, 1.0))
+
+    def _has_work(self) -> bool:
+        return (
+            self._stopping
+            or self._intake.visible_tick > self.progress.tick
+            or len(self._intake.facts) > self.progress.facts
+        )
+
+    def _look(self) -> Visible:
+        contents = {view.name: view.content() for view in self.stepper.views}
+        contents |= {name: table.content() for name, table in self.stepper.tables.items()}
+        return Visible(self.progress.epoch, self.progress.tick, self.progress.facts, contents)
+
+    def _sample(self) -> None:
+        now = self._clock.monotonic()
+        if not self.samples or now - self.samples[-1][0] >= 1.0:
+            counts = dict(self.counts)
+            self.samples.append((now, self.progress.epoch, self.progress.tick, counts))
+            self._intake.note_idle()
+
+
+def _soonest(seconds: float | None, most: float) -> float:
+    return most if seconds is None else min(seconds, most)

@@ -1,0 +1,287 @@
+"""Open a data folder for a pipeline: decide what is kept, recover it, build the rest.
+
+What is decided is said before it is done: a view whose definition is the one the folder knows goes on
+from its state; a new one is built from the log; a changed one is refused unless a rebuild was asked
+for, because its past numbers would silently differ from those it published. Topics must be as they
+were: their rows are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+from headwater.errors import DefinitionError
+from headwater.log.changes import ChangeLog
+from headwater.log.rejected import rejected_definition
+from headwater.log.topic import Topic
+from headwater.operators.dataflow import Dataflow
+from headwater.operators.statement import Engine
+from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewPlan
+from headwater.runtime.build import build, closure
+from headwater.runtime.checkpoint import BatchLoader, Manifest
+from headwater.runtime.recovery import Recovery, Report
+from headwater.runtime.stepper import Stepper
+from headwater.runtime.table import TableRunner
+from headwater.runtime.view import ViewRunner
+from headwater.storage.blobs import Blobs
+from headwater.storage.journal import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of each view of the folder and of the pipeline."""
+
+    keep: tuple[str, ...]
+    build: tuple[str, ...]
+    rebuild: tuple[str, ...]
+    drop: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """What is not as it was, in words."""
+        words = (
+            ("built from the log", self.build),
+            ("changed, rebuilt from the log", self.rebuild),
+            ("no longer declared, dropped", self.drop),
+        )
+        return [f"{name}: {what}" for what, names in words for name in names]
+
+
+@dataclass(slots=True)
+class Opened:
+    """A recovered pipeline, ready to go on."""
+
+    topics: dict[str, Topic]
+    rejected: dict[str, Topic]
+    stepper: Stepper
+    recovery: Recovery
+    decision: Decision
+
+
+def hashing() -> str:
+    """The hash function that state is sorted by and checksums are made of: DuckDB's own."""
+    return f"duckdb {version('duckdb')}"
+
+
+def definitions(pipeline: Pipeline) -> dict[str, str]:
+    """What must not change of each topic while its rows are in the folder."""
+    return {topic.name: _definition(topic) for topic in pipeline.topics}
+
+
+class Opening:
+    """Opens one pipeline over one data folder. Use once."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        plans: tuple[ViewPlan, ...],
+        blobs: Blobs,
+        engine: Engine,
+        *,
+        epoch_rows_max: int,
+        report: Report,
+    ) -> None:
+        self._pipeline = pipeline
+        self._plans = plans
+        self._blobs = blobs
+        self._engine = engine
+        self._epoch_rows_max = epoch_rows_max
+        self._report = report
+        self._is_state_known = False
+
+    def run(
+        self, manifest: Manifest | None, journal: Journal, now_us: int, *, rebuild: bool
+    ) -> Opened:
+        """Open everything.
+
+        Raises:
+            DefinitionError: The pipeline does not fit the folder.
+            StateError: What is stored cannot be read, or does not repeat itself.
+        """
+        decision = self._decide(manifest, rebuild=rebuild)
+        self._is_state_known = manifest is not None and manifest.hashing == hashing()
+        topics, rejected = self._open_topics(manifest)
+        recovery = self._recover(manifest, journal, topics, rejected, decision)
+        fresh = decision.build + decision.rebuild
+        views = {view.name: view for view in recovery.stepper.views}
+        if fresh or (manifest is not None and not self._is_state_known):
+            views |= self._build(fresh, topics, recovery, now_us)
+        stepper = Stepper(
+            topics, recovery.stepper.tables, [views[plan.name] for plan in self._plans]
+        )
+        stepper.watermarks = recovery.stepper.watermarks
+        return Opened(topics, rejected, stepper, recovery, decision)
+
+    def _decide(self, manifest: Manifest | None, *, rebuild: bool) -> Decision:
+        if manifest is None:
+            return Decision(tuple(plan.name for plan in self._plans), (), (), ())
+        self._check_topics(manifest.definitions)
+        known = {name: value["fingerprint"] for name, value in manifest.views.items()}
+        is_known = manifest.hashing == hashing()
+        kept = tuple(
+            p.name for p in self._plans if is_known and known.get(p.name) == p.fingerprint
+        )
+        changed = tuple(p.name for p in self._plans if p.name in known and p.name not in kept)
+        if changed and not rebuild:
+            raise _refusal(changed, manifest.hashing)
+        names = {plan.name for plan in self._plans}
+        new = tuple(plan.name for plan in self._plans if plan.name not in known)
+        return Decision(kept, new, changed, tuple(name for name in known if name not in names))
+
+    def _check_topics(self, known: Mapping[str, str]) -> None:
+        declared = definitions(self._pipeline)
+        for name, text in known.items():
+            if name not in declared:
+                raise DefinitionError(
+                    f"the data folder has a topic {name}, which the pipeline does not declare",
+                    hint="declare it again, or give --data another folder",
+                )
+            if declared[name] != text:
+                raise DefinitionError(
+                    f"topic {name} changed since the data folder was written: it was {text}, "
+                    f"now it is {declared[name]}",
+                    hint="declare it as it was, or give --data another folder",
+                )
+
+    def _open_topics(
+        self, manifest: Manifest | None
+    ) -> tuple[dict[str, Topic], dict[str, Topic]]:
+        topics, rejected = {}, {}
+        segments = manifest.topics if manifest else {}
+        segments_rejected = manifest.rejected if manifest else {}
+        for definition in self._pipeline.topics:
+            name = definition.name
+            topics[name] = self._topic(definition, f"topics/{name}", segments.get(name))
+            rejected[name] = self._topic(
+                rejected_definition(definition), f"rejected/{name}", segments_rejected.get(name)
+            )
+        return topics, rejected
+
+    def _topic(self, definition: TopicDefinition, folder: str, manifest: Any) -> Topic:
+        return Topic.open(definition, self._blobs, folder, manifest)
+
+    def _recover(
+        self,
+        manifest: Manifest | None,
+        journal: Journal,
+        topics: dict[str, Topic],
+        rejected: dict[str, Topic],
+        decision: Decision,
+    ) -> Recovery:
+        loader = BatchLoader(self._blobs)
+        tables = self._tables(manifest if self._is_state_known else None, loader)
+        views = [
+            self._view(plan, manifest.views.get(plan.name) if manifest else None, loader)
+            for plan in self._plans
+            if plan.name in decision.keep
+        ]
+        stepper = Stepper(topics, tables, views)
+        for name, watermark in stepper.watermarks.items():
+            if manifest and name in manifest.watermarks:
+                watermark.load(manifest.watermarks[name])
+        recovery = Recovery(
+            topics,
+            rejected,
+            stepper,
+            epoch=manifest.epoch if manifest else 0,
+            tick=manifest.tick if manifest else 0,
+            facts_taken=manifest.facts_taken if manifest else 0,
+            next_tick=manifest.next_tick if manifest else 0,
+            facts=manifest.facts_parsed() if manifest else [],
+        )
+        recovery.run(journal, manifest.lsn if manifest else 0, self._report)
+        return recovery
+
+    def _tables(self, manifest: Manifest | None, loader: BatchLoader) -> dict[str, TableRunner]:
+        tables = {}
+        for definition in self._pipeline.topics:
+            if definition.is_table:
+                table = TableRunner(definition, self._engine)
+                if manifest and definition.name in manifest.tables:
+                    table.load(manifest.tables[definition.name], loader)
+                tables[definition.name] = table
+        return tables
+
+    def _view(self, plan: ViewPlan, manifest: Any, loader: BatchLoader) -> ViewRunner:
+        folder = f"views/{plan.name}/{plan.fingerprint[:16]}"
+        changes = ChangeLog.open(
+            plan.name,
+            plan.schema,
+            self._blobs,
+            f"{folder}/changes",
+            manifest["changes"] if manifest else None,
+        )
+        dataflow = Dataflow(plan.root, self._engine)
+        late = None
+        if dataflow.late_schema is not None:
+            late = ChangeLog.open(
+                f"{plan.name}$late",
+                dataflow.late_schema,
+                self._blobs,
+                f"{folder}/late",
+                manifest["late"] if manifest else None,
+            )
+        view = ViewRunner(plan, dataflow, changes, late)
+        if manifest:
+            view.load(manifest, loader)
+        return view
+
+    def _build(
+        self,
+        names: tuple[str, ...],
+        topics: dict[str, Topic],
+        recovery: Recovery,
+        now_us: int,
+    ) -> dict[str, ViewRunner]:
+        plans = closure(names, self._plans)
+        loader = BatchLoader(self._blobs)
+        runners = {
+            plan.name: self._view(plan if plan.name in names else _shadow(plan), None, loader)
+            for plan in plans
+        }
+        tables = self._tables(None, loader)
+        build(
+            Stepper(topics, tables, list(runners.values())),
+            names,
+            epoch=recovery.epoch,
+            tick_to=recovery.tick,
+            facts=recovery.facts[: recovery.facts_taken],
+            rows_max=self._epoch_rows_max,
+            time_us=now_us,
+            report=self._report,
+        )
+        if not self._is_state_known:
+            # Recovery had no state to begin with, so the tables of the build are the whole ones.
+            recovery.stepper.tables = tables
+        return {name: runners[name] for name in names}
+
+
+def _refusal(changed: tuple[str, ...], hashing_was: str) -> DefinitionError:
+    names = ", ".join(changed)
+    if hashing_was != hashing():
+        return DefinitionError(
+            f"the state of {names} was written with {hashing_was}, this is {hashing()}",
+            hint="start with --rebuild to compute it again from the log",
+        )
+    return DefinitionError(
+        f"changed since the data folder was written: {names}",
+        hint="give the changed view another name, or start with --rebuild to compute it again "
+        "from the log (a sink that follows it then needs an empty folder)",
+    )
+
+
+def _shadow(plan: ViewPlan) -> ViewPlan:
+    """A plan that is computed only for those that read it; its files are its own and stay empty."""
+    return replace(plan, fingerprint=f"shadow-{plan.fingerprint}")
+
+
+def _definition(topic: TopicDefinition) -> str:
+    parts = [topic.schema.ddl()]
+    if topic.key:
+        parts.append(f"key {', '.join(topic.key)}")
+    if topic.event_time:
+        parts.append(f"watermark for {topic.event_time}, delay {topic.delay_us} us")
+    parts.append(f"{topic.partitions} partitions")
+    return "; ".join(parts)

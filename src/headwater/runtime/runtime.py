@@ -1,0 +1,195 @@
+"""A pipeline at work over a data folder: recovered, running, checkpointed, closed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from headwater.clock import Clock
+from headwater.operators.statement import Engine
+from headwater.plan.pipeline import Pipeline, ViewPlan
+from headwater.runtime.checkpoint import Checkpoints, Manifest
+from headwater.runtime.intake import Intake
+from headwater.runtime.loop import EPOCH_ROWS_MAX, EpochLoop, Progress
+from headwater.runtime.opening import Decision, Opening, definitions, hashing
+from headwater.runtime.recovery import Report
+from headwater.storage.blobs import Blobs
+from headwater.storage.disk import Disk
+from headwater.storage.journal import Journal
+
+CHECKPOINT_BYTES = 64 << 20
+CHECKPOINT_SECONDS = 30.0
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a runtime behaves; none of it changes an answer.
+
+    Args:
+        epoch_rows_max: The largest epoch.
+        checkpoint_bytes: A checkpoint is due when the journal has grown by so much since the last.
+        checkpoint_seconds: Or when so long has passed, if anything was written.
+        rebuild: Views whose definition changed may be computed again from the log.
+        is_synced: False leaves out every journal sync; only for measuring what they cost.
+        report: Told of long work: what, how much is done, of how much.
+    """
+
+    epoch_rows_max: int = EPOCH_ROWS_MAX
+    checkpoint_bytes: int = CHECKPOINT_BYTES
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    rebuild: bool = False
+    is_synced: bool = True
+    report: Report = _silent
+
+
+class Runtime:
+    """A running pipeline over one data folder.
+
+    Args:
+        pipeline: What was declared.
+        plans: Its views, planned, in order.
+        disk: The data folder.
+
+    Opening recovers; `start` begins to compute; `close` takes a last checkpoint.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        plans: tuple[ViewPlan, ...],
+        disk: Disk,
+        clock: Clock,
+        settings: Settings,
+    ) -> None:
+        self.pipeline = pipeline
+        self.clock = clock
+        self.settings = settings
+        self.started_us = clock.now_us()
+        self._blobs = Blobs(disk)
+        self._checkpoints = Checkpoints(self._blobs)
+        self._engine = Engine()
+        self.journal = Journal.open(disk, sync=settings.is_synced)
+        try:
+            self.decision = self._open(plans)
+        except BaseException:
+            self.journal.close()
+            self._engine.close()
+            raise
+
+    def start(self) -> None:
+        """Begin to run epochs."""
+        self.loop.start()
+
+    def settle(self, timeout: float | None = None) -> bool:
+        """Return when all that is visible in the log now is computed, committed and published.
+
+        False when that took longer than `timeout` seconds.
+        """
+        with self.intake.changed:
+            tick, facts = self.intake.visible_tick, len(self.intake.facts)
+        return self.loop.wait_for(tick, facts, timeout)
+
+    def close(self) -> None:
+        """Stop, take a checkpoint, and let go of the folder."""
+        self.loop.stop()
+        try:
+            if self.loop.failure is None:
+                self.checkpoint()
+        finally:
+            self.journal.close()
+            self._engine.close()
+
+    def checkpoint(self) -> None:
+        """Make all that is published recoverable without the journal. Between epochs only."""
+        with self.intake.changed:
+            lsn, tick = self.intake.visible_lsn, self.intake.visible_tick
+            facts = [asdict(fact) for fact in self.intake.facts]
+        self._flush()
+        progress, stepper = self.loop.progress, self.loop.stepper
+        saver = self._checkpoints.saver()
+        manifest = Manifest(
+            generation=self._checkpoints.next_generation(),
+            epoch=progress.epoch,
+            tick=progress.tick,
+            facts_taken=progress.facts,
+            facts=facts,
+            lsn=lsn,
+            next_tick=tick,
+            hashing=hashing(),
+            definitions=definitions(self.pipeline),
+            topics={name: topic.manifest() for name, topic in self.topics.items()},
+            rejected={name: topic.manifest() for name, topic in self.rejected.items()},
+            tables={name: table.save(saver) for name, table in stepper.tables.items()},
+            views={view.name: view.save(saver) for view in stepper.views},
+            watermarks={name: mark.save() for name, mark in stepper.watermarks.items()},
+        )
+        self.journal.drop_before(self._checkpoints.put(manifest))
+        self._remove_unreferenced()
+        self._checkpoint_at = self.clock.monotonic()
+        self._checkpoint_bytes = self.journal.written_bytes
+
+    def _open(self, plans: tuple[ViewPlan, ...]) -> Decision:
+        manifest = self._checkpoints.newest()
+        opening = Opening(
+            self.pipeline,
+            plans,
+            self._blobs,
+            self._engine,
+            epoch_rows_max=self.settings.epoch_rows_max,
+            report=self.settings.report,
+        )
+        opened = opening.run(
+            manifest, self.journal, self.started_us, rebuild=self.settings.rebuild
+        )
+        self.topics, self.rejected = opened.topics, opened.rejected
+        recovery = opened.recovery
+        self.epochs_recovered = recovery.epochs_stepped
+        self.intake = Intake(self.journal, self.topics, self.rejected, self.clock)
+        self.intake.restore(
+            tick=recovery.next_tick, lsn=self.journal.next_lsn, facts=recovery.facts
+        )
+        self.loop = EpochLoop(
+            opened.stepper,
+            self.intake,
+            self.journal,
+            self.clock,
+            progress=Progress(recovery.epoch, recovery.tick, recovery.facts_taken),
+            checkpoint=self._checkpoint_if_due,
+            epoch_rows_max=self.settings.epoch_rows_max,
+        )
+        if manifest is None or opened.decision.lines():
+            # From here on the folder knows these definitions.
+            self.checkpoint()
+        self._checkpoint_at = self.clock.monotonic()
+        self._checkpoint_bytes = self.journal.written_bytes
+        return opened.decision
+
+    def _checkpoint_if_due(self) -> None:
+        grown = self.journal.written_bytes - self._checkpoint_bytes
+        waited = self.clock.monotonic() - self._checkpoint_at
+        due = waited >= self.settings.checkpoint_seconds
+        if grown >= self.settings.checkpoint_bytes or (grown and due):
+            self.checkpoint()
+
+    def _flush(self) -> None:
+        for topic in (*self.topics.values(), *self.rejected.values()):
+            topic.flush()
+        for view in self.loop.stepper.views:
+            for log in view.logs():
+                log.flush()
+
+    def _remove_unreferenced(self) -> None:
+        """Delete segment files that were replaced and that the oldest kept checkpoint does not name."""
+        oldest = self._checkpoints.kept()[0]
+        for name, topic in self.topics.items():
+            topic.remove_unreferenced(oldest.topics.get(name))
+        for name, topic in self.rejected.items():
+            topic.remove_unreferenced(oldest.rejected.get(name))
+        for view in self.loop.stepper.views:
+            named = oldest.views.get(view.name, {})
+            view.changes.remove_unreferenced(named.get("changes"))
+            if view.late is not None:
+                view.late.remove_unreferenced(named.get("late"))

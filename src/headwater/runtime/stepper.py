@@ -1,0 +1,146 @@
+"""Compute one epoch over all views.
+
+Given the recorded cut of an epoch (which ticks, which facts, what time) a step is a function of the
+state before it: live, in recovery and in replay the same. The order is fixed: watermarks, tables, then
+the views in the order of their declaration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.delta.delta import TICK
+from headwater.delta.watermark import WatermarkCurve
+from headwater.log.topic import Chunk, Topic
+from headwater.operators.operator import Epoch
+from headwater.plan.nodes import Aggregate, Scan, Windows, walk
+from headwater.runtime.records import Fact
+from headwater.runtime.table import TableRunner
+from headwater.runtime.view import Stepped, ViewRunner, as_input
+from headwater.runtime.watermarks import TopicWatermark, lowest
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What an epoch takes in, as the journal has it.
+
+    Args:
+        tick_from: Its first tick.
+        tick_to: The tick after its last.
+        facts: The facts that stand before `tick_to` and were in no epoch before.
+    """
+
+    epoch: int
+    tick_from: int
+    tick_to: int
+    facts: tuple[Fact, ...]
+    time_us: int
+
+
+class Stepper:
+    """All views of a pipeline, stepped together.
+
+    Args:
+        topics: Every topic and table, by name.
+        tables: The tables among them.
+        views: In an order in which each reads only earlier ones.
+    """
+
+    def __init__(
+        self,
+        topics: Mapping[str, Topic],
+        tables: Mapping[str, TableRunner],
+        views: Sequence[ViewRunner],
+    ) -> None:
+        self.topics = topics
+        self.tables: Mapping[str, TableRunner] = tables
+        self.views = views
+        self.watermarks = {
+            name: TopicWatermark(topic.definition)
+            for name, topic in topics.items()
+            if topic.definition.event_time is not None
+        }
+        # Rows of each topic that the last step took in.
+        self.rows_taken: dict[str, int] = {}
+        self._sources = _source_sets(views)
+        self._read = _columns_read(topics, tables, views)
+
+    def step(self, cut: Cut) -> dict[str, Stepped]:
+        """Compute an epoch; return what it changed in each view."""
+        chunks = {
+            name: self.topics[name].read_ticks(cut.tick_from, cut.tick_to, columns=columns)
+            for name, columns in self._read.items()
+        }
+        self.rows_taken = {n: sum(c.rows.num_rows for c in part) for n, part in chunks.items()}
+        epoch = Epoch(cut.epoch, cut.time_us, cut.tick_to - 1, self._curves(cut, chunks))
+        inputs = self._inputs(chunks, epoch)
+        steps: dict[str, Stepped] = {}
+        for view in self.views:
+            stepped = view.step(inputs, epoch)
+            steps[view.name] = stepped
+            inputs[view.name] = as_input(stepped.delta, epoch.tick_last)
+        return steps
+
+    def _inputs(self, chunks: Mapping[str, list[Chunk]], epoch: Epoch) -> dict[str, pa.Table]:
+        inputs = {}
+        for name, taken in chunks.items():
+            if not taken:
+                continue
+            rows = pa.Table.from_batches([_with_ticks(chunk) for chunk in taken])
+            table = self.tables.get(name)
+            inputs[name] = rows if table is None else table.step(rows, epoch)
+        return inputs
+
+    def _curves(
+        self, cut: Cut, chunks: Mapping[str, list[Chunk]]
+    ) -> dict[tuple[str, ...], WatermarkCurve]:
+        single = {
+            name: watermark.curve(chunks[name], [f for f in cut.facts if f.topic == name])
+            for name, watermark in self.watermarks.items()
+        }
+        return {
+            sources: lowest([single[name] for name in sources if name in single])
+            for sources in self._sources
+        }
+
+
+def _with_ticks(chunk: Chunk) -> pa.RecordBatch:
+    ticks = np.arange(chunk.tick_first, chunk.tick_first + chunk.rows.num_rows, dtype=np.int64)
+    return chunk.rows.append_column(TICK, pa.array(ticks))
+
+
+def _source_sets(views: Sequence[ViewRunner]) -> set[tuple[str, ...]]:
+    """The sets of topics by whose lowest watermark some node decides."""
+    sets: set[tuple[str, ...]] = set()
+    for view in views:
+        for node in walk(view.plan.root):
+            if isinstance(node, Windows):
+                sets.add(node.sources)
+            elif isinstance(node, Aggregate) and node.window is not None:
+                sets.add(node.window.sources)
+    return sets
+
+
+def _columns_read(
+    topics: Mapping[str, Topic], tables: Mapping[str, TableRunner], views: Sequence[ViewRunner]
+) -> dict[str, tuple[str, ...]]:
+    """The columns of each topic that somebody needs; topics that nobody reads are left out."""
+    needed: dict[str, set[str]] = {}
+    for view in views:
+        for node in walk(view.plan.root):
+            if isinstance(node, Scan) and node.relation in topics:
+                names = (name.lower() for name in node.schema.names)
+                needed.setdefault(node.relation, set()).update(names)
+    columns = {}
+    for name, topic in topics.items():
+        schema, event_time = topic.definition.schema, topic.definition.event_time
+        if name in tables:
+            columns[name] = schema.names
+        elif name in needed or event_time is not None:
+            wanted = needed.get(name, set()) | {(event_time or schema.names[0]).lower()}
+            columns[name] = tuple(c for c in schema.names if c.lower() in wanted)
+    return columns

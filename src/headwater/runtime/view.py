@@ -1,0 +1,164 @@
+"""One view at work: its dataflow, its published changes, its content and its late rows.
+
+An epoch is computed first (`step`) and shown to readers only after the journal has its record
+(`publish`). What is published is kept twice: as the log of changes, which sinks and readers follow by
+offset, and, for a view that withdraws rows, as its consolidated content. The content of a view that never
+withdraws a row is its log of changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.delta.delta import TICK, WEIGHT, Delta
+from headwater.log.changes import ChangeLog
+from headwater.operators.dataflow import Dataflow
+from headwater.operators.operator import Epoch, Loader, Saver
+from headwater.plan.pipeline import ViewPlan
+from headwater.state.multiset import Multiset
+
+Batches = Callable[[], Iterable[pa.RecordBatch]]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a view or table held after some epoch; fixed, whatever comes later.
+
+    Args:
+        rows: How many rows.
+        batches: Gives them, in batches; may be called many times, from any thread.
+    """
+
+    rows: int
+    batches: Batches
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """What an epoch changed in a view, not yet published."""
+
+    delta: Delta
+    late: tuple[pa.RecordBatch, ...]
+
+    def checksum(self) -> tuple[int, int]:
+        """Rows put out, and the sum of their hashes by weight, modulo 2^64; blind to row order."""
+        hashes, weights = self.delta.hashes, self.delta.weights
+        if weights is not None:
+            hashes = hashes * weights.astype(np.uint64)
+        return len(self.delta), int(hashes.sum(dtype=np.uint64))
+
+
+class ViewRunner:
+    """Keeps one view.
+
+    Args:
+        late: The log of rows that came too late; None when nothing can be late for this view.
+    """
+
+    def __init__(
+        self, plan: ViewPlan, dataflow: Dataflow, changes: ChangeLog, late: ChangeLog | None
+    ) -> None:
+        self.plan = plan
+        self.dataflow = dataflow
+        self.changes = changes
+        self.late = late
+        schema = plan.schema
+        self._content = (
+            None if plan.root.append_only else Multiset(schema.arrow, list(schema.names))
+        )
+
+    @property
+    def name(self) -> str:
+        """The view's name."""
+        return self.plan.name
+
+    def step(self, inputs: Mapping[str, pa.Table], epoch: Epoch) -> Stepped:
+        """Compute one epoch; nothing is visible yet."""
+        epoch.late.clear()
+        delta = self.dataflow.step(inputs, epoch)
+        return Stepped(delta, tuple(epoch.late))
+
+    def publish(self, stepped: Stepped, epoch: int) -> None:
+        """Make an epoch's rows visible. Called once per epoch, in order, after it is durable."""
+        delta = stepped.delta
+        if len(delta):
+            self.changes.append(delta.visible(), delta.weights, epoch)
+            if self._content is not None:
+                self._content.insert(_without_ticks(delta))
+        if self.late is not None:
+            self.late.append(_gathered(stepped.late, self.late.schema), None, epoch)
+
+    def logs(self) -> tuple[ChangeLog, ...]:
+        """The logs that the view writes."""
+        return (self.changes,) if self.late is None else (self.changes, self.late)
+
+    def content(self) -> Content:
+        """What the view holds now; cheap."""
+        if self._content is None:
+            changes, until = self.changes, self.changes.next_offset()
+            return Content(until, lambda: changes.batches(until))
+        snapshot = self._content.snapshot()
+        return Content(snapshot.rows, lambda: snapshot.table().to_batches())
+
+    def save(self, saver: Saver) -> dict[str, Any]:
+        """A JSON value for `load`."""
+        return {
+            "fingerprint": self.plan.fingerprint,
+            "operators": self.dataflow.save(saver),
+            "content": None if self._content is None else self._content.save(saver),
+            "changes": self.changes.manifest(),
+            "late": None if self.late is None else self.late.manifest(),
+        }
+
+    def load(self, manifest: Mapping[str, Any], loader: Loader) -> None:
+        """Take back the state that `save` handed over. The logs are opened by their manifests."""
+        self.dataflow.load(manifest["operators"], loader)
+        if self._content is not None:
+            self._content.load(manifest["content"], loader)
+
+
+def as_input(delta: Delta, tick_last: int) -> pa.Table:
+    """A view's change as the input of a view that reads it: weights stay, each row has a tick.
+
+    Rows that carry no place of their own get the epoch's last.
+    """
+    rows = delta.visible()
+    columns, names = list(rows.columns), list(rows.schema.names)
+    if delta.weights is not None:
+        columns.append(pa.array(delta.weights))
+        names.append(WEIGHT)
+    ticks = delta.ticks
+    columns.append(
+        pa.array(np.full(len(delta), tick_last, dtype=np.int64) if ticks is None else ticks)
+    )
+    names.append(TICK)
+    return pa.Table.from_arrays(columns, names=names)
+
+
+def _without_ticks(delta: Delta) -> Delta:
+    names = [name for name in delta.rows.schema.names if name != TICK]
+    return Delta(delta.rows.select(names))
+
+
+def _gathered(late: tuple[pa.RecordBatch, ...], schema: pa.Schema) -> pa.RecordBatch:
+    """All late rows of an epoch as one batch."""
+    batches = [_conformed(batch, schema) for batch in late if batch.num_rows]
+    return pa.concat_batches(batches) if batches else pa.RecordBatch.from_pylist([], schema=schema)
+
+
+def _conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch with the schema's columns; those it lacks are null."""
+    arrays = [
+        batch.column(field.name)
+        if field.name in batch.schema.names
+        else pa.nulls(batch.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
