@@ -11,6 +11,7 @@ Files:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,17 @@ class ChangeLog:
         epochs = snapshot.marks_by_row(_EPOCH_MARK, low, high)
         table = stored.append_column(EPOCH, pa.array(epochs))
         return table.append_column(OFFSET, offsets(low, high))
+
+    def batches(self, offset_to: int | None = None) -> Iterator[pa.RecordBatch]:
+        """All rows that are there now, in order, a few at a time, without hidden columns.
+
+        Args:
+            offset_to: Where to stop; None for the end.
+
+        """
+        end = self._lane.position_to
+        for snapshot, low, high in self._lane.stretches(end if offset_to is None else offset_to):
+            yield from snapshot.read(low, high, self.schema.names)
 
     def flush(self) -> int:
         """Move the rows in memory to a hot segment; return how many. They are durable on return."""

@@ -29,6 +29,8 @@ from headwater.log.snapshot import Part, Snapshot
 from headwater.log.tail import Tail, TailPart
 
 ARCHIVE = "data"
+# So many rows are read at once where all are read.
+STRETCH_ROWS = 1_000_000
 _MANIFEST_FORMAT = 1
 
 
@@ -126,6 +128,17 @@ class Lane:
             return Snapshot(segments, first, tail.starts[0])
         parts: tuple[Part, ...] = (*segments, TailPart(tail, chunks))
         return Snapshot(parts, parts[0].position_first, parts[-1].position_to)
+
+    def stretches(self, position_to: int) -> Iterator[tuple[Snapshot, int, int]]:
+        """All rows before `position_to` in stretches [from, to), each with a snapshot of it.
+
+        Each has a new snapshot, so that a slow reader does not keep what was replaced.
+        """
+        low = self.position_first
+        while low < position_to:
+            high = min(low + STRETCH_ROWS, position_to)
+            yield self.snapshot(), low, high
+            low = high
 
     def flush(self) -> int:
         """Write the tail as hot segments; return the count of rows. They are durable on return."""

@@ -43,6 +43,7 @@ from headwater.log.columns import (
 from headwater.log.index import Index
 from headwater.log.lane import (
     DEFAULT_SEAL_AT,
+    STRETCH_ROWS,
     Lane,
     SealAt,
     Shape,
@@ -57,7 +58,6 @@ from headwater.storage.blobs import Blobs
 
 # Marks of a chunk. The last two are known of chunks in segments only.
 _TICK, _ARRIVED, _TIME_HIGHEST = 0, 1, 2
-_READ_ROWS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +273,7 @@ class Topic:
         tick_from: int,
         tick_to: int,
         *,
-        rows_max: int = _READ_ROWS,
+        rows_max: int = STRETCH_ROWS,
         columns: Sequence[str] | None = None,
         joined: bool = False,
     ) -> Iterator[list[Chunk]]:
@@ -340,12 +340,8 @@ class Topic:
         wanted = tuple(self.schema.names if columns is None else columns)
         ends = [lane.position_to for lane in self._lanes]
         for partition, (lane, end) in enumerate(zip(self._lanes, ends, strict=True)):
-            low = lane.position_first
-            while low < end:
-                # A new snapshot each time, so that a slow reader holds no replaced segment.
-                high = min(low + _READ_ROWS, end)
-                yield from self._with_places(partition, lane.snapshot(), (low, high), wanted)
-                low = high
+            for snapshot, low, high in lane.stretches(end):
+                yield from self._with_places(partition, snapshot, (low, high), wanted)
 
     def reader(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """The same as one Arrow stream, which DuckDB can query without reading it all first."""
