@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from sqlglot import exp
 
+from headwater.errors import Place
 from headwater.plan.nodes import Node
 from headwater.schema.schema import Schema
 
@@ -72,6 +73,10 @@ class ViewDefinition:
         every_us: With EMIT CHANGES EVERY: publish at most so often; None: each epoch.
         lateness_us: How long after a window's end it is still corrected. None with EMIT CHANGES:
             for ever. With EMIT FINAL the default is 0.
+        origin: Where the query stands in what the author wrote: the whole source text (a file, say)
+            and the query's span in it. The positions of the parsed query's tokens are positions in
+            `origin.text`. It is no part of what the view is: definitions that differ only here are
+            equal.
 
     """
 
@@ -82,6 +87,7 @@ class ViewDefinition:
     every_us: int | None = None
     lateness_us: int | None = None
     accumulation: Accumulation = Accumulation.RETRACTING
+    origin: Place | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
