@@ -29,7 +29,7 @@ from headwater.log.index import Index
 from headwater.storage.blobs import Blobs
 
 HOT = "hot"
-_OPEN_BYTES_MAX = 64 * 1024 * 1024
+OPEN_BYTES_MAX = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class SegmentFiles:
 
     def _close_oldest(self) -> None:
         total = sum(content.size_bytes for content in self._open.values())
-        while total > _OPEN_BYTES_MAX and len(self._open) > 1:
+        while total > OPEN_BYTES_MAX and len(self._open) > 1:
             total -= self._open.popitem(last=False)[1].size_bytes
 
 

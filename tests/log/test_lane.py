@@ -1,0 +1,101 @@
+"""Readers see every row once and in its place while others append, flush and seal."""
+
+from __future__ import annotations
+
+import threading
+
+import pyarrow as pa
+
+from headwater.log.lane import SealAt
+from headwater.log.segment import Entry, SegmentFiles
+from headwater.log.topic import Chunk, Topic
+from headwater.storage.blobs import Blobs
+from headwater.testing.disk import FakeDisk
+from log.log_inputs import CLICKS, START_US, batch
+
+FOLDER = "topics/clicks"
+CHUNKS = 300
+
+
+def test_readers_see_a_dense_prefix_while_others_append_flush_and_seal() -> None:
+    topic = Topic(CLICKS, Blobs(FakeDisk(1)), FOLDER, seal_at=SealAt(rows=40))
+    is_done = threading.Event()
+    failures: list[BaseException] = []
+
+    def upkeep() -> None:
+        while not is_done.is_set():
+            topic.flush()
+            topic.seal()
+            topic.remove_unreferenced(topic.manifest())
+
+    def reading() -> None:
+        while not is_done.is_set():
+            expected = topic.next_offset(0)
+            chunks = topic.read_ticks(0, 10**9)
+            offsets = [n for c in chunks for n in range(c.offset_first, c.offset_to)]
+            ids = [n for c in chunks for n in c.rows.column("id").to_pylist()]
+            assert offsets == ids == list(range(len(ids)))
+            assert len(ids) >= expected
+            assert sum(b.num_rows for b in topic.batches(["id"])) >= expected
+
+    def guarded(target: object) -> None:
+        try:
+            target()  # type: ignore[operator]
+        except BaseException as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=guarded, args=(t,)) for t in (upkeep, reading, reading)]
+    for thread in threads:
+        thread.start()
+    for n in range(CHUNKS):
+        topic.append(Chunk(0, 3 * n, 3 * n, START_US, batch(3 * n, [n, n, n])))
+    is_done.set()
+    for thread in threads:
+        thread.join()
+
+    assert not failures
+    assert topic.rows_total == 3 * CHUNKS
+
+
+def test_a_large_tail_becomes_several_hot_files_of_a_good_size() -> None:
+    disk = FakeDisk(1)
+    topic = Topic(CLICKS, Blobs(disk), FOLDER, seal_at=SealAt(rows=10))
+    for n in range(8):
+        topic.append(Chunk(0, 4 * n, 4 * n, START_US, batch(4 * n, [n] * 4)))
+
+    topic.flush()
+
+    spans = [path.split("/")[-1].split(".")[0].split("-")[1:] for path in disk.list(FOLDER)]
+    assert [(int(a), int(b)) for a, b in spans] == [(0, 11), (12, 23), (24, 31)]
+
+
+def test_bytes_say_what_is_in_memory_and_what_in_files() -> None:
+    disk = FakeDisk(1)
+    topic = Topic(CLICKS, Blobs(disk), FOLDER)
+    rows = batch(0, [1, 2, 3])
+    topic.append(Chunk(0, 0, 0, START_US, rows))
+    assert topic.tail_bytes == topic.size_bytes == rows.nbytes
+
+    topic.flush()
+
+    assert topic.tail_bytes == 0
+    assert topic.size_bytes == disk.size(disk.list(FOLDER)[0])
+
+
+def test_open_sealed_files_are_bounded(monkeypatch) -> None:
+    monkeypatch.setattr("headwater.log.segment.OPEN_BYTES_MAX", 1)
+    blobs = Blobs(FakeDisk(1))
+    topic = Topic(CLICKS, blobs, FOLDER, seal_at=SealAt(rows=1))
+    for n in range(5):
+        topic.append(Chunk(0, n, n, START_US, batch(n, [n])))
+        topic.flush()
+        topic.seal()
+    files = SegmentFiles(blobs, FOLDER, CLICKS.schema.arrow)
+    entries = [Entry.load(value) for value in topic.manifest()["lanes"][0]]
+
+    contents = [files.lend(entry) for entry in entries]
+
+    assert files.lend(entries[-1]) is contents[-1]
+    assert files.lend(entries[0]) is not contents[0]
+    ids = pa.Table.from_batches(topic.batches(["id"]))["id"].to_pylist()
+    assert ids == list(range(5))
