@@ -75,14 +75,22 @@ class Run:
         assert journal.next_lsn >= self.acknowledged
         assert found.items() <= self.appended.items()
         self.appended = found
+        self.acknowledged = journal.next_lsn  # shown to a reader, so it must stay
 
 
 def payload_of(lsn: int) -> bytes:
     return b"%d " % lsn * (lsn * 5 % 23)
 
 
+def looked_at(run: Run, disk: FakeDisk) -> None:
+    """Open, check and close."""
+    journal = Journal.open(disk, file_bytes_max=FILE_BYTES)
+    run.check(journal)
+    journal.close()
+
+
 def lived(run: Run, disk: FakeDisk, crash_in: int) -> bool:
-    """Open, check, append, until the machine goes off; return whether it did."""
+    """Open, check, append, until the machine goes off or fails; return whether it did."""
     disk.crash_at(disk.calls + crash_in)
     journal = None
     try:
@@ -121,6 +129,16 @@ def test_a_second_crash_while_recovering_loses_and_doubles_nothing(again_in: int
         disk = disk.crash()
         assert lived(run, disk, crash_in=again_in)
         assert not lived(run, disk.crash(), crash_in=NEVER)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_a_restart_has_shown_survives_a_crash_right_after(seed: int) -> None:
+    for call in range(1, calls_of_a_whole_run() + 1):
+        run, disk = Run(), FakeDisk(seed)
+        disk.fail_at(call, StateError("the machine refuses"))
+        assert lived(run, disk, crash_in=NEVER)
+        looked_at(run, disk)
+        looked_at(run, disk.crash())
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -91,9 +91,17 @@ def test_zeros_after_the_last_record_are_no_record() -> None:
 
 def test_an_old_record_behind_the_end_is_no_sound_one() -> None:
     # Bytes of a lower number cannot follow: they are what a payload happens to hold.
-    content = a_file(b"first") + b"".join(record_parts(3, 1, [b"x"]))
+    content = a_file(b"first")
+    scan = scanned(pa.py_buffer(content + b"".join(record_parts(3, 1, [b"x"]))), 7, PATH)
 
-    assert scanned(pa.py_buffer(content), 7, PATH).sound_at is None
+    assert (scan.lsn_end, scan.good_bytes, scan.sound_at) == (8, len(content), None)
+
+
+def test_a_record_whose_number_does_not_follow_is_sound_but_not_next() -> None:
+    content = a_file(b"first")
+    scan = scanned(pa.py_buffer(content + b"".join(record_parts(9, 1, [b"x"]))), 7, PATH)
+
+    assert (scan.lsn_end, scan.good_bytes, scan.sound_at) == (8, len(content), len(content))
 
 
 def test_a_newer_format_is_refused() -> None:

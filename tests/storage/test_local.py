@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from headwater.errors import StateError
+from headwater.storage import local
 from headwater.storage.disk import Disk
 from headwater.storage.local import LocalDisk
 
@@ -89,3 +91,32 @@ def test_other_readers_find_the_file(tmp_path: Path) -> None:
     disk.write("a/x", [b"1"])
 
     assert Path(disk.local_path("a/x") or "").read_bytes() == b"1"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds a descriptor's file in /proc")
+def test_every_durable_step_syncs_its_file_or_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def note(descriptor: int) -> None:
+        target = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append(target.relative_to(tmp_path).as_posix())
+
+    monkeypatch.setattr(local, "_sync_bytes", note)
+    monkeypatch.setattr(os, "fsync", note)
+    disk = LocalDisk(tmp_path)
+
+    def syncs_of(call: Callable[[], object]) -> list[str]:
+        synced.clear()
+        call()
+        return synced
+
+    assert syncs_of(lambda: disk.write("a/b/x", [b"123"])) == [".", "a", "a/b/x"]
+    assert syncs_of(lambda: disk.write("a/b/x", [b"123"])) == ["a/b/x"]
+    file = disk.append_to("a/b/x")
+    assert syncs_of(file.sync) == ["a/b/x"]
+    file.close()
+    assert syncs_of(lambda: disk.truncate("a/b/x", 1)) == ["a/b/x"]
+    assert syncs_of(lambda: disk.sync_folder("a/b")) == ["a/b"]
+    assert syncs_of(lambda: disk.rename("a/b/x", "c/x")) == ["."]

@@ -223,6 +223,7 @@ class Journal:
                 parts += record_parts(*entry)
             self._files.write(parts, lsn_end)
             self._durable_lsn = lsn_end
+            group.entries.clear()  # tickets that are kept must not keep payloads
         with self._work:
             group.is_synced = True
         for _, callback in sorted(group.callbacks, key=lambda waiting: waiting[0]):
