@@ -1,0 +1,331 @@
+"""Rewrite: GROUP BY and aggregate functions, as a map, an `Aggregate` and a map.
+
+The map below computes keys and arguments (a FILTER becomes a CASE), the aggregate keeps counts, sums
+and extremes that merge, and the block's remaining expressions are rewritten over its columns: an
+average is a sum over a count. Where one of the functions does not merge, or would not over rows that can
+be withdrawn, the touched groups are recomputed by key instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from headwater.plan.nodes import Aggregate, Merge, Node, Partial
+from headwater.sql.build import (
+    INPUT,
+    Projection,
+    column,
+    column_names,
+    fresh,
+    identifier,
+    nullable,
+)
+from headwater.sql.decline import Decline
+from headwater.sql.functions import aggregates as aggregates_in
+from headwater.sql.functions import name_of
+
+if TYPE_CHECKING:
+    from headwater.sql.planner import Planner
+    from headwater.sql.select import Block
+
+_FLOATING = ("FLOAT", "DOUBLE", "REAL")
+_SUMMED = ("INT", "DECIMAL", *_FLOATING)
+_COMPARED = (
+    "INT", "DECIMAL", *_FLOATING, "VARCHAR", "DATE", "TIME", "BOOLEAN", "UUID", "BLOB",
+)  # fmt: skip
+
+
+class _NotMergeable(Exception):  # noqa: N818 - it steers the choice of the node, and goes no further
+    """A function that keeps no partial result; the reason is for `explain`."""
+
+
+def plan(planner: Planner, block: Block, group: list[exp.Expr]) -> None:
+    """Group the block's rows; afterwards its expressions are over the groups' columns.
+
+    Raises:
+        Decline: An expression reads a column that is not grouped by.
+
+    """
+    calls = _calls(block)
+    try:
+        step = _Merging(planner, block.node, group)
+        results = [step.result(call) for call in calls]
+        keys, node = step.keys, step.node()
+    except _NotMergeable as reason:
+        keys, results, node = _recomputed(planner, block, group, calls, str(reason))
+    found = {**_by_text(group, keys), **_by_text(calls, results)}
+    block.node = node
+    block.rewrite(lambda e: _replaced(e, found))
+    for expression in block.expressions:
+        if not set(column_names(expression)) <= set(node.schema.names) or next(
+            aggregates_in(expression), None
+        ):
+            raise Decline("of a column that is not grouped by")
+
+
+def _calls(block: Block) -> list[exp.Expr]:
+    found = [call for expression in block.expressions for call in aggregates_in(expression)]
+    return list({call.sql("duckdb"): call for call in found}.values())
+
+
+def _by_text(old: list[exp.Expr], new: list[exp.Expr]) -> dict[str, exp.Expr]:
+    return {o.sql("duckdb"): n for o, n in zip(old, new, strict=True)}
+
+
+def _replaced(expression: exp.Expr, found: dict[str, exp.Expr]) -> exp.Expr:
+    """The expression with every group key and aggregate replaced, from the outside in."""
+    replacement = found.get(expression.sql("duckdb"))
+    if replacement is not None:
+        return replacement.copy()
+    copy = expression.copy()
+    if isinstance(copy, exp.Column):
+        # Anything that is not grouped by must not be mistaken for a column of the groups.
+        return exp.column(exp.to_identifier(f"{copy.name}\x00", quoted=True))
+    for key, value in list(copy.args.items()):
+        if isinstance(value, list):
+            copy.set(key, [_replaced(v, found) if isinstance(v, exp.Expr) else v for v in value])
+        elif isinstance(value, exp.Expr):
+            copy.set(key, _replaced(value, found))
+    return copy
+
+
+class _Arguments:
+    """The projections of the map below: keys first, then arguments, each computed once."""
+
+    def __init__(self, planner: Planner, node: Node, group: list[exp.Expr]) -> None:
+        self._planner = planner
+        self._input = node
+        self.projections: list[Projection] = []
+        self._names: dict[str, str] = {}
+        self.keys: list[exp.Expr] = [column(self.name(key, "key")) for key in group]
+
+    def name(self, expression: exp.Expr, base: str) -> str:
+        """The column that holds the expression."""
+        text = expression.sql("duckdb")
+        if text not in self._names:
+            if isinstance(expression, exp.Column):
+                base = expression.name
+            name = fresh(base, [n for n, _ in self.projections])
+            self._names[text] = name
+            self.projections.append((name, expression))
+        return self._names[text]
+
+    def node(self) -> Node:
+        """The map."""
+        projections = self.projections or [
+            (self._input.schema.names[0], column(self._input.schema.names[0]))
+        ]
+        return self._planner.build.map(self._input, projections)
+
+    def type_of(self, expression: exp.Expr) -> str:
+        """DuckDB's type of an expression over the input."""
+        types = self._planner.build.types(self._input.schema, [("x", expression)])
+        return types["x"].type.sql.upper()
+
+
+class _Merging:
+    """Builds an `Aggregate` and the expressions over it."""
+
+    def __init__(self, planner: Planner, node: Node, group: list[exp.Expr]) -> None:
+        self._planner = planner
+        self._input = node
+        self._arguments = _Arguments(planner, node, group)
+        self._partials: dict[tuple[Merge, str | None], str] = {}
+        self._types: dict[str, str] = {}
+        self._rules: dict[str, Callable[[exp.Expr, exp.Expr | None], exp.Expr]] = {
+            "count": self._count,
+            "count_star": self._count,
+            "sum": self._sum,
+            "min": self._extreme,
+            "max": self._extreme,
+            "avg": self._average,
+            "mean": self._average,
+            "count_if": self._count_if,
+            "countif": self._count_if,
+            "bool_and": self._every,
+            "bool_or": self._every,
+            "logical_and": self._every,
+            "logical_or": self._every,
+        }
+
+    @property
+    def keys(self) -> list[exp.Expr]:
+        """The key columns."""
+        return self._arguments.keys
+
+    def result(self, call: exp.Expr) -> exp.Expr:
+        """An aggregate call as an expression over the aggregate's columns.
+
+        Raises:
+            _NotMergeable: It keeps no partial result.
+
+        """
+        condition = None
+        function = call
+        if isinstance(function, exp.Filter):
+            condition = function.expression.this
+            function = function.this
+        name = name_of(function)
+        rule = self._rules.get(name)
+        if rule is None:
+            raise _NotMergeable(f"{name or 'this aggregate'} keeps no partial result")
+        argument = function.args.get("this")
+        if isinstance(argument, exp.Distinct | exp.Order) or _has_more(function):
+            what = "DISTINCT" if isinstance(argument, exp.Distinct) else "an order or more arguments"
+            raise _NotMergeable(f"{name} with {what} keeps no partial result")
+        return rule(function, condition)
+
+    def node(self) -> Node:
+        """The aggregate over its map."""
+        below = self._arguments.node()
+        keys = tuple(key.name for key in self.keys)
+        partials = tuple(
+            Partial(name, merge, argument) for (merge, argument), name in self._partials.items()
+        )
+        return Aggregate(below, keys, partials, self._schema(below, keys, partials))
+
+    def _schema(self, below: Node, keys: tuple[str, ...], partials: tuple[Partial, ...]):  # type: ignore[no-untyped-def]
+        if not partials:
+            return nullable(below.schema[key] for key in keys)
+        calls = []
+        for partial in partials:
+            argument = column(partial.argument) if partial.argument is not None else exp.Star()
+            call = exp.Anonymous(this=partial.merge.value, expressions=[argument])
+            calls.append(exp.alias_(call, identifier(partial.name)))
+        query = exp.select(*calls).from_(exp.Table(this=identifier(INPUT)))
+        described = self._planner.describe(query, {INPUT: below.schema})
+        return nullable((*(below.schema[key] for key in keys), *described))
+
+    def _partial(self, merge: Merge, argument: exp.Expr | None) -> exp.Expr:
+        """The column of a partial result; one for each function and argument."""
+        name = None if argument is None else self._arguments.name(argument, "argument")
+        known = self._partials.get((merge, name))
+        if known is None:
+            base = merge.value if name is None else f"{merge.value}_{name}"
+            keys = [key.name for key in self.keys]
+            known = fresh(base, [*keys, *self._partials.values()])
+            self._partials[(merge, name)] = known
+        return column(known)
+
+    def _count(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
+        argument = _argument(call)
+        if argument is None:
+            counted = None if condition is None else _case(condition, exp.Literal.number(1))
+            return self._partial(Merge.COUNT, counted)
+        return self._partial(Merge.COUNT, _case(condition, argument))
+
+    def _count_if(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
+        matched = _case(_bare(call), exp.Literal.number(1))
+        count = self._partial(Merge.COUNT, _case(condition, matched))
+        return exp.Cast(this=count, to=exp.DataType.build("HUGEINT", dialect="duckdb"))
+
+    def _sum(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
+        argument = _bare(call)
+        found = self._arguments.type_of(argument)
+        if found == "BOOLEAN":
+            argument = exp.Cast(
+                this=argument, to=exp.DataType.build("INTEGER", dialect="duckdb")
+            )
+            found = "INTEGER"
+        if not _is(found, _SUMMED):
+            raise _NotMergeable(f"a sum of {found} keeps no partial result")
+        if _is(found, _FLOATING) and not self._input.append_only:
+            raise _NotMergeable(
+                "a sum of floating numbers cannot take back a row that is withdrawn"
+            )
+        return self._partial(Merge.SUM, _case(condition, argument))
+
+    def _average(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
+        if not _is(self._arguments.type_of(_bare(call)), _SUMMED):
+            raise _NotMergeable("an average of this type keeps no partial result")
+        total = self._sum(call, condition)
+        count = self._partial(Merge.COUNT, _case(condition, _bare(call)))
+        double = exp.DataType.build("DOUBLE", dialect="duckdb")
+        return exp.paren(exp.Div(this=exp.Cast(this=total, to=double), expression=count))
+
+    def _extreme(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
+        argument = _bare(call)
+        found = self._arguments.type_of(argument)
+        name = name_of(call)
+        if not _is(found, _COMPARED):
+            raise _NotMergeable(f"{name} of {found} keeps no partial result")
+        if not self._input.append_only:
+            raise _NotMergeable(f"{name} cannot take back a row that is withdrawn")
+        return self._partial(Merge(name), _case(condition, argument))
+
+    def _every(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
+        """bool_and is "none was false", bool_or is "one was true"; null over no value."""
+        argument = _bare(call)
+        is_and = name_of(call) in ("bool_and", "logical_and")
+        told = exp.Not(this=exp.paren(argument.copy())) if is_and else argument
+        known = self._partial(Merge.COUNT, _case(condition, argument))
+        hits = self._partial(Merge.COUNT, _case(condition, _case(told, exp.Literal.number(1))))
+        comparison = exp.EQ if is_and else exp.GT
+        decided = comparison(this=hits, expression=exp.Literal.number(0))
+        return exp.paren(_case(exp.GT(this=known, expression=exp.Literal.number(0)), decided))
+
+
+def _recomputed(
+    planner: Planner, block: Block, group: list[exp.Expr], calls: list[exp.Expr], reason: str
+) -> tuple[list[exp.Expr], list[exp.Expr], Node]:
+    """The groups that changed, computed again from the rows that are in them."""
+    arguments = _Arguments(planner, block.node, group)
+    renamed = {}
+    for call in calls:
+        for name in column_names(call):
+            renamed[name] = arguments.name(column(name), name)
+    node = arguments.node()
+    keys = [key.name for key in arguments.keys]
+    names: list[str] = []
+    outputs = [exp.alias_(column(key), identifier(key)) for key in keys]
+    for call in calls:
+        name = fresh("result", [*keys, *names])
+        names.append(name)
+        over = call.copy().transform(
+            lambda n: column(renamed[n.name]) if isinstance(n, exp.Column) else n
+        )
+        outputs.append(exp.alias_(over, identifier(name)))
+    query = exp.select(*outputs).from_(exp.Table(this=identifier(INPUT)))
+    if keys:
+        query = query.group_by(*(column(key) for key in keys))
+    recompute = planner.build.recompute([(INPUT, node, tuple(keys))], query, reason)
+    return list(arguments.keys), [column(name) for name in names], recompute
+
+
+def _argument(call: exp.Expr) -> exp.Expr | None:
+    """The argument of a count; None for `count(*)` and `count()`."""
+    if isinstance(call, exp.Anonymous):
+        return call.expressions[0] if call.expressions else None
+    argument = call.args.get("this")
+    return None if argument is None or isinstance(argument, exp.Star) else argument
+
+
+def _bare(call: exp.Expr) -> exp.Expr:
+    """The one argument. sqlglot writes a CAST to BOOLEAN into bool_and, which changes nothing."""
+    argument = call.expressions[0] if isinstance(call, exp.Anonymous) else call.this
+    return argument
+
+
+def _has_more(call: exp.Expr) -> bool:
+    """Whether the call has more than one argument."""
+    if isinstance(call, exp.Anonymous):
+        return len(call.expressions) > 1
+    values = [v for k, v in call.args.items() if k not in ("this", "big_int", "order") and v]
+    return bool(values)
+
+
+def _case(condition: exp.Expr | None, value: exp.Expr) -> exp.Expr:
+    """The value where the condition holds, else null."""
+    if condition is None:
+        return value
+    return exp.Case(ifs=[exp.If(this=condition.copy(), true=value.copy())])
+
+
+def _is(sql_type: str, words: tuple[str, ...]) -> bool:
+    """Whether a type is one of these; of the INTs, not INTERVAL; no lists, structs or maps."""
+    if any(sign in sql_type for sign in ("[", "STRUCT", "MAP", "INTERVAL", "UNION", "POINT")):
+        return False
+    return any(word in sql_type for word in words)

@@ -1,0 +1,197 @@
+"""Plan nodes with their schemas filled in.
+
+A node's schema is what DuckDB says of it (through `describe`) wherever an expression is computed, and
+follows from its inputs everywhere else. Above a scan every column may be null: no operator has to
+trust a claim that a join or a filter could break.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from sqlglot import exp
+
+from headwater.plan.nodes import (
+    Distinct,
+    Join,
+    JoinKind,
+    Map,
+    Node,
+    Order,
+    Recompute,
+    TopN,
+    Union,
+    Windows,
+    WindowSpec,
+)
+from headwater.schema.schema import Schema
+from headwater.schema.types import Column, DataType
+from headwater.sql.relations import Describe
+
+Projection = tuple[str, exp.Expr]
+INPUT = "input"
+
+
+def column(name: str) -> exp.Column:
+    """A reference to an input's column, as plans spell it."""
+    return exp.Column(this=exp.to_identifier(name, quoted=True))
+
+
+def identifier(name: str) -> exp.Identifier:
+    """A quoted name."""
+    return exp.to_identifier(name, quoted=True)
+
+
+def column_names(expression: exp.Expr) -> tuple[str, ...]:
+    """The input columns that a bound expression reads, each once, in order of appearance."""
+    return tuple(dict.fromkeys(c.name for c in expression.find_all(exp.Column, bfs=False)))
+
+
+def fresh(base: str, taken: Iterable[str]) -> str:
+    """`base`, or with a number where it is taken (without regard to case)."""
+    folded = {name.lower() for name in taken}
+    name, number = base, 1
+    while name.lower() in folded:
+        name, number = f"{base}_{number}", number + 1
+    return name
+
+
+def nullable(columns: Iterable[Column]) -> Schema:
+    """The columns without the claims that only a topic can make."""
+    return Schema(tuple(Column(c.name, c.type) for c in columns))
+
+
+def data_type(sql_type: DataType) -> exp.DataType:
+    """A column type as sqlglot has it."""
+    return exp.DataType.build(sql_type.sql, dialect="duckdb")
+
+
+def is_identity(node: Node, projections: Sequence[Projection]) -> bool:
+    """Whether the projections are the node's own columns in its own order."""
+    return tuple(name for name, _ in projections) == node.schema.names and all(
+        isinstance(e, exp.Column) and e.name == name for name, e in projections
+    )
+
+
+class Builder:
+    """Makes nodes.
+
+    Args:
+        describe: DuckDB's typing.
+
+    """
+
+    def __init__(self, describe: Describe) -> None:
+        self.describe = describe
+
+    def map(
+        self, node: Node, projections: Sequence[Projection], condition: exp.Expr | None = None
+    ) -> Node:
+        """Filter, then project; the node itself where that changes nothing."""
+        if condition is None and is_identity(node, projections):
+            return node
+        schema = self.types(node.schema, projections)
+        return Map(node, tuple(projections), condition, schema)  # type: ignore[arg-type]
+
+    def filter(self, node: Node, conditions: Sequence[exp.Expr]) -> Node:
+        """Keep the rows for which all conditions hold."""
+        if not conditions:
+            return node
+        keep = [(name, column(name)) for name in node.schema.names]
+        return self.map(node, keep, exp.and_(*conditions, copy=True))
+
+    def with_columns(self, node: Node, added: Sequence[Projection]) -> Node:
+        """The node's columns and some computed ones."""
+        if not added:
+            return node
+        return self.map(node, [(n, column(n)) for n in node.schema.names] + list(added))
+
+    def cast(self, node: Node, target: Schema) -> Node:
+        """The node's columns, renamed and cast, in order, to what `target` says."""
+        pairs = zip(node.schema, target, strict=True)
+        return self.map(node, [(t.name, self.to_type(column(c.name), c, t)) for c, t in pairs])
+
+    def to_type(self, expression: exp.Expr, is_now: Column, wanted: Column) -> exp.Expr:
+        """The expression, cast where its type is not the wanted one."""
+        if is_now.type.sql == wanted.type.sql:
+            return expression
+        return exp.Cast(this=expression, to=data_type(wanted.type))
+
+    def types(self, schema: Schema, projections: Sequence[Projection]) -> Schema:
+        """What DuckDB says of the projections over rows of `schema`."""
+        if all(isinstance(e, exp.Column) for _, e in projections):
+            return nullable(Column(name, schema[e.name].type) for name, e in projections)
+        query = exp.select(
+            *(exp.alias_(e.copy(), identifier(name)) for name, e in projections)
+        ).from_(exp.Table(this=identifier(INPUT)))
+        described = self.describe(query, {INPUT: schema})
+        names = [name for name, _ in projections]
+        pairs = zip(names, described, strict=True)
+        return nullable(Column(name, c.type) for name, c in pairs)
+
+    def join(
+        self,
+        kind: JoinKind,
+        left: Node,
+        right: Node,
+        keys: Sequence[tuple[str, str]],
+    ) -> Node:
+        """An equi join; the inputs' column names differ."""
+        both = kind in (JoinKind.INNER, JoinKind.LEFT)
+        schema = nullable((*left.schema, *(right.schema if both else ())))
+        left_keys, right_keys = zip(*keys, strict=True)
+        return Join(kind, left, right, left_keys, right_keys, schema)
+
+    def windows(self, node: Node, spec: WindowSpec, start: str, end: str) -> Node:
+        """Rows with the windows that they are in."""
+        time_type = node.schema[spec.time].type
+        added = (Column(start, time_type), Column(end, time_type))
+        spec = replace(spec, time=node.schema[spec.time].name)
+        return Windows(node, spec, start, end, nullable((*node.schema, *added)))
+
+    def distinct(self, node: Node) -> Node:
+        """Each row once."""
+        return Distinct(node, nullable(node.schema))
+
+    def union(self, nodes: Sequence[Node]) -> Node:
+        """All rows of nodes that have the same columns."""
+        return Union(tuple(nodes), nullable(nodes[0].schema))
+
+    def top(  # noqa: PLR0913 - the fields of the node
+        self,
+        node: Node,
+        partition: Sequence[str],
+        order: Sequence[Order],
+        *,
+        limit: int,
+        offset: int = 0,
+        number: str | None = None,
+    ) -> Node:
+        """The first rows of each partition."""
+        columns = tuple(node.schema)
+        if number is not None:
+            columns += self.types(node.schema, [(number, BIGINT_ONE)]).columns
+        return TopN(
+            node, tuple(partition), tuple(order), limit, offset, number, nullable(columns)
+        )
+
+    def recompute(
+        self,
+        inputs: Sequence[tuple[str, Node, tuple[str, ...]]],
+        query: exp.Query,
+        reason: str,
+    ) -> Node:
+        """Any query over named inputs, each with its group keys."""
+        schema = self.describe(query, {name: node.schema for name, node, _ in inputs})
+        return Recompute(
+            tuple(node for _, node, _ in inputs),
+            tuple(name for name, _, _ in inputs),
+            tuple(keys for _, _, keys in inputs),
+            query,
+            nullable(schema),
+            reason,
+        )
+
+
+BIGINT_ONE = exp.Cast(this=exp.Literal.number(1), to=exp.DataType.build("BIGINT", dialect="duckdb"))

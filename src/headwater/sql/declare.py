@@ -1,0 +1,327 @@
+"""The Python side of a definition: the same objects that SQL text gives.
+
+`topic` and `view` take what `App.topic`, `App.table` and `App.view` are given and build the
+definitions. `sql.statements` ends in the same functions, so that SQL and Python cannot differ.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from datetime import timedelta
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ParseError, TokenError
+from sqlglot.tokens import Token
+
+from headwater.errors import DefinitionError, Place
+from headwater.plan.pipeline import HOUR_US, Accumulation, Emit, TopicDefinition, ViewDefinition
+from headwater.schema.ddl import parse_columns
+from headwater.schema.duration import parse_duration
+from headwater.schema.schema import Schema
+from headwater.sql.places import blanked, hint_for, syntax_error
+
+Duration = str | int | timedelta
+
+
+def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
+    name: str,
+    columns: str,
+    *,
+    event_time: str | None = None,
+    delay: Duration | None = None,
+    key: str | tuple[str, ...] | list[str] | None = None,
+    idle: Duration | None = None,
+    future_max: Duration | None = None,
+    partitions: int = 1,
+) -> TopicDefinition:
+    """Declare a topic, or with a key a table.
+
+    Args:
+        name: Unique in the pipeline.
+        columns: As in CREATE TABLE, without the brackets; may hold PRIMARY KEY and WATERMARK.
+        event_time: The column that says when an event happened.
+        delay: How far the watermark stays behind the highest event time.
+        key: The primary key's column or columns.
+        idle: A partition silent for so long no longer holds the watermark back.
+        future_max: A row further than this ahead of its arrival is rejected.
+        partitions: At least 1.
+
+    Raises:
+        DefinitionError: The columns cannot be read, or do not fit the other settings.
+
+    """
+    source = f"{'table' if key else 'topic'} {name}"
+    parsed = parse_columns(columns, source)
+    keys = (key,) if isinstance(key, str) else tuple(key or ())
+    watermark = parsed.watermark
+    settings = TopicSettings(name, Place(columns, 0, max(1, len(columns)), source))
+    return settings.build(
+        parsed.schema,
+        keys or parsed.key,
+        event_time if event_time is not None else (watermark[0] if watermark else None),
+        microseconds(delay, "delay") if delay is not None else (watermark[1] if watermark else 0),
+        idle_us=None if idle is None else microseconds(idle, "idle"),
+        future_max_us=HOUR_US if future_max is None else microseconds(future_max, "future_max"),
+        partitions=partitions,
+    )
+
+
+class TopicSettings:
+    """Puts a topic together and checks that its parts fit.
+
+    Args:
+        name: The topic's name, for messages.
+        place: Where the topic is declared.
+
+    """
+
+    def __init__(self, name: str, place: Place) -> None:
+        self._name = name
+        self._place = place
+
+    def build(  # noqa: PLR0913 - the fields of the definition
+        self,
+        schema: Schema,
+        key: tuple[str, ...],
+        event_time: str | None,
+        delay_us: int,
+        *,
+        idle_us: int | None,
+        future_max_us: int,
+        partitions: int,
+    ) -> TopicDefinition:
+        """The definition, its column names spelled as the schema spells them."""
+        keys = tuple(self._column(schema, column, "primary key") for column in key)
+        time = None if event_time is None else self._column(schema, event_time, "event time")
+        if time is not None and not is_timestamp(schema[time].type.sql):
+            raise self._error(
+                f"the event time {time} of {self._name} is {schema[time].type}, not a TIMESTAMP",
+                f"declare it as {time} TIMESTAMP",
+            )
+        if time is None and delay_us:
+            raise self._error(
+                f"{self._name} has a delay but no event time",
+                "name the column that says when an event happened, for example event_time='ts'",
+            )
+        if partitions < 1:
+            raise self._error(f"{self._name} has {partitions} partitions", "use at least 1")
+        return TopicDefinition(
+            self._name,
+            schema,
+            key=keys,
+            event_time=time,
+            delay_us=delay_us,
+            idle_us=idle_us,
+            future_max_us=future_max_us,
+            partitions=partitions,
+        )
+
+    def _column(self, schema: Schema, name: str, role: str) -> str:
+        if name not in schema:
+            raise self._error(
+                f"{self._name} has no column {name} for its {role}",
+                hint_for(name, schema.names, "its columns are"),
+            )
+        return schema[name].name
+
+    def _error(self, message: str, hint: str) -> DefinitionError:
+        return DefinitionError(message, place=self._place, hint=hint)
+
+
+def view(
+    name: str,
+    query: str,
+    *,
+    emit: str | Emit | None = None,
+    lateness: Duration | None = None,
+    accumulation: str | Accumulation = Accumulation.RETRACTING,
+) -> ViewDefinition:
+    """Declare a view.
+
+    Args:
+        name: Unique in the pipeline.
+        query: A SELECT in DuckDB's dialect. May end in EMIT CHANGES or EMIT FINAL.
+        emit: `changes` (the default) or `final`.
+        lateness: How long after a window's end it is still corrected.
+        accumulation: What is published when a result changes; only `retracting` so far.
+
+    Raises:
+        DefinitionError: The query cannot be read, or a setting is unknown.
+
+    """
+    end = max(1, len(query))
+    return view_in(
+        name,
+        Place(query, 0, end, f"view {name}"),
+        emit=emit,
+        lateness=lateness,
+        accumulation=accumulation,
+    )
+
+
+def view_in(
+    name: str,
+    origin: Place,
+    *,
+    emit: str | Emit | None = None,
+    lateness: Duration | None = None,
+    accumulation: str | Accumulation = Accumulation.RETRACTING,
+) -> ViewDefinition:
+    """A view whose query, with its EMIT clause if it has one, is a span of a larger text."""
+    start, end, clause = split_emit(origin)
+    how = _emit(emit, clause, origin)
+    if str(accumulation).lower() != Accumulation.RETRACTING:
+        raise _unsupported_accumulation(str(accumulation), origin)
+    lateness_us = None if lateness is None else microseconds(lateness, "lateness")
+    text = origin.text[start:end]
+    if not text.strip():
+        raise DefinitionError(f"view {name} has no query", place=origin, hint="write SELECT ...")
+    query_place = Place(origin.text, start, end, origin.source)
+    return ViewDefinition(
+        name,
+        parse_query(query_place),
+        inspect.cleandoc(text),
+        emit=how,
+        lateness_us=0 if how is Emit.FINAL and lateness_us is None else lateness_us,
+        origin=query_place,
+    )
+
+
+def parse_query(place: Place) -> exp.Query:
+    """The query that stands at `place`; its tokens carry positions in `place.text`."""
+    text = blanked(place.text, place.start, place.end)
+    try:
+        statements = [s for s in sqlglot.parse(text, read="duckdb") if s is not None]
+    except (ParseError, TokenError) as error:
+        raise syntax_error(error, place.text, place.source) from None
+    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+        raise DefinitionError(
+            "a view is one SELECT",
+            place=place,
+            hint="begin with SELECT, WITH or FROM and write one statement",
+        )
+    return statements[0]
+
+
+def microseconds(value: Duration, setting: str) -> int:
+    """A duration as microseconds; text is read as `30 seconds` is.
+
+    Raises:
+        DefinitionError: It cannot be read, or is negative.
+
+    """
+    if isinstance(value, timedelta):
+        result = value // timedelta(microseconds=1)
+    elif isinstance(value, int):
+        raise DefinitionError(f"{setting} is {value}, without a unit", hint=f"'{value} seconds'")
+    else:
+        result = parse_duration(value)
+    if result < 0:
+        raise DefinitionError(f"{setting} is negative: {value}", hint="use a positive duration")
+    return result
+
+
+def is_timestamp(sql_type: str) -> bool:
+    """Whether a column of this type can say when an event happened."""
+    return sql_type.upper() in ("TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE")
+
+
+# What may stand after EMIT, word by word.
+_EMITS = {
+    ("CHANGES",): Emit.CHANGES,
+    ("FINAL",): Emit.FINAL,
+    ("ON", "WINDOW", "CLOSE"): Emit.FINAL,
+}
+
+
+def split_emit(origin: Place) -> tuple[int, int, Emit | None]:
+    """Where the query stands without its EMIT clause, and what the clause says.
+
+    Returns:
+        Start and end of the query in the origin's text, without blanks and semicolon around it.
+
+    """
+    text, source = origin.text, origin.source
+    try:
+        tokens = sqlglot.tokenize(blanked(text, origin.start, origin.end), read="duckdb")
+    except TokenError as error:
+        raise syntax_error(error, text, source) from None
+    while tokens and tokens[-1].text == ";":
+        tokens = tokens[:-1]
+    if not tokens:
+        return origin.start, origin.end, None
+    at = _emit_at(tokens)
+    clause = None if at is None else _clause(tokens[at:], origin)
+    last = tokens[(at if at is not None else len(tokens)) - 1]
+    return tokens[0].start, last.end + 1, clause
+
+
+def _emit_at(tokens: list[Token]) -> int | None:
+    """The index of the word EMIT that begins the last clause; None where there is none."""
+    depth = 0
+    for index in range(len(tokens) - 1, 0, -1):
+        text = tokens[index].text.upper()
+        depth += (text == ")") - (text == "(")
+        if depth < 0:
+            return None
+        if text == "EMIT" and depth == 0:
+            before, after = tokens[index - 1].text.upper(), tokens[index + 1 : index + 2]
+            is_name = before in ("AS", ".", ",") or (
+                not after or after[0].text.upper() in ("FROM", ".", ",", "=")
+            )
+            return None if is_name else index
+    return None
+
+
+def _clause(tokens: list[Token], origin: Place) -> Emit:
+    words = tuple(token.text.upper() for token in tokens[1:])
+    place = Place(origin.text, tokens[0].start, tokens[-1].end + 1, origin.source)
+    if words[:2] == ("CHANGES", "EVERY"):
+        raise DefinitionError(
+            "EMIT CHANGES EVERY is not supported yet",
+            place=place,
+            hint="use EMIT CHANGES, which publishes each epoch, or EMIT FINAL",
+        )
+    if words not in _EMITS:
+        raise DefinitionError(
+            f"EMIT {' '.join(words)} is not a way to publish",
+            place=place,
+            hint="use EMIT CHANGES, EMIT FINAL or EMIT ON WINDOW CLOSE",
+        )
+    return _EMITS[words]
+
+
+def _emit(given: str | Emit | None, clause: Emit | None, origin: Place) -> Emit:
+    """What the argument and the clause say together; they may not differ."""
+    if given is None:
+        return clause or Emit.CHANGES
+    try:
+        emit = Emit(str(given).lower())
+    except ValueError:
+        raise DefinitionError(
+            f"emit is {given!r}", place=origin, hint="use emit='changes' or emit='final'"
+        ) from None
+    if clause is not None and clause is not emit:
+        raise DefinitionError(
+            f"the query says EMIT {clause.upper()} and the setting says emit={str(given)!r}",
+            place=origin,
+            hint="say it once",
+        )
+    return emit
+
+
+def _unsupported_accumulation(value: str, place: Place) -> DefinitionError:
+    known = [str(mode) for mode in Accumulation]
+    if value.lower() in known:
+        return DefinitionError(
+            f"accumulation {value.lower()} is not supported yet",
+            place=place,
+            hint="leave it out: a view publishes retractions",
+        )
+    return DefinitionError(
+        f"there is no accumulation {value!r}",
+        place=place,
+        hint=hint_for(re.sub(r"\W", "", value), known, "there are"),
+    )

@@ -1,0 +1,194 @@
+"""When a view publishes: EMIT FINAL and lateness, put on the nodes that decide.
+
+A window decides what is late and when it is final. The decision is made by the watermarks of the
+topics below it, at each row's place in the log; so the window's time must be the event time of these
+topics, passed on unchanged, and the scans below must carry the places of their rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sqlglot import exp
+
+from headwater.errors import DefinitionError
+from headwater.plan.nodes import (
+    Aggregate,
+    AsofJoin,
+    GroupWindow,
+    Join,
+    Map,
+    Node,
+    Scan,
+    Union,
+    Windows,
+    walk,
+)
+from headwater.plan.pipeline import Emit, ViewDefinition
+from headwater.sql.declare import is_timestamp
+from headwater.sql.places import hint_for, place_of
+from headwater.sql.relations import Relation
+from headwater.sql.tree import bottom_up, with_inputs
+from headwater.sql.windows import WindowCall
+
+
+def check_time(call: WindowCall, node: Node, definition: ViewDefinition) -> None:
+    """Refuse a window over a column that is not there or holds no time.
+
+    Raises:
+        DefinitionError: With the column underlined.
+
+    """
+    place = place_of(call.time, definition.origin)
+    name = call.spec.time
+    if name not in node.schema:
+        raise DefinitionError(
+            f"{call.name} has no column {name}",
+            place=place,
+            hint=hint_for(name, node.schema.names, "its columns are"),
+        )
+    found = node.schema[name].type.sql
+    if not is_timestamp(found):
+        raise DefinitionError(
+            f"a window needs a TIMESTAMP, and {name} is {found}",
+            place=place,
+            hint=f"select CAST({name} AS TIMESTAMP) AS {name} in a query around {call.name}",
+        )
+
+
+def apply(
+    root: Node, definition: ViewDefinition, relations: Mapping[str, Relation]
+) -> Node:
+    """The plan with `final`, `lateness_us`, `sources` and `ticks` filled in.
+
+    Raises:
+        DefinitionError: There is nothing that could be final, or its time is not an event time.
+
+    """
+    is_final = definition.emit is Emit.FINAL
+    if not is_final and definition.lateness_us is None:
+        return root
+    deciding = [node for node in walk(root) if _window_of(node) is not None]
+    if not deciding:
+        raise _no_window(definition)
+    for node in deciding:
+        _check(node, definition, relations)
+
+    def rule(node: Node) -> Node:
+        window = _window_of(node)
+        if window is None:
+            return node
+        inputs = [_with_ticks(child) for child in node.inputs]
+        decided = replace(
+            window,
+            final=is_final,
+            lateness_us=definition.lateness_us,
+            sources=_sources(node, relations),
+        )
+        if isinstance(node, Aggregate) and isinstance(decided, GroupWindow):
+            return with_inputs(replace(node, window=decided), inputs)
+        return with_inputs(decided, inputs)  # type: ignore[arg-type]
+
+    return bottom_up(root, rule)
+
+
+def event_times(node: Node, name: str) -> list[tuple[str, str]] | None:
+    """The relations' columns that a column passes on unchanged; None where that cannot be told.
+
+    Only through nodes that pass on, with each row, its place in the log.
+    """
+    match node:
+        case Scan():
+            return [(node.relation, name)] if name in node.schema else None
+        case Map():
+            expression = dict(node.projections).get(name)
+            if not isinstance(expression, exp.Column):
+                return None
+            return event_times(node.input, expression.name)
+        case Windows():
+            return None if name in (node.start, node.end) else event_times(node.input, name)
+        case Join() | AsofJoin():
+            side = node.left if name in node.left.schema else node.right
+            return event_times(side, name)
+        case Union():
+            found = [event_times(branch, name) for branch in node.inputs]
+            if any(times is None for times in found):
+                return None
+            return [time for times in found for time in times or ()]
+        case _:
+            return None
+
+
+def _window_of(node: Node) -> Windows | GroupWindow | None:
+    if isinstance(node, Windows):
+        return node
+    return node.window if isinstance(node, Aggregate) else None
+
+
+def _with_ticks(node: Node) -> Node:
+    return bottom_up(node, lambda n: replace(n, ticks=True) if isinstance(n, Scan) else n)
+
+
+def _sources(node: Node, relations: Mapping[str, Relation]) -> tuple[str, ...]:
+    """The topics with event time below the node, in order of appearance."""
+    scans = [n for n in walk(node) if isinstance(n, Scan)]
+    names = [topic for scan in scans for topic in relations[scan.relation.lower()].sources]
+    return tuple(dict.fromkeys(names))
+
+
+def _check(node: Node, definition: ViewDefinition, relations: Mapping[str, Relation]) -> None:
+    window = _window_of(node)
+    assert window is not None
+    what = "EMIT FINAL" if definition.emit is Emit.FINAL else "lateness"
+    place = _place_of_time(definition, window.spec.time)
+    if any(_window_of(n) is not None for child in node.inputs for n in walk(child)):
+        raise DefinitionError(
+            f"{what} cannot decide over a window of a window",
+            place=place,
+            hint="let the inner one publish changes: make each window a view of its own",
+        )
+    times = event_times(node.inputs[0], window.spec.time)
+    if times is None:
+        raise DefinitionError(
+            f"{what} needs the event time of a topic, and {window.spec.time} is computed",
+            place=place,
+            hint="window over the topic's own time column, or use EMIT CHANGES without lateness",
+        )
+    for name, column in times:
+        relation = relations[name.lower()]
+        if relation.event_time is None:
+            raise DefinitionError(
+                f"{what} needs a watermark, and {name} has no event time",
+                place=place,
+                hint=f"declare it: WATERMARK FOR {column} AS {column} - INTERVAL '10 seconds', "
+                f"or event_time={column!r}",
+            )
+        if relation.event_time.lower() != column.lower():
+            raise DefinitionError(
+                f"{what} needs the event time of {name}, which is {relation.event_time}, not {column}",
+                place=place,
+                hint=f"use {relation.event_time} in the window, or EMIT CHANGES",
+            )
+
+
+def _place_of_time(definition: ViewDefinition, time: str):  # type: ignore[no-untyped-def]
+    """Where the window function stands, or the whole query."""
+    for call in definition.query.find_all(exp.Anonymous):
+        if call.name.upper() in ("TUMBLE", "HOP"):
+            return place_of(call, definition.origin)
+    return definition.origin
+
+
+def _no_window(definition: ViewDefinition) -> DefinitionError:
+    if definition.emit is Emit.FINAL:
+        return DefinitionError(
+            "EMIT FINAL needs a window: without one nothing is ever final",
+            place=definition.origin,
+            hint="use EMIT CHANGES, or read FROM TUMBLE(topic, time, INTERVAL '1 minute')",
+        )
+    return DefinitionError(
+        "lateness needs a window: without one nothing is ever late",
+        place=definition.origin,
+        hint="leave lateness out, or read FROM TUMBLE(topic, time, INTERVAL '1 minute')",
+    )

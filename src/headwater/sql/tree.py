@@ -1,0 +1,28 @@
+"""Walking and rebuilding plans: nodes are frozen, so a rewrite makes a new tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from headwater.plan.nodes import AsofJoin, Join, Node, Recompute, Scan, Union
+
+
+def with_inputs(node: Node, inputs: Sequence[Node]) -> Node:
+    """The node over other inputs; itself where they are the same."""
+    if tuple(inputs) == node.inputs:
+        return node
+    if isinstance(node, Scan):
+        return node
+    if isinstance(node, Join | AsofJoin):
+        return replace(node, left=inputs[0], right=inputs[1])
+    if isinstance(node, Union):
+        return replace(node, inputs=tuple(inputs))
+    if isinstance(node, Recompute):
+        return replace(node, sources=tuple(inputs))
+    return replace(node, input=inputs[0])
+
+
+def bottom_up(node: Node, rule: Callable[[Node], Node]) -> Node:
+    """Apply a rule to every node, inputs first."""
+    return rule(with_inputs(node, [bottom_up(child, rule) for child in node.inputs]))
