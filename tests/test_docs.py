@@ -1,9 +1,9 @@
 """The documentation is true: its examples run, and what can be named is named.
 
-- A `python` block is run; blocks of a page share their names. A `text` block right behind one is what
-  it prints.
-- A `sql` block of CREATE statements is declared and planned, all of a page in one pipeline; a SELECT is
-  answered over it.
+- A `python` block is run; blocks of a page share their names. A `text` block right behind one is
+  what it prints.
+- A `sql` block of CREATE statements is declared and planned, all of a page in one pipeline; a
+  SELECT is answered over it.
 - A `headwater` line in a `sh` block is one that the command line takes.
 - Endpoints, metrics, options, commands and public methods each stand on their page.
 """

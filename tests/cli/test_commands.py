@@ -1,0 +1,219 @@
+"""The commands that talk to a pipeline, against a real one over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+from typer.testing import CliRunner, Result
+
+from headwater.cli import files
+from headwater.cli.main import app as command_line
+from headwater.errors import ConnectorError, DefinitionError, HeadwaterError
+from headwater.run.app import App
+from headwater.run.live import Live
+
+SHOP = """
+    CREATE TOPIC sales (item VARCHAR NOT NULL, price DECIMAL(9, 2), ts TIMESTAMP,
+                        WATERMARK FOR ts AS ts - INTERVAL '1 minute') WITH (partitions = 2);
+    CREATE TABLE items (item VARCHAR PRIMARY KEY, category VARCHAR);
+    CREATE VIEW totals AS SELECT item, count(*) AS n, sum(price) AS total FROM sales GROUP BY item;
+    CREATE VIEW hours AS
+    SELECT window_start, count(*) AS n FROM TUMBLE(sales, ts, INTERVAL '1 hour')
+    GROUP BY window_start, window_end EMIT FINAL;
+"""
+ROWS = b"""\
+{"item": "tea", "price": "2.50", "ts": "2026-01-01T10:00:00"}
+{"item": "milk", "price": "1.00", "ts": "2026-01-01T10:00:01"}
+{"item": "tea", "price": "2.50", "ts": "2026-01-01T10:00:02"}
+"""
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def live() -> Iterator[Live]:
+    shop = App("shop")
+    shop.sql(SHOP)
+    with shop.start(listen="127.0.0.1:0") as running:
+        yield running
+
+
+@pytest.fixture
+def run(live: Live) -> Run:
+    """Runs a command against the shop; an error of ours is raised."""
+
+    def invoke(*arguments: str, stdin: bytes = b"") -> Result:
+        result = CliRunner().invoke(command_line, [*arguments, "--to", live.url or ""], input=stdin)
+        if isinstance(result.exception, HeadwaterError):
+            raise result.exception
+        live.settle()
+        return result
+
+    return invoke
+
+
+def test_rows_from_stdin_are_taken_and_counted(run: Run, live: Live) -> None:
+    sent = run("send", "sales", stdin=ROWS)
+
+    assert (sent.exit_code, sent.stdout) == (0, "sales: 3 accepted\n")
+    assert live.query("SELECT * FROM totals ORDER BY item")["n"].to_pylist() == [1, 2]
+
+
+@pytest.mark.parametrize("suffix", [".ndjson", ".json", ".csv", ".parquet", ".arrow"])
+def test_files_of_every_kind_are_sent(run: Run, live: Live, tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"items{suffix}"
+    table = pa.table({"item": ["tea", "milk"], "category": ["drinks", None]})
+    if suffix == ".parquet":
+        parquet.write_table(table, file)
+    elif suffix == ".arrow":
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        rows = table.to_pylist()
+        texts = {
+            ".ndjson": "".join(json.dumps(row) + "\n" for row in rows),
+            ".json": json.dumps(rows),
+            ".csv": "item,category\ntea,drinks\nmilk,\n",
+        }
+        file.write_text(texts[suffix])
+
+    sent = run("send", "items", str(file))
+
+    assert (sent.exit_code, sent.stdout) == (0, "items: 2 accepted\n")
+    found = live.query("SELECT item, category FROM items ORDER BY item DESC")
+    assert found.to_pylist() == table.to_pylist()
+
+
+def test_rejected_rows_are_told_by_their_number_in_the_whole_input(
+    run: Run, live: Live, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(files, "BATCH_BYTES", 100)
+    file = tmp_path / "sales.ndjson"
+    file.write_bytes(ROWS + b'{"item": null}\n{"item": "tea", "price": "a lot"}\n' + ROWS)
+
+    sent = run("send", "sales", str(file))
+
+    assert sent.exit_code == 1
+    assert sent.stdout == "sales: 6 accepted, 2 rejected\n"
+    told = [line for line in sent.stderr.splitlines() if line.startswith("  row")]
+    assert [line.split(":")[0] for line in told] == ["  row 4", "  row 5"]
+    assert "a lot" in told[1]
+    assert "sales$rejected" in sent.stderr
+    assert live.query("SELECT count(*) AS n FROM sales$rejected")["n"].to_pylist() == [2]
+
+
+def test_a_batch_of_which_nothing_is_taken_is_told_in_the_same_way(run: Run) -> None:
+    sent = run("send", "sales", stdin=b'{"item": null}\n')
+
+    assert (sent.exit_code, sent.stdout) == (1, "sales: 0 accepted, 1 rejected\n")
+    assert "row 1: item" in sent.stderr
+
+
+def test_an_unknown_topic_is_refused_with_the_near_one(run: Run) -> None:
+    with pytest.raises(DefinitionError, match="sale") as failure:
+        run("send", "sale", stdin=ROWS)
+
+    assert "sales" in str(failure.value.hint)
+
+
+def test_a_question_is_answered_in_every_format(run: Run) -> None:
+    run("send", "sales", stdin=ROWS)
+    question = "SELECT item, n, total FROM totals ORDER BY item"
+
+    answers = {f: run("query", question, "--format", f).stdout for f in ("csv", "ndjson", "json")}
+    table = run("query", question).stdout
+
+    assert answers["csv"] == "item,n,total\nmilk,1,1.00\ntea,2,5.00\n"
+    assert [json.loads(line)["n"] for line in answers["ndjson"].splitlines()] == [1, 2]
+    assert [row["item"] for row in json.loads(answers["json"])] == ["milk", "tea"]
+    assert [line.rstrip() for line in table.splitlines()] == [
+        "item  n  total",
+        "milk  1   1.00",
+        "tea   2   5.00",
+        "2 rows",
+    ]
+
+
+def test_a_question_can_come_from_stdin(run: Run) -> None:
+    assert run("query", "-", "--format", "csv", stdin=b"SELECT 1 AS one").stdout == "one\n1\n"
+
+
+def test_a_wrong_question_says_what_is_wrong(run: Run) -> None:
+    with pytest.raises(DefinitionError, match="total_") as failure:
+        run("query", "SELECT * FROM total_")
+
+    assert "totals" in str(failure.value.hint)
+
+
+def test_tail_shows_a_views_changes_signed(run: Run, live: Live) -> None:
+    for line in ROWS.splitlines():
+        live.send("sales", line)
+        live.settle()
+
+    shown = run("tail", "totals", "--from", "0", "--no-follow").stdout
+
+    assert [line.rstrip() for line in shown.splitlines()] == [
+        "  item  n  total",
+        "+ tea   1   2.50",
+        "+ milk  1   1.00",
+        "- tea   1   2.50",
+        "+ tea   2   5.00",
+    ]
+
+
+def test_tail_shows_the_last_rows_unless_told_where_to_begin(run: Run, live: Live) -> None:
+    live.send("items", [{"item": f"{n:02}", "category": "x"} for n in range(30)])
+
+    assert len(run("tail", "items", "--no-follow").stdout.splitlines()) == 11
+    assert len(run("tail", "items", "--from", "5", "--no-follow").stdout.splitlines()) == 26
+
+
+def test_tail_follows_until_the_limit(run: Run, live: Live) -> None:
+    live.send("sales", ROWS)
+    live.settle()
+
+    assert len(run("tail", "totals", "--limit", "2").stdout.splitlines()) == 3
+    assert len(run("tail", "sales", "--limit", "2").stdout.splitlines()) == 3
+
+
+def test_tail_reads_every_partition(run: Run, live: Live) -> None:
+    live.send("sales", ROWS, partition=0)
+    live.send("sales", ROWS, partition=1)
+
+    assert len(run("tail", "sales", "--from", "0", "--no-follow").stdout.splitlines()) == 7
+
+
+def test_tail_of_an_unknown_name_lists_what_there_is(run: Run) -> None:
+    with pytest.raises(DefinitionError) as failure:
+        run("tail", "nothing")
+
+    assert failure.value.hint == "there are: totals, hours, sales, items"
+
+
+def test_status_says_what_a_window_waits_for(run: Run, live: Live) -> None:
+    live.send("sales", ROWS)
+    live.settle()
+
+    shown = run("status").stdout
+
+    for word in ("shop", "sales", "items", "totals", "hours", "2026-01-01"):
+        assert word in shown
+    assert "hours waits for" in shown
+
+
+def test_status_is_json_for_programs(run: Run) -> None:
+    told = json.loads(run("status", "--json").stdout)
+
+    assert [view["name"] for view in told["views"]] == ["totals", "hours"]
+
+
+def test_something_else_than_a_pipeline_is_told_from_one(live: Live) -> None:
+    other = f"{live.url}/docs"
+
+    with pytest.raises(ConnectorError, match="something else"):
+        result = CliRunner().invoke(command_line, ["status", "--to", other])
+        raise result.exception  # type: ignore[misc]
