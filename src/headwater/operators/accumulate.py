@@ -1,8 +1,8 @@
 """Keep the running total of each group, and publish how it changes.
 
-A group's total is remembered exactly as it was published last, so that a retraction matches what it
-withdraws bit by bit, also for sums of floats. A group whose rows are all gone is forgotten. An epoch
-costs a look-up and an addition per group that changed.
+A group's total is remembered exactly as it was published last, so that a retraction matches what
+it withdraws bit by bit, also for sums of floats. A group whose rows are all gone is forgotten. An
+epoch costs a look-up and an addition per group that changed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One row per group that has rows.
 
-The rows of an epoch are grouped by DuckDB into partial results, in one statement with the maps below;
-these are added to the totals of their groups. An epoch costs its rows once, in DuckDB, and its groups
-once, in the totals; never the number of groups that exist.
+The rows of an epoch are grouped by DuckDB into partial results, in one statement with the maps
+below; these are added to the totals of their groups. An epoch costs its rows once, in DuckDB, and
+its groups once, in the totals; never the number of groups that exist.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from headwater.operators import render
 from headwater.operators.accumulate import Totals, published
 from headwater.operators.layout import layout
 from headwater.operators.operator import Epoch, Loader, Saver
-from headwater.operators.statement import Engine, Rows, Statement
+from headwater.operators.statement import Engine, Rows, Statement, plain
 from headwater.plan.nodes import Aggregate
 
 
@@ -72,15 +72,14 @@ class AggregateOperator:
 
 def shown_schema(node: Aggregate, hidden: list[str]) -> pa.Schema:
     """The node's columns and the hidden ones (all int64 here)."""
-    fields = [pa.field(c.name, c.type.arrow) for c in node.schema]
-    return pa.schema([*fields, *(pa.field(name, pa.int64()) for name in hidden)])
+    return pa.schema([*plain(node.schema), *(pa.field(name, pa.int64()) for name in hidden)])
 
 
 def by_hash(partials: pa.RecordBatch) -> pa.RecordBatch:
     """The rows in the order of their hashes.
 
-    DuckDB's order of groups depends on its threads. What is published must not: floats further up are
-    added in the order in which rows come.
+    DuckDB's order of groups depends on its threads. What is published must not: floats further
+    up are added in the order in which rows come.
     """
     order = np.argsort(partials.column(HASH).to_numpy(), kind="stable")
     return partials.take(pa.array(order))

@@ -1,9 +1,10 @@
 """Run a view's plan epoch by epoch.
 
-The plan becomes a list of stages, inputs before what reads them. A stage is a scan or an operator; the
-linear stretch between two stages is one DuckDB statement, which also adds the key hash that the next
-operator wants, and an operator that is fused takes the stretch below it into its own statement. A
-stage whose inputs have not changed is skipped, unless it says that it is due all the same.
+The plan becomes a list of stages, inputs before what reads them. A stage is a scan or an
+operator; the linear stretch between two stages is one DuckDB statement, which also adds the key
+hash that the next operator wants, and an operator that is fused takes the stretch below it into
+its own statement. A stage whose inputs have not changed is skipped, unless it says that it is due
+all the same.
 
 A node that occurs twice in a plan, as the same object, is computed once.
 """
@@ -30,7 +31,7 @@ from headwater.operators.build import (
     wants_ticks,
 )
 from headwater.operators.operator import Epoch, Loader, Operator, Saver
-from headwater.operators.statement import Engine, Rows, Statement, empty_batch
+from headwater.operators.statement import Engine, Rows, Statement, empty_batch, plain
 from headwater.plan.nodes import Node, Scan
 
 
@@ -70,7 +71,7 @@ class _ScanStage:
     """The changes of a relation, with just the columns that the plan reads."""
 
     def __init__(self, node: Scan, position: int) -> None:
-        fields = [pa.field(c.name, c.type.arrow) for c in node.schema]
+        fields = [*plain(node.schema)]
         if not node.append_only:
             fields.append(pa.field(WEIGHT, pa.int64()))
         if node.ticks:
@@ -80,8 +81,8 @@ class _ScanStage:
         if self._is_blank:
             fields.append(pa.field(render.NOTHING, pa.bool_()))
         self._relation = node.relation
-        self.position = position
-        self.schema = pa.schema(fields)
+        self.position: int = position
+        self.schema: pa.Schema = pa.schema(fields)
         self.operator: Operator | Fused | None = None
 
     def run(self, moment: _Moment) -> Rows:
@@ -104,11 +105,11 @@ class _FusedStage:
         self._adds_ticks = wants_ticks(node) and TICK not in origin.schema.names
         schema = origin.schema
         if self._adds_ticks:
-            schema = schema.append(pa.field(TICK, pa.int64()))
+            schema = _with_tick(schema)
         self._nothing = empty_batch(schema)
         self.operator = fused_of(node, schema, engine)
-        self.schema = self.operator.schema
-        self.position = position
+        self.schema: pa.Schema = self.operator.schema
+        self.position: int = position
 
     def run(self, moment: _Moment) -> Rows:
         """What changed in the operator's output."""
@@ -131,8 +132,8 @@ class _OperatorStage:
     ) -> None:
         self._feeds = feeds
         self.operator = operator_of(node, [feed.schema for feed in feeds], engine)
-        self.schema = self.operator.schema
-        self.position = position
+        self.schema: pa.Schema = self.operator.schema
+        self.position: int = position
 
     def run(self, moment: _Moment) -> Rows:
         """What changed in the operator's output."""
@@ -155,22 +156,25 @@ class Dataflow:
     Args:
         root: The plan. Its columns are the view's.
         engine: The DuckDB instances; several dataflows may share them, on one thread.
+        has_ticks: True when what reads the view needs its rows' places in the log.
 
     """
 
-    def __init__(self, root: Node, engine: Engine) -> None:
+    def __init__(self, root: Node, engine: Engine, *, has_ticks: bool = False) -> None:
         self._engine = engine
         self._stages: list[_Stage] = []
         self._by_node: dict[int, _Stage] = {}
         origin = self._stage(render.bottom(root))
         hidden = [] if root.append_only else [WEIGHT]
-        self._root = root
+        if has_ticks and TICK in origin.schema.names:
+            hidden.append(TICK)
+        self._adds_ticks = has_ticks and TICK not in hidden
         self._answer = _Feed(root, origin, root.schema.names, hidden, engine)
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of the deltas: the view's, the weight unless it is append-only, the hash."""
-        return self._answer.schema
+        """The columns of the deltas: the view's and the hidden ones that `step` returns."""
+        return _with_tick(self._answer.schema) if self._adds_ticks else self._answer.schema
 
     def step(self, inputs: Mapping[str, pa.Table], epoch: Epoch) -> Delta:
         """Take what changed in the relations; return what changed in the view.
@@ -181,13 +185,15 @@ class Dataflow:
             epoch: The recorded facts of the epoch.
 
         Returns:
-            The view's change, with a hash over all its columns.
+            The view's change: its columns, `__weight` unless the plan is append-only, `__tick`
+            if it was asked for, and `__hash` over all columns of the view.
 
         """
         moment = _Moment(inputs, epoch, [])
         for stage in self._stages:
             moment.outputs.append(stage.run(moment))
-        return self._answer.changed(moment)
+        change = self._answer.changed(moment)
+        return Delta(_at_tick(change.rows, epoch.tick_last)) if self._adds_ticks else change
 
     def save(self, saver: Saver) -> Any:
         """Hand over the state of all operators; return a JSON value from which `load` finds it."""
@@ -240,6 +246,10 @@ class Dataflow:
             for child, origin, columns in zip(node.inputs, origins, keys, strict=True)
         ]
         return _OperatorStage(node, feeds, position, self._engine)
+
+
+def _with_tick(schema: pa.Schema) -> pa.Schema:
+    return schema.append(pa.field(TICK, pa.int64()))
 
 
 def _at_tick(rows: Rows, tick: int) -> Rows:

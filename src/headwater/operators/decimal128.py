@@ -1,8 +1,8 @@
 """Exact sums: 128-bit integers in numpy.
 
-An Arrow decimal is a 128-bit two's complement integer with a scale. DuckDB's exact sums (of integers
-and of decimals) come as such, so that a running total is kept and published in one form: two columns of
-64 bits are added with a carry, and no value is ever rounded.
+An Arrow decimal is a 128-bit two's complement integer with a scale. DuckDB's exact sums (of
+integers and of decimals) come as such, so that a running total is kept and published in one form:
+two columns of 64 bits are added with a carry, and no value is ever rounded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def limbs(values: pa.Array) -> Int64Array:
-    """The low and high 64 bits of each value, as an array of shape (rows, 2). Nulls are undefined."""
+    """The low and high 64 bits of each value, in shape (rows, 2). Those of nulls are undefined."""
     data = values.buffers()[1]
     if data is None or not len(values):
         return np.zeros((0, 2), dtype=np.int64)

@@ -1,8 +1,9 @@
 """Assign rows to windows, and decide which of them come too late.
 
-With `final` a row is held back until the watermark passes the end of its window; rows that come for a
-closed window within the lateness go straight through. Rows beyond the lateness go to the epoch's late
-rows. The held rows are the state; they lie in few sorted runs, like the slices of an aggregate.
+With `final` a row is held back until the watermark passes the end of its window; rows that come
+for a closed window within the lateness go straight through. Rows beyond the lateness go to the
+epoch's late rows. The held rows are the state; they lie in few sorted runs, like the slices of an
+aggregate.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.render import TIME
 from headwater.operators.runs import Runs, joined
 from headwater.operators.slices import Grid, Span
-from headwater.operators.statement import Engine, Rows, Statement
+from headwater.operators.statement import Engine, Rows, Statement, plain
 from headwater.plan.nodes import Windows
 
 
@@ -43,8 +44,7 @@ class GateOperator:
         self._names = [*node.input.schema.names, *hidden]
         rows = render.with_time(render.stretch(node.input, hidden), node.spec, self._names)
         self._rows = Statement(engine, rows, {render.INPUT: input_schema}, is_ordered=False)
-        fields = [pa.field(c.name, c.type.arrow) for c in node.schema]
-        self.schema = pa.schema([*fields, *(pa.field(n, pa.int64()) for n in hidden)])
+        self.schema = pa.schema([*plain(node.schema), *(pa.field(n, pa.int64()) for n in hidden)])
         timed = [self._rows.schema.field(name) for name in self._names]
         self._held_schema = pa.schema([*timed, pa.field(START, pa.int64())])
         self._held = Runs(self._held_schema, START)
@@ -55,7 +55,7 @@ class GateOperator:
         return self._node.final and epoch.watermarks[self._node.sources].end_us > self._closed_us
 
     def step(self, rows: Rows, epoch: Epoch) -> Delta:
-        """Take the rows of an epoch; return those whose windows have closed, and the corrections."""
+        """Take the rows of an epoch; return those of closed windows, and the corrections."""
         curve = epoch.watermarks[self._node.sources]
         fresh = self._in_time(self._rows.run(input=rows), curve, epoch.late)
         if not self._node.final:

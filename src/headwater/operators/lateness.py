@@ -1,9 +1,9 @@
 """Which rows are too late, and for which windows.
 
-A row is late for a window when, at the row's place in the log, the watermark had already passed the
-window's end by the lateness or more. That is decided per row and window on the watermark's curve, so
-the same rows are late whatever the cut into epochs. A row in several windows may be late for the
-first of them and in time for the others.
+A row is late for a window when, at the row's place in the log, the watermark had already passed
+the window's end by the lateness or more. That is decided per row and window on the watermark's
+curve, so the same rows are late whatever the cut into epochs. A row in several windows may be
+late for the first of them and in time for the others.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Lateness:
     def may_be_late(self, slices: Int64Array, ticks: Int64Array, curve: WatermarkCurve) -> bool:
         """Whether rows of these slices, the last of them at these ticks, can be late for a window.
 
-        A group's last row tells for all its rows, and most epochs are told to be in time by this alone.
+        A group's last row tells for all its rows, and in most epochs this alone tells that all
+        rows are in time.
         """
         ends = self.grid.start_first(slices) + self.grid.size_us
         closing = curve.tick_of(ends + self.lateness_us)
@@ -73,7 +74,8 @@ def late_rows(
         watermarks: The watermark before each row.
 
     Returns:
-        The rows, the starts of the windows they are late for, and the watermarks; None when no row is.
+        The rows, the starts of the windows they are late for, and the watermarks; None when no
+        row is late.
 
     """
     grid = rule.grid

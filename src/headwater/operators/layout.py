@@ -9,9 +9,9 @@ aggregate a value that merges with another of its kind:
                   __c0  how many x were not null: a sum over none of them is null
     MIN, MAX      __v0  null over nothing
 
-The same columns come out of the partial statement, lie in windows that are still open, and are the
-running totals, so that there is one way to merge them. In windowed aggregates the start of a slice,
-or of a window, is part of the key (`__slice`, `__start`, in microseconds).
+The same columns come out of the partial statement, lie in windows that are still open, and are
+the running totals, so that there is one way to merge them. In windowed aggregates the start of a
+slice, or of a window, is part of the key (`__slice`, `__start`, in microseconds).
 """
 
 from __future__ import annotations
@@ -216,7 +216,8 @@ def layout(node: Aggregate, *, is_weighted: bool, has_ticks: bool) -> Layout:
 def _tick_last() -> exp.Expression:
     """The last place in the log of a group's rows; before all when it has none."""
     first = render.cast(exp.Literal.string(str(BEFORE_ALL)), "BIGINT")
-    return render.named(exp.Coalesce(this=exp.Max(this=render.column(TICK)), expressions=[first]), TICK)
+    last = exp.Coalesce(this=exp.Max(this=render.column(TICK)), expressions=[first])
+    return render.named(last, TICK)
 
 
 def _int_sum(value: exp.Expression) -> exp.Expression:

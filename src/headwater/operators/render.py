@@ -1,12 +1,12 @@
 """Render plan nodes as DuckDB queries: the one place where a plan becomes SQL for the engine.
 
-A linear stretch of a plan (maps and window assignments, down to the first node that is not linear)
-becomes one SELECT over `input`, which DuckDB flattens into one pass. The hidden columns of the input
-pass through untouched, and the hash of the key columns that the next operator wants is added at the
-top.
+A linear stretch of a plan (maps and window assignments, down to the first node that is not
+linear) becomes one SELECT over `input`, which DuckDB flattens into one pass. The hidden columns
+of the input pass through untouched, and the hash of the key columns that the next operator wants
+is added at the top.
 
-Window starts are integer arithmetic on microseconds since 1970, floored and not truncated, so that
-times before 1970 fall into the right window.
+Window starts are integer arithmetic on microseconds since 1970, floored and not truncated, so
+that times before 1970 fall into the right window.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ TIME = "__time_us"
 # A SELECT needs a column, also where a plan reads none (as below `count(*)`).
 NOTHING = "__nothing"
 
-# Arrow says less of these: they come back from a batch as text or as DECIMAL(38,0), and must be made
-# themselves again before an expression or a hash sees them.
+# Arrow says less of these: they come back from a batch as text or as DECIMAL(38,0), and must be
+# made themselves again before an expression or a hash sees them.
 _LOST_IN_ARROW = ("HUGEINT", "UUID", "JSON")
 
 
@@ -35,7 +35,7 @@ def column(name: str) -> exp.Column:
     return exp.column(exp.to_identifier(name, quoted=True))
 
 
-def named(expression: exp.Expression, name: str) -> exp.Alias:
+def named(expression: exp.Expr, name: str) -> exp.Alias:
     """An expression with a quoted name."""
     return exp.Alias(this=expression, alias=exp.to_identifier(name, quoted=True))
 

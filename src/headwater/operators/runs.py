@@ -1,8 +1,9 @@
 """Batches sorted by one integer column, taken out from the low end.
 
-Each epoch adds a run. Runs of like size are merged, so that there are few of them however many epochs
-there were, and a row is copied as often as the number of runs has digits in base two. What is below a
-bound is a range at the start of each run. This is how what waits for the watermark is kept.
+Each epoch adds a run. Runs of like size are merged, so that there are few of them however many
+epochs there were, and a row is copied as often as the number of runs has digits in base two. What
+is below a bound is a range at the start of each run. This is how what waits for the watermark is
+kept.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ RUNS_MAX = 16
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A sorted batch that starts `offset` rows into what a checkpoint has as `stored`, if it has."""
+    """A sorted batch that starts `offset` rows into what a checkpoint has as `stored`."""
 
     rows: pa.RecordBatch
     stored: str | None = None

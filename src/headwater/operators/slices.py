@@ -1,9 +1,9 @@
 """Windows as sums of slices.
 
-Time is cut into slices so that each window is a whole number of them: as wide as the windows' slide
-where that divides their size, else as the greatest common divisor of both. Rows are aggregated once,
-into their slice; a window is the merge of its slices, so a row costs the same however many windows it
-is in ("No pane, no gain", Li et al., SIGMOD Record 2005).
+Time is cut into slices so that each window is a whole number of them: as wide as the windows'
+slide where that divides their size, else as the greatest common divisor of both. Rows are
+aggregated once, into their slice; a window is the merge of its slices, so a row costs the same
+however many windows it is in ("No pane, no gain", Li et al., SIGMOD Record 2005).
 
 All times are microseconds since 1970. Window k starts at `k * slide + offset`.
 """
@@ -98,10 +98,9 @@ class Grid:
         first = np.maximum(self.start_first(slices), starts_from)
         last = self.start_last(slices)
         if span.after_us > BEFORE_ALL:
-            first = np.maximum(first, self.start_after(np.int64(span.after_us - self.size_us)))
+            first = np.maximum(first, self.open_from(span.after_us))
         if span.until_us < AFTER_ALL:
-            until = np.int64(max(span.until_us, BEFORE_ALL + 2 * self.size_us) - self.size_us)
-            last = np.minimum(last, self.start_last(until))
+            last = np.minimum(last, self.open_from(span.until_us) - self.slide_us)
         counts = np.maximum((last - first) // self.slide_us + 1, 0)
         index = np.repeat(np.arange(len(slices)), counts)
         ends = np.cumsum(counts)

@@ -1,35 +1,39 @@
 """Prepared DuckDB statements over Arrow batches.
 
-A statement is bound once. What it reads is registered as a stable object that hands out the current
-batch when DuckDB asks for its Arrow stream, so that running it again costs neither parsing nor
-planning: about 0.2 ms for a small batch.
+A statement is bound once. What it reads is registered as a stable object that hands out the
+current batch when DuckDB asks for its Arrow stream, so that running it again costs neither
+parsing nor planning: about 0.2 ms for a small batch.
 
-There are two DuckDB instances. The ordered one has a single thread: it is the quicker one for small
-batches, and the only one for what depends on the order of rows, such as the bits of a sum of floats.
-The parallel one has two threads and takes the big batches of everything else. Neither can reach
-files, the network or extensions, and both keep the order of rows through filters and projections.
+There are two DuckDB instances. The ordered one has a single thread: it is the quicker one for
+small batches, and the only one for what depends on the order of rows, such as the bits of a sum
+of floats. The parallel one has two threads and takes the big batches of everything else. Neither
+can reach files, the network or extensions, and both keep the order of rows through filters and
+projections.
 
-What a user's expression refuses (an overflow, a failed cast) is a `RecordError` with DuckDB's message.
+What a user's expression refuses (an overflow, a failed cast) is a `RecordError` with DuckDB's
+message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
+from typing import TypeAlias
 
 import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
 from headwater.errors import RecordError, StateError
+from headwater.schema.schema import Schema
 
 PARALLEL_THREADS = 2
 PARALLEL_ROWS_MIN = 50_000
-# An Arrow batch is DuckDB's unit of parallel work, so that one large batch would keep one thread busy.
+# An Arrow batch is DuckDB's unit of parallel work: one large batch would keep one thread busy.
 MORSEL_ROWS = 61_440
 OUTPUT_ROWS = 122_880
 
-Rows = pa.Table | pa.RecordBatch
+Rows: TypeAlias = "pa.Table | pa.RecordBatch"
 
 
 class Source:
@@ -79,8 +83,9 @@ class Instance:
     def run(self, name: str) -> pa.RecordBatch:
         """Run a prepared statement.
 
-        `_submit` is what the client itself runs a relation with. Its public spellings cost twice the
-        time for a small batch: one copies the rows and warns, the other plans the statement again.
+        `_submit` is what the client itself runs a relation with. Its public spellings cost twice
+        the time for a small batch: `execute` copies the rows and warns that it does, `sql` plans
+        the statement again.
         """
         result = self._connection._submit(f"EXECUTE {name}", None, "arrow", OUTPUT_ROWS)
         return one_batch(result.arrow_table())
@@ -222,6 +227,11 @@ def one_batch(table: pa.Table) -> pa.RecordBatch:
 def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
     """A batch of no rows."""
     return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
+
+
+def plain(schema: Schema) -> pa.Schema:
+    """The columns of batches of these rows inside the engine, where any column may hold nulls."""
+    return pa.schema([pa.field(column.name, column.type.arrow) for column in schema])
 
 
 def settings(threads: int) -> dict[str, str | bool | int | float | list[str]]:

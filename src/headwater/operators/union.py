@@ -11,6 +11,7 @@ import pyarrow as pa
 from headwater.delta.delta import TICK, WEIGHT, Delta
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.runs import joined
+from headwater.operators.statement import plain
 from headwater.plan.nodes import Union
 
 
@@ -24,7 +25,7 @@ class UnionOperator:
     """
 
     def __init__(self, node: Union, schemas: Sequence[pa.Schema]) -> None:
-        fields = [pa.field(c.name, c.type.arrow) for c in node.schema]
+        fields = [*plain(node.schema)]
         if not node.append_only:
             fields.append(pa.field(WEIGHT, pa.int64()))
         if all(TICK in schema.names for schema in schemas):

@@ -1,12 +1,13 @@
 """One row per group and window of time.
 
-Rows are aggregated into slices (`slices`), fused with the maps below. Without `final` the slices an
-epoch touched are merged into the totals of their windows, and what changed is published. With
-`final` they wait (`runs`) until the watermark passes the end of a window; then the window's slices
-are merged and published once, and its total is kept only as long as rows may still correct it.
+Rows are aggregated into slices (`slices`), fused with the maps below. Without `final` the slices
+an epoch touched are merged into the totals of their windows, and what changed is published. With
+`final` they wait (`runs`) until the watermark passes the end of a window; then the window's
+slices are merged and published once, and its total is kept only as long as rows may still correct
+it.
 
-Whether a row is late (`lateness`) is first asked of whole groups, by the tick of their last row: only an
-epoch in which some row is late is looked at row by row.
+Whether a row is late (`lateness`) is first asked of whole groups, by the tick of their last row:
+only an epoch in which some row is late is looked at row by row.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from headwater.operators.aggregate import shown_schema
 from headwater.operators.lateness import Lateness, late_batch, late_rows, times
 from headwater.operators.layout import FROM, ROWS, SLICE, START, Layout, layout
 from headwater.operators.operator import Epoch, Loader, Saver
-from headwater.operators.runs import Runs, joined
 from headwater.operators.render import TIME
+from headwater.operators.runs import Runs, joined
 from headwater.operators.slices import Grid, Span
-from headwater.operators.statement import Engine, Rows, Statement, empty_batch
+from headwater.operators.statement import Engine, Rows, Statement, empty_batch, plain
 from headwater.plan.nodes import Aggregate, GroupWindow
 
 
@@ -228,7 +229,7 @@ class _LatePath:
         rows = render.with_time(render.stretch(node.input, hidden), node.window.spec, names)
         # In order, because late rows are told in the order of the log.
         self._rows = Statement(engine, rows, {render.INPUT: input_schema}, is_ordered=False)
-        fields = [pa.field(c.name, c.type.arrow) for c in node.input.schema]
+        fields = [*plain(node.input.schema)]
         fields += [pa.field(n, pa.int64()) for n in (*hidden, SLICE, FROM)]
         read = [*render.typed(node.input.schema), *map(render.column, (*hidden, SLICE, FROM))]
         self._schema = pa.schema(fields)
@@ -291,7 +292,7 @@ def by_window(merged: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def mixed(hashes: npt.NDArray[np.uint64], starts: Int64Array) -> npt.NDArray[np.uint64]:
-    """The hash of a key and a window start, by the finalizer of SplitMix64 (Steele et al., 2014)."""
+    """The hash of a key and a window start: SplitMix64's finalizer (Steele et al., 2014)."""
     x = hashes ^ (starts.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
