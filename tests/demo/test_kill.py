@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from demo.batch_answers import ANSWERS, answer, assert_same
+from headwater.cli.client import Client
 from headwater.demo.pipeline import app
 
 CODE = "from headwater.cli.main import main; main()"
@@ -22,26 +24,29 @@ def demo(data: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def kill_when_it_has_begun(data: Path) -> None:
-    """End a demo without warning at its first line of progress that says that it computes."""
-    process = demo(data, "--year-in", "20s")
+def kill_after(data: Path, flights: int) -> None:
+    """End a demo without warning when so many flights have entered."""
+    process = demo(data, "--year-in", "8s")
     assert process.stdout is not None
     try:
-        seen = []
-        for line in process.stdout:
-            seen.append(line)
-            if "events" in line and not line.lstrip().startswith("0 "):
-                break
-        else:
-            raise AssertionError(f"it ended by itself: {''.join(seen)}")
+        found = None
+        while not found:
+            line = process.stdout.readline()
+            assert line, "it ended by itself"
+            found = re.search(r"http://\S+", line)
+        client, entered = Client(found[0]), 0
+        while entered < flights:
+            topics = client.get("/status")["topics"]
+            entered = next(topic["rows"] for topic in topics if topic["name"] == "flights")
+        assert entered < 300_000, "it was too late to kill it in the middle"
     finally:
         process.kill()
         process.communicate()
 
 
 def test_the_answers_are_right_after_two_kills(tmp_path: Path) -> None:
-    kill_when_it_has_begun(tmp_path)
-    kill_when_it_has_begun(tmp_path)
+    kill_after(tmp_path, flights=50_000)
+    kill_after(tmp_path, flights=150_000)
 
     last = demo(tmp_path, "--year-in", "0")
     printed, _ = last.communicate(timeout=120)
