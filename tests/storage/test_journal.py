@@ -205,6 +205,19 @@ def test_a_late_callback_goes_before_those_of_later_records(journal: Journal) ->
     assert seen == [early.lsn, later.lsn]
 
 
+def test_a_callback_after_the_close_is_not_called_and_nobody_waits_for_it(
+    journal: Journal,
+) -> None:
+    ticket = journal.append(1, [b"a"])
+    journal.close()
+    called: list[str] = []
+    ticket.add_callback(lambda: called.append("called"))
+    ticket.wait(timeout=0)
+
+    assert ticket.done
+    assert called == []
+
+
 def test_a_callback_may_append(journal: Journal) -> None:
     tickets: list[Ticket] = []
     first = journal.append(1, [b"a"])

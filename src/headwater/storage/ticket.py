@@ -92,6 +92,7 @@ class Ticket:
 
         Callbacks are called one at a time, on the writer's thread, in the order of their records
         as far as they are there in time, and before `wait` returns. They may append; they must be
-        quick, and must not wait for a ticket. None is called for a record that failed.
+        quick, and must not wait for a ticket. None is called for a record that failed, nor once the
+        journal is closed or broken.
         """
         self._group = self._registrar.call_after(self.lsn, self._group, callback)
