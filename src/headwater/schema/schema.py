@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from headwater.schema.names import quoted
 from headwater.schema.types import Column
 
 
@@ -53,9 +54,16 @@ class Schema:
     def ddl(self) -> str:
         """The column list as DuckDB spells it, without the brackets."""
         return ", ".join(
-            f"{c.name} {c.type.sql}" + ("" if c.nullable else " NOT NULL") for c in self.columns
+            f"{quoted(c.name)} {c.type.sql}{'' if c.nullable else ' NOT NULL'}" for c in self
         )
 
     def select(self, names: tuple[str, ...]) -> Schema:
         """The columns called `names`, in that order."""
         return Schema(tuple(self[name] for name in names))
+
+    def not_null(self, names: Iterable[str]) -> Schema:
+        """The same columns, those called `names` NOT NULL, as a primary key's must be."""
+        folded = {name.lower() for name in names}
+        return Schema(
+            tuple(replace(c, nullable=False) if c.name.lower() in folded else c for c in self)
+        )

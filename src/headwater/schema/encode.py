@@ -1,0 +1,210 @@
+"""Rows as JSON text, one spelling for each value, column by column.
+
+| type | written as |
+|---|---|
+| integers, HUGEINT, DECIMAL | a number with all its digits, however many |
+| FLOAT, DOUBLE | the shortest number that reads back as the same; NaN and infinities as null |
+| VARCHAR, UUID, JSON | a text (Arrow does not know JSON from text) |
+| BLOB | base64 |
+| DATE, TIME | `2024-01-31`, `23:59:59.5` |
+| TIMESTAMP | `2024-01-31T23:59:59.5`: `T`, no zeros at the end of the fraction |
+| TIMESTAMP WITH TIME ZONE | the same in UTC, with `Z` |
+| INTERVAL | `1 year 2 months 3 days 04:05:06.5` |
+| lists, structs, maps | arrays; objects; objects, with keys as texts |
+
+What `decode` accepts is written so that it reads back the same, but for JSON columns, and for keys
+of maps that are not texts. A column of plain values costs about 0.2 microseconds a value; blobs,
+intervals and nested values are written one by one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwater.schema.instants import interval_text
+
+_ROWS_AT_ONCE = 65_536
+_NEEDS_ESCAPE = r'["\\\x00-\x1f]'
+
+
+def to_ndjson(table: pa.Table) -> bytes:
+    """Every row as a JSON object on its own line, with the table's names in order."""
+    return b"".join(ndjson_pieces(table))
+
+
+def ndjson_pieces(table: pa.Table) -> Iterator[bytes]:
+    """The same in pieces of whole lines, for answers too large to hold at once."""
+    for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+        if batch.num_rows:
+            yield _lines(batch)
+
+
+def to_json_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Every row as a dict that `json.dumps` takes, spelled as `to_ndjson` spells it.
+
+    A DECIMAL is a float where that prints the same digits, and a text where it does not.
+    """
+    text = to_ndjson(table).decode()
+    return [_ROW_READER.decode(line) for line in text.split("\n")[:-1]]
+
+
+def _number(text: str) -> float | str:
+    number = float(text)
+    return number if Decimal(repr(number)) == Decimal(text) else text
+
+
+_ROW_READER = json.JSONDecoder(parse_float=_number)
+
+
+def _lines(batch: pa.RecordBatch) -> bytes:
+    pieces: list[Any] = []
+    for index, (name, column) in enumerate(zip(batch.schema.names, batch.columns, strict=True)):
+        opening = ("," if index else "{") + json.dumps(name, ensure_ascii=False) + ":"
+        pieces += (pa.scalar(opening), pc.fill_null(_json_texts(column), "null"))
+    if not pieces:
+        return b"{}\n" * batch.num_rows
+    # Large strings: the lines of many rows may be longer than 2 GB together.
+    large = [piece.cast(pa.large_string()) for piece in (*pieces, pa.scalar("}\n"))]
+    lines = pc.binary_join_element_wise(*large, pa.scalar("", pa.large_string()))
+    # A string array's bytes stand in a row: joined, they are the text of all lines.
+    _, _, content = lines.buffers()
+    return content.to_pybytes()[: pc.sum(pc.binary_length(lines)).as_py()]
+
+
+def _json_texts(column: pa.Array) -> pa.Array:
+    """The JSON text of every value; null for null."""
+    for matches, write in _WRITERS:
+        if matches(column.type):
+            return write(column)
+    texts = [None if value is None else _json_text(value) for value in _python(column)]
+    return pa.array(texts, pa.string())
+
+
+def _integers(column: pa.Array) -> pa.Array:
+    return column.cast(pa.string())
+
+
+def _floats(column: pa.Array) -> pa.Array:
+    finite = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
+    return finite.cast(pa.string())
+
+
+def _decimals(column: pa.Array) -> pa.Array:
+    texts = column.cast(pa.string())
+    if not pc.any(pc.match_substring(texts, "E"), min_count=0).as_py():
+        return texts
+    plain = [None if value is None else f"{value:f}" for value in column.to_pylist()]
+    return pa.array(plain, pa.string())
+
+
+def _strings(column: pa.Array) -> pa.Array:
+    column = column.cast(pa.string())
+    if pc.any(pc.match_substring_regex(column, _NEEDS_ESCAPE), min_count=0).as_py():
+        texts = [
+            None if v is None else json.dumps(v, ensure_ascii=False) for v in column.to_pylist()
+        ]
+        return pa.array(texts, pa.string())
+    return _in_quotes(column)
+
+
+def _in_quotes(texts: pa.Array) -> pa.Array:
+    return pc.binary_join_element_wise('"', texts, '"', "")
+
+
+def _dates(column: pa.Array) -> pa.Array:
+    return _in_quotes(column.cast(pa.string()))
+
+
+def _times(column: pa.Array) -> pa.Array:
+    return _in_quotes(_without_zeros(column.cast(pa.string())))
+
+
+def _timestamps(column: pa.Array) -> pa.Array:
+    zone = "Z" if column.type.tz else ""
+    texts = column.cast(pa.timestamp(column.type.unit)).cast(pa.string())
+    texts = _without_zeros(pc.replace_substring(texts, " ", "T", max_replacements=1))
+    return pc.binary_join_element_wise('"', texts, f'{zone}"', "")
+
+
+def _without_zeros(texts: pa.Array) -> pa.Array:
+    """Times without the zeros at the end of their fraction, and without an empty fraction."""
+    if not pc.any(pc.match_substring(texts, "."), min_count=0).as_py():
+        return texts
+    return pc.utf8_rtrim(pc.utf8_rtrim(texts, "0"), ".") if _all_have_fraction(texts) else texts
+
+
+def _all_have_fraction(texts: pa.Array) -> bool:
+    return bool(pc.all(pc.match_substring(texts, "."), min_count=0).as_py())
+
+
+def _python(column: pa.Array) -> list[Any]:
+    """The values as Python's; times inside of lists and structs as their texts."""
+    return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    kind = scalar.type
+    if not scalar.is_valid:
+        return None
+    if pa.types.is_nested(kind):
+        return _nested_value(scalar)
+    if pa.types.is_interval(kind):
+        return interval_text(*scalar.as_py())
+    if pa.types.is_temporal(kind):
+        return json.loads(_json_texts(pa.array([scalar]))[0].as_py())
+    return scalar.as_py()
+
+
+def _nested_value(scalar: pa.Scalar) -> Any:
+    kind = scalar.type
+    if pa.types.is_struct(kind):
+        return {name: _value(scalar[name]) for name in kind.names}
+    if pa.types.is_map(kind):
+        keys, values = scalar.values.field(0), scalar.values.field(1)
+        return {_key(key): _value(value) for key, value in zip(keys, values, strict=True)}
+    return [_value(item) for item in scalar.values]
+
+
+def _key(scalar: pa.Scalar) -> str:
+    value = _value(scalar)
+    return value if isinstance(value, str) else _json_text(value)
+
+
+def _json_text(value: Any) -> str:
+    if isinstance(value, dict):
+        items = (f"{json.dumps(k, ensure_ascii=False)}:{_json_text(v)}" for k, v in value.items())
+        return "{" + ",".join(items) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_json_text, value)) + "]"
+    if isinstance(value, bytes):
+        return json.dumps(base64.b64encode(value).decode())
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "null"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+_WRITERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], pa.Array]], ...] = (
+    (pa.types.is_integer, _integers),
+    (pa.types.is_boolean, _integers),
+    (pa.types.is_floating, _floats),
+    (pa.types.is_decimal, _decimals),
+    (_is_text, _strings),
+    (pa.types.is_timestamp, _timestamps),
+    (pa.types.is_date, _dates),
+    (pa.types.is_time, _times),
+    (pa.types.is_dictionary, lambda column: _json_texts(column.dictionary_decode())),
+)
