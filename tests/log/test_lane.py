@@ -14,19 +14,26 @@ from headwater.testing.disk import FakeDisk
 from log.log_inputs import CLICKS, START_US, batch
 
 FOLDER = "topics/clicks"
-CHUNKS = 300
+CHUNKS = 120
 
 
 def test_readers_see_a_dense_prefix_while_others_append_flush_and_seal() -> None:
-    topic = Topic(CLICKS, Blobs(FakeDisk(1)), FOLDER, seal_at=SealAt(rows=40))
+    disk = FakeDisk(1)
+    topic = Topic(CLICKS, Blobs(disk), FOLDER, seal_at=SealAt(rows=40))
     is_done = threading.Event()
     failures: list[BaseException] = []
 
-    def upkeep() -> None:
+    def flushing() -> None:
         while not is_done.is_set():
             topic.flush()
+            manifest = topic.manifest()
+            topic.remove_unreferenced(manifest)
+            files = {path[len(FOLDER) + 1 :] for path in disk.list(FOLDER)}
+            assert {entry["name"] for entry in manifest["lanes"][0]} <= files
+
+    def sealing() -> None:
+        while not is_done.is_set():
             topic.seal()
-            topic.remove_unreferenced(topic.manifest())
 
     def reading() -> None:
         while not is_done.is_set():
@@ -44,7 +51,7 @@ def test_readers_see_a_dense_prefix_while_others_append_flush_and_seal() -> None
         except BaseException as failure:
             failures.append(failure)
 
-    threads = [threading.Thread(target=guarded, args=(t,)) for t in (upkeep, reading, reading)]
+    threads = [threading.Thread(target=guarded, args=(t,)) for t in (flushing, sealing, reading)]
     for thread in threads:
         thread.start()
     for n in range(CHUNKS):

@@ -247,6 +247,48 @@ def test_sealed_files_replace_hot_ones_only_when_the_manifest_says_so() -> None:
     assert flat(life.topic.read_ticks(0, 999)) == life.plain.rows
 
 
+def test_an_older_manifest_that_a_start_may_fall_back_to_keeps_its_files() -> None:
+    life = Life()
+    for n in range(3):
+        life.append(0, [n, n, n], 0, n)
+        life.checkpoint()
+    older = life.manifest
+    life.append(0, [3, 3, 3], 0, 3)
+    life.flush()
+    life.seal()
+    newer = through_json(life.topic)
+    life.topic.remove_unreferenced(older, newer)
+
+    def opened(manifest: Any, older: Any) -> Topic:
+        blobs = Blobs(life.disk)
+        return Topic.open(CLICKS, blobs, FOLDER, manifest, older=[older], seal_at=SMALL)
+
+    topic = opened(newer, older)
+    assert flat(opened(older, newer).read_ticks(0, 999)) == life.plain.rows[:9]
+    topic.remove_unreferenced(newer)
+
+    assert flat(topic.read_ticks(0, 999)) == life.plain.rows
+    assert [path.split(".")[-1] for path in life.disk.list(FOLDER)] == ["parquet"]
+
+
+def test_after_a_start_from_an_older_manifest_a_file_may_get_the_name_of_a_newer_one() -> None:
+    life = Life()
+    life.append(0, [0, 0], 0, 0)
+    life.checkpoint()
+    older = life.manifest
+    life.append(0, [1, 1], 0, 1)
+    life.checkpoint()
+    newer = life.manifest
+    topic = Topic.open(CLICKS, Blobs(life.disk), FOLDER, older, older=[newer], seal_at=SMALL)
+
+    topic.append(life.plain.chunks[1])
+    topic.flush()
+    topic.remove_unreferenced(older)
+
+    assert flat(topic.read_ticks(0, 999)) == life.plain.rows
+    assert life.disk.list(FOLDER) == [f"{FOLDER}/{entry['name']}" for entry in newer["lanes"][0]]
+
+
 def test_a_reader_keeps_its_rows_when_their_files_are_sealed_and_deleted() -> None:
     life = Life()
     life.append(0, list(range(9)), 0, 0)

@@ -11,8 +11,7 @@ Files:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +19,8 @@ import pyarrow as pa
 from headwater.delta.delta import Int64Array
 from headwater.log.columns import EPOCH, OFFSET, WEIGHT, check_names, offsets
 from headwater.log.index import Index
-from headwater.log.lane import DEFAULT_SEAL_AT, Lane, SealAt, Shape, load_entries, save_lanes, tidy
+from headwater.log.lane import DEFAULT_SEAL_AT, Lane, SealAt, Shape
+from headwater.log.manifest import Manifest, load_entries, names_in, save_lanes, tidy
 from headwater.log.segment import SegmentFiles
 from headwater.schema.schema import Schema
 from headwater.storage.blobs import Blobs
@@ -32,8 +32,8 @@ _EPOCH_MARK = 0
 class ChangeLog:
     """What a view has published.
 
-    Any number of threads may read. Appends, and apart from them `flush`, `seal`, `manifest` and
-    `remove_unreferenced`, come from one thread at a time each.
+    Any number of threads may read, while one appends, one flushes (and takes the manifest), and one
+    seals.
 
     Args:
         name: The view's.
@@ -69,6 +69,7 @@ class ChangeLog:
             seal_at=seal_at,
         )
         self._lane = Lane(self._shape, self._files, "")
+        self._saved: Manifest | None = None
         self.epoch_last: int | None = None
 
     @classmethod
@@ -78,8 +79,9 @@ class ChangeLog:
         schema: Schema,
         blobs: Blobs,
         folder: str,
-        manifest: dict[str, Any] | None,
+        manifest: Manifest | None,
         *,
+        older: Sequence[Manifest | None] = (),
         seal_at: SealAt = DEFAULT_SEAL_AT,
     ) -> ChangeLog:
         """The changes as `manifest` has them; then append again what later epochs put out.
@@ -89,6 +91,7 @@ class ChangeLog:
         Args:
             manifest: What `manifest` returned, also after a trip through JSON; None before the
                 first.
+            older: Stored manifests that a start could fall back to; their files are not removed.
 
         Raises:
             StateError: A file is missing. (A damaged one is found when it is read.)
@@ -96,7 +99,8 @@ class ChangeLog:
         """
         log = cls(name, schema, blobs, folder, seal_at=seal_at)
         entries = load_entries(manifest)
-        tidy(log._files, entries)
+        tidy(log._files, manifest, older)
+        log._saved = manifest
         if entries and entries[0]:
             log._lane = Lane(log._shape, log._files, "", entries[0])
             log.epoch_last = entries[0][-1].highest[_EPOCH_MARK]
@@ -179,19 +183,20 @@ class ChangeLog:
         """
         return self._lane.seal()
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Manifest:
         """A JSON value that names the segments, for `open`. Rows not yet flushed are not in it."""
-        return save_lanes([self._lane])
+        self._saved = save_lanes([self._lane])
+        return self._saved
 
-    def remove_unreferenced(self, manifest: dict[str, Any]) -> None:
+    def remove_unreferenced(self, *manifests: Manifest | None) -> None:
         """Delete the files that sealing replaced.
 
         Args:
-            manifest: The one from which a recovery would start; it is durable. Its files are kept.
+            manifests: All that are stored and from which a start may begin. Their files are kept,
+                and so are those of the manifest that was asked for last.
 
         """
-        entries = load_entries(manifest)
-        self._lane.remove_unreferenced({entry.name for lane in entries for entry in lane})
+        self._files.remove_retired(names_in([*manifests, self._saved]))
 
 
 def _archive_columns(index: Index) -> dict[str, pa.Array]:

@@ -5,11 +5,11 @@ writes them as a hot segment, and `seal` combines hot segments into one file of 
 archive. A reader takes a `Snapshot` and sees the same rows wherever they are.
 
 Durability is the journal's: the tail is lost in a crash and appended again from the journal. A
-manifest names the segments; whoever stores it decides when it counts. A file is deleted only after
-a manifest without it is durable, so a crash at any moment leaves every file that the last durable
-manifest names, and perhaps some that nobody names, which `open` removes.
+manifest names the segments; whoever stores it decides when it counts. A file is deleted only when
+no manifest names it from which a start may begin, so a crash at any moment leaves all of those
+whole, and perhaps some files that none names, which the next start removes.
 
-Any number of threads may read and one may append, while one other flushes and seals.
+Any number of threads may read, while one appends, one flushes and one seals.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ import pyarrow as pa
 from headwater.delta.delta import Int64Array
 from headwater.log.content import arrow_file, is_parquet_exact, parquet_file
 from headwater.log.index import Index
-from headwater.log.segment import HOT, Entry, Segment, SegmentFiles, missing
+from headwater.log.segment import HOT, Entry, Segment, SegmentFiles
 from headwater.log.snapshot import Part, Snapshot
 from headwater.log.tail import Tail, TailPart
 
 ARCHIVE = "data"
 # So many rows are read at once where all are read.
 STRETCH_ROWS = 1_000_000
-_MANIFEST_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,6 @@ class Lane:
         position = segments[-1].position_to if segments else 0
         self._lock = threading.Lock()
         self._now: tuple[tuple[Segment, ...], Tail] = (segments, Tail(position, shape.marks))
-        self._retired: list[Segment] = []
 
     @property
     def position_to(self) -> int:
@@ -154,28 +152,21 @@ class Lane:
     def seal(self) -> int:
         """Combine hot segments into archive files where they are enough; return the count of files.
 
-        The hot files stay until `remove_unreferenced`.
+        The hot files stay until `SegmentFiles.remove_retired`.
         """
         groups = list(self._full_groups())
         for group in groups:
             sealed = self._write_sealed(group)
-            self._retired += group
             with self._lock:
                 kept = [s for s in self._now[0] if s not in group]
                 place = sum(s.position_first < sealed.position_first for s in kept)
                 self._now = ((*kept[:place], sealed, *kept[place:]), self._now[1])
+            self._files.retire([segment.entry.name for segment in group])
         return len(groups)
 
     def manifest(self) -> list[dict[str, Any]]:
         """The segments, as JSON. The tail is not in it."""
         return [segment.entry.save() for segment in self._now[0]]
-
-    def remove_unreferenced(self, names: set[str]) -> None:
-        """Delete the files that sealing replaced, except those called `names`."""
-        gone = [segment for segment in self._retired if segment.entry.name not in names]
-        self._retired = [segment for segment in self._retired if segment.entry.name in names]
-        for segment in gone:
-            self._files.delete(segment.entry.name)
 
     def _hot_cuts(self, tail: Tail, chunks: int) -> Iterator[tuple[int, int]]:
         """The chunks [first, last) of each hot segment, none much larger than an archive file."""
@@ -222,31 +213,3 @@ class Lane:
                 if rows >= self._shape.seal_at.rows or size >= self._shape.seal_at.size_bytes:
                     yield group
                     group = []
-
-
-def save_lanes(lanes: Sequence[Lane]) -> dict[str, Any]:
-    """The manifest of several lanes."""
-    return {"format": _MANIFEST_FORMAT, "lanes": [lane.manifest() for lane in lanes]}
-
-
-def load_entries(manifest: dict[str, Any] | None) -> list[list[Entry]]:
-    """Each lane's segments; no lanes when there is no manifest yet."""
-    if manifest is None:
-        return []
-    assert manifest["format"] == _MANIFEST_FORMAT, manifest["format"]
-    return [[Entry.load(value) for value in lane] for lane in manifest["lanes"]]
-
-
-def tidy(files: SegmentFiles, lanes: Sequence[Sequence[Entry]]) -> None:
-    """Remove what a crash left over: the files that no lane names.
-
-    Raises:
-        StateError: A file that is named is not there.
-
-    """
-    named = {entry.name for lane in lanes for entry in lane}
-    present = files.names()
-    for name in sorted(named - present):
-        raise missing(files.path(name))
-    for name in present - named:
-        files.delete(name)

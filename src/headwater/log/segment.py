@@ -83,6 +83,7 @@ class SegmentFiles:
         self._schema = schema
         self._lock = threading.Lock()
         self._open: OrderedDict[str, Content] = OrderedDict()
+        self._retired: list[str] = []
 
     def path(self, name: str) -> str:
         """The path in the data folder of the file called `name` in a manifest."""
@@ -91,6 +92,9 @@ class SegmentFiles:
     def write(self, name: str, parts: Sequence[pa.Buffer], index: Index) -> Segment:
         """Store a file of rows with this index as a segment; it is durable on return."""
         self._blobs.put(self.path(name), parts)
+        with self._lock:
+            # After a start from an older manifest the name may be that of a file of the newer one.
+            self._retired = [retired for retired in self._retired if retired != name]
         entry = Entry(
             name,
             position_first=int(index.starts[0]),
@@ -102,9 +106,18 @@ class SegmentFiles:
         )
         return Segment(entry, self, self._opened(entry) if entry.is_hot else None)
 
-    def delete(self, name: str) -> None:
-        """Remove a file that no manifest names any more."""
-        self._blobs.delete(self.path(name))
+    def retire(self, names: Sequence[str]) -> None:
+        """Note files that are no segments any more. A manifest may still name them."""
+        with self._lock:
+            self._retired += names
+
+    def remove_retired(self, kept: set[str]) -> None:
+        """Delete the retired files, except those called `kept`, which stay retired."""
+        with self._lock:
+            gone = [name for name in self._retired if name not in kept]
+            self._retired = [name for name in self._retired if name in kept]
+        for name in gone:
+            self._blobs.delete(self.path(name))
 
     def names(self) -> set[str]:
         """All files that are there."""

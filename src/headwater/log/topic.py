@@ -23,7 +23,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -47,10 +46,8 @@ from headwater.log.lane import (
     Lane,
     SealAt,
     Shape,
-    load_entries,
-    save_lanes,
-    tidy,
 )
+from headwater.log.manifest import Manifest, load_entries, names_in, save_lanes, tidy
 from headwater.log.segment import Entry, SegmentFiles
 from headwater.log.snapshot import Snapshot
 from headwater.plan.pipeline import TopicDefinition
@@ -92,8 +89,8 @@ class Chunk:
 class Topic:
     """The rows of a topic.
 
-    Any number of threads may read. Appends, and apart from them `flush`, `seal`, `manifest` and
-    `remove_unreferenced`, come from one thread at a time each.
+    Any number of threads may read, while one appends, one flushes (and takes the manifest), and one
+    seals.
 
     Args:
         folder: Where its files are in the data folder, for example `topics/clicks`. Nobody else's
@@ -128,15 +125,17 @@ class Topic:
             seal_at=seal_at,
         )
         self._lanes = self._new_lanes([])
+        self._saved: Manifest | None = None
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - what it is, where it is, and what it was
         cls,
         definition: TopicDefinition,
         blobs: Blobs,
         folder: str,
-        manifest: dict[str, Any] | None,
+        manifest: Manifest | None,
         *,
+        older: Sequence[Manifest | None] = (),
         seal_at: SealAt = DEFAULT_SEAL_AT,
     ) -> Topic:
         """The topic as `manifest` has it; then append again what the journal has after it.
@@ -146,6 +145,7 @@ class Topic:
         Args:
             manifest: What `manifest` returned, also after a trip through JSON; None before the
                 first.
+            older: Stored manifests that a start could fall back to; their files are not removed.
 
         Raises:
             DefinitionError: The definition has fewer partitions than the topic.
@@ -160,7 +160,8 @@ class Topic:
                 f"defined with {definition.partitions}",
                 hint=f"give it partitions={len(entries)} or more",
             )
-        tidy(topic._files, entries)
+        tidy(topic._files, manifest, older)
+        topic._saved = manifest
         topic._lanes = topic._new_lanes(entries)
         return topic
 
@@ -217,24 +218,25 @@ class Topic:
     def seal(self) -> int:
         """Combine hot segments into archive files where there are enough; return how many.
 
-        Every row stays readable throughout. Store a new manifest, then `remove_unreferenced`.
+        It may take seconds; appends, flushes and reads go on meanwhile. Store a new manifest, then
+        `remove_unreferenced`.
         """
         return sum(lane.seal() for lane in self._lanes)
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Manifest:
         """A JSON value that names the segments, for `open`. Rows not yet flushed are not in it."""
-        return save_lanes(self._lanes)
+        self._saved = save_lanes(self._lanes)
+        return self._saved
 
-    def remove_unreferenced(self, manifest: dict[str, Any]) -> None:
+    def remove_unreferenced(self, *manifests: Manifest | None) -> None:
         """Delete the files that sealing replaced.
 
         Args:
-            manifest: The one from which a recovery would start; it is durable. Its files are kept.
+            manifests: All that are stored and from which a start may begin. Their files are kept,
+                and so are those of the manifest that was asked for last.
 
         """
-        names = {entry.name for lane in load_entries(manifest) for entry in lane}
-        for lane in self._lanes:
-            lane.remove_unreferenced(names)
+        self._files.remove_retired(names_in([*manifests, self._saved]))
 
     # Reading by tick.
 
