@@ -16,6 +16,9 @@ import pyarrow as pa
 
 from headwater.delta.delta import Delta
 from headwater.delta.watermark import WatermarkCurve
+from headwater.state.checkpoint import Loader, Saver
+
+__all__ = ["Epoch", "Loader", "Operator", "Saver"]
 
 
 @dataclass(slots=True)
@@ -36,26 +39,6 @@ class Epoch:
     tick_last: int
     watermarks: Mapping[tuple[str, ...], WatermarkCurve]
     late: list[pa.RecordBatch] = field(default_factory=list)
-
-
-class Saver(Protocol):
-    """Takes operator state into a checkpoint."""
-
-    def put(self, batch: pa.RecordBatch) -> str:
-        """Store an immutable batch; return the name by which a later checkpoint can `keep` it."""
-        ...
-
-    def keep(self, name: str) -> None:
-        """Say that a batch stored for an earlier checkpoint still belongs to this one."""
-        ...
-
-
-class Loader(Protocol):
-    """Gives operator state back from a checkpoint."""
-
-    def get(self, name: str) -> pa.RecordBatch:
-        """The batch that was put under `name`, mapped and not copied."""
-        ...
 
 
 class Operator(Protocol):

@@ -1,0 +1,31 @@
+"""How remembered rows get into a checkpoint and back.
+
+What is handed over are immutable batches, so that a batch which did not change since the last
+checkpoint is not written again: the new checkpoint just names it.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pyarrow as pa
+
+
+class Saver(Protocol):
+    """Takes operator state into a checkpoint."""
+
+    def put(self, batch: pa.RecordBatch) -> str:
+        """Store an immutable batch; return the name by which a later checkpoint can `keep` it."""
+        ...
+
+    def keep(self, name: str) -> None:
+        """Say that a batch stored for an earlier checkpoint still belongs to this one."""
+        ...
+
+
+class Loader(Protocol):
+    """Gives operator state back from a checkpoint."""
+
+    def get(self, name: str) -> pa.RecordBatch:
+        """The batch that was put under `name`, mapped and not copied."""
+        ...

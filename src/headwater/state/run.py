@@ -1,0 +1,205 @@
+"""A run: rows sorted by the hash of their key, and never changed.
+
+Rows of one key stand in the order of their arrival, or, in runs for `ASOF`, of their time and then of
+their arrival. Two runs merge in linear time. A weight may be of any sign; in a `Latest`, a row of
+weight 0 says that its key is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.delta.delta import HASH, WEIGHT, Int64Array, UInt64Array
+from headwater.state.checkpoint import Loader, Saver
+from headwater.state.equality import first_alike
+from headwater.state.index import HashIndex, search
+
+# An index costs about as much as so many binary searches as it has hashes, divided by this.
+_INDEX_WORTH = 8
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """Sorted rows.
+
+    Args:
+        hashes: The hashes of the keys, ascending.
+        rows: The rows, in the same order. The number of rows is that of the hashes.
+        weights: Their weights; None when all are 1.
+        times: Their times, ascending within a hash; None where rows stand in order of arrival.
+        name: What a checkpoint calls the run, once it is in one.
+
+    """
+
+    hashes: UInt64Array
+    rows: pa.RecordBatch
+    weights: Int64Array | None = None
+    times: Int64Array | None = None
+    name: str | None = None
+    _index: HashIndex | None = field(default=None, repr=False)
+    _probed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    @property
+    def size_bytes(self) -> int:
+        """The memory that the run holds, or maps."""
+        arrays = (self.hashes, self.weights, self.times)
+        return int(self.rows.nbytes) + sum(a.nbytes for a in arrays if a is not None)
+
+    def find(self, probes: UInt64Array) -> tuple[Int64Array, Int64Array]:
+        """The pairs of a probe and a place with its hash, ordered by probe, then by place."""
+        if not len(self.hashes) or not len(probes):
+            nothing = np.zeros(0, dtype=np.int64)
+            return nothing, nothing
+        if self._index is None:
+            # An index pays off only for a run that is probed often before it is merged away.
+            self._probed += len(probes)
+            if self._probed * _INDEX_WORTH < len(self.hashes):
+                return search(self.hashes, probes)
+            self._index = HashIndex(self.hashes)
+        return self._index.find(probes)
+
+    def take(self, places: Int64Array, weights: Int64Array | None) -> Run:
+        """The rows at `places`, which ascend, with other weights."""
+        return Run(
+            self.hashes.take(places),
+            self.rows.take(pa.array(places)),
+            weights,
+            None if self.times is None else self.times.take(places),
+        )
+
+    def ones(self) -> Int64Array:
+        """The weights, also when all are 1."""
+        return np.ones(len(self), dtype=np.int64) if self.weights is None else self.weights
+
+    def save(self, saver: Saver) -> str:
+        """Hand the run over, once; return what the checkpoint calls it."""
+        if self.name is not None:
+            saver.keep(self.name)
+            return self.name
+        columns = [*self.rows.columns, pa.array(self.hashes)]
+        names = [*self.rows.schema.names, HASH]
+        if self.weights is not None:
+            columns.append(pa.array(self.weights))
+            names.append(WEIGHT)
+        self.name = saver.put(pa.RecordBatch.from_arrays(columns, names=names))
+        return self.name
+
+
+def load_run(name: str, loader: Loader, schema: pa.Schema, time: str | None = None) -> Run:
+    """Take back what `Run.save` handed over."""
+    batch = loader.get(name)
+    weights = batch.column(WEIGHT).to_numpy() if WEIGHT in batch.schema.names else None
+    rows = conformed(batch, schema)
+    times = None if time is None else times_of(rows.column(time))
+    return Run(batch.column(HASH).to_numpy(), rows, weights, times, name)
+
+
+def sorted_run(
+    hashes: UInt64Array,
+    rows: pa.RecordBatch,
+    weights: Int64Array | None,
+    times: Int64Array | None = None,
+) -> tuple[Run, Int64Array]:
+    """Rows in any order as a run, and where each of the run's rows stood."""
+    order = ascending(hashes, times)
+    run = Run(
+        hashes.take(order),
+        rows.take(pa.array(order)),
+        None if weights is None else weights.take(order),
+        None if times is None else times.take(order),
+    )
+    return run, order
+
+
+def merged(runs: Sequence[Run]) -> Run:
+    """All rows of runs as one run; the rows of an earlier run stand before those of a later one."""
+    if len(runs) == 1:
+        return runs[0]
+    hashes = np.concatenate([run.hashes for run in runs])
+    weights = None
+    if any(run.weights is not None for run in runs):
+        weights = np.concatenate([run.ones() for run in runs])
+    times = None
+    if runs[0].times is not None:
+        times = np.concatenate([run.times for run in runs if run.times is not None])
+    rows = pa.concat_batches([run.rows for run in runs])
+    order = _merge_order(hashes, times)
+    return Run(
+        hashes.take(order),
+        rows.take(pa.array(order)),
+        None if weights is None else weights.take(order),
+        None if times is None else times.take(order),
+    )
+
+
+def consolidated(run: Run) -> Run:
+    """The run with equal rows as one, their weights added, and without rows of weight 0."""
+    if run.weights is None:
+        return run
+    first = first_alike(run.hashes, run.rows.columns)
+    totals = run.weights if first is None else summed(run.weights, first)
+    kept = np.flatnonzero(totals)
+    if len(kept) == len(run):
+        return run
+    weights = totals.take(kept)
+    return run.take(kept, None if bool((weights == 1).all()) else weights)
+
+
+def summed(weights: Int64Array, places: Int64Array) -> Int64Array:
+    """The sum of the weights that belong to each place."""
+    # Sums of float64 are exact here: no weight comes near 2**53.
+    return np.bincount(places, weights=weights, minlength=len(places)).astype(np.int64)
+
+
+def ascending(hashes: UInt64Array, times: Int64Array | None) -> Int64Array:
+    """The order of rows by hash, then by time where there is one, then by place."""
+    if times is not None:
+        return np.lexsort((times, hashes))
+    order = np.argsort(hashes)
+    values = hashes.take(order)
+    same = values[1:] == values[:-1]
+    if not same.any():
+        return order
+    # The quick sort is not stable: rows of one hash are put back into the order of their places.
+    tied = np.zeros(len(order), dtype=np.bool_)
+    tied[1:] |= same
+    tied[:-1] |= same
+    rank = np.cumsum(np.concatenate([[False], ~same]))[tied]
+    size = len(order)
+    order[tied] = np.sort(rank * size + order[tied]) - rank * size
+    return order
+
+
+def _merge_order(hashes: UInt64Array, times: Int64Array | None) -> Int64Array:
+    """As `ascending`, for what is made of few sorted parts: linear, as `stable` is Timsort."""
+    if times is None:
+        return np.argsort(hashes, kind="stable")
+    return np.lexsort((times, hashes))
+
+
+def times_of(column: pa.Array) -> Int64Array:
+    """A time column without nulls as integers in its own unit."""
+    if pa.types.is_date32(column.type):
+        return column.view(pa.int32()).to_numpy().astype(np.int64)
+    if pa.types.is_timestamp(column.type):
+        return column.view(pa.int64()).to_numpy()
+    return column.to_numpy().astype(np.int64)
+
+
+def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The columns of `schema` from a batch that has them, and others."""
+    columns = [batch.column(name) for name in schema.names]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def gathered(runs: Sequence[Run], places: Sequence[Int64Array]) -> pa.RecordBatch:
+    """Rows of several runs, those of the first run first."""
+    parts = [run.rows.take(pa.array(at)) for run, at in zip(runs, places, strict=True)]
+    return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
