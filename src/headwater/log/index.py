@@ -5,8 +5,10 @@ integers it was appended with (its tick, its arrival, its epoch). An index is a 
 integers, one value a chunk, so a search in it is a bisection and its cost is that of chunks, never
 that of rows.
 
-Stored, each column is differenced and compressed with zstd: dense positions and ticks come down to
-almost nothing, arrivals to a byte or two.
+Stored, it is JSON under the key `headwater.index` in the metadata of the file (of the Arrow schema,
+of the Parquet footer): `{"format": 1, "chunks": n, "columns": [starts, mark 0, mark 1, ...]}`. Each
+column is int64, differenced, its bytes put plane by plane (all lowest bytes first), compressed with
+zstd, in base64: dense positions and ticks come down to almost nothing, arrivals to a byte or two.
 """
 
 from __future__ import annotations
