@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "headwater"
 # The library and the places where it is at home. Operators build the statements that DuckDB runs as
 # sqlglot trees; `run` makes the temporary data folder of a pipeline that was given none.
 LIBRARIES = {
-    "duckdb": ("operators/", "state/", "replay/"),
+    "duckdb": ("operators/", "state/", "replay/", "testing/"),
     "sqlglot": ("sql/", "plan/", "deploy/", "operators/"),
     "fastapi": ("serve/",),
     "starlette": ("serve/",),

@@ -183,6 +183,6 @@ def _asked(sql: str, name: str, table: pa.Table) -> pa.Table:
     with _database().cursor() as cursor:
         cursor.register(name, table)
         try:
-            return cursor.execute(sql).to_arrow_table()
+            return cursor.sql(sql).to_arrow_table()
         finally:
             cursor.unregister(name)
