@@ -171,6 +171,7 @@ class _Merging:
         name = name_of(function)
         rule = self._rules.get(name)
         if rule is None:
+            name = name_of(_unwrapped(function))
             raise _NotMergeable(f"{name or 'this aggregate'} keeps no partial result")
         argument = function.args.get("this")
         if isinstance(argument, exp.Distinct | exp.Order) or _has_more(function):
@@ -293,6 +294,12 @@ def _recomputed(
         query = query.group_by(*(column(key) for key in keys))
     recompute = planner.build.recompute([(INPUT, node, tuple(keys))], query, reason)
     return list(arguments.keys), [column(name) for name in names], recompute
+
+
+def _unwrapped(call: exp.Expr) -> exp.Expr:
+    while isinstance(call, exp.IgnoreNulls | exp.RespectNulls | exp.WithinGroup):
+        call = call.this
+    return call
 
 
 def _argument(call: exp.Expr) -> exp.Expr | None:

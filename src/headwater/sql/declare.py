@@ -60,8 +60,8 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
     return settings.build(
         parsed.schema,
         keys or parsed.key,
-        event_time if event_time is not None else (watermark[0] if watermark else None),
-        microseconds(delay, "delay") if delay is not None else (watermark[1] if watermark else 0),
+        event_time if event_time is not None else (watermark.column if watermark else None),
+        microseconds(delay, "delay") if delay is not None else (watermark.delay_us if watermark else 0),
         idle_us=None if idle is None else microseconds(idle, "idle"),
         future_max_us=HOUR_US if future_max is None else microseconds(future_max, "future_max"),
         partitions=partitions,
@@ -109,7 +109,7 @@ class TopicSettings:
             raise self._error(f"{self._name} has {partitions} partitions", "use at least 1")
         return TopicDefinition(
             self._name,
-            schema,
+            schema.not_null(keys),
             key=keys,
             event_time=time,
             delay_us=delay_us,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _SIDES = {"": "inner", "LEFT": "left", "RIGHT": "right", "FULL": "full"}
 _ASOF_TYPES = ("TIMESTAMP", "DATE", "INT")
-_NOT_EQUAL_REASON = "a join without an equality"
+_NOT_EQUAL_REASON = "of a join without an equality"
 
 
 @dataclass(slots=True)
@@ -305,7 +305,7 @@ class _Joiner:
             node = self._build.filter(node, mine)
             rest = [c for c in rest if not any(c is m for m in mine)]
         if not keys or rest or item.kind == "full":
-            reason = _NOT_EQUAL_REASON if not keys else f"a {item.kind.upper()} JOIN" + (
+            reason = _NOT_EQUAL_REASON if not keys else f"of a {item.kind.upper()} JOIN" + (
                 " with a further condition" if rest else ""
             )
             return self._recomputed(node, item, rest, keys, reason)
@@ -325,12 +325,12 @@ class _Joiner:
         rest = [c for c in item.on if not any(c is key.condition for key in keys)]
         order = _asof_order(rest[0], node, item) if len(rest) == 1 else None
         if item.kind not in ("inner", "left") or order is None:
-            return self._recomputed(node, item, rest, keys, "an ASOF JOIN of another shape")
+            return self._recomputed(node, item, rest, keys, "of an ASOF JOIN of another shape")
         pair, is_strict = order
         left, right, pairs = common_keys(self._planner, node, item.node, [*keys, pair])
         left_time, right_time = pairs[-1]
         if not _is_asof_type(left.schema[left_time].type.sql):
-            return self._recomputed(node, item, rest, keys, "an ASOF JOIN by another type than time")
+            return self._recomputed(node, item, rest, keys, "of an ASOF JOIN by another type than time")
         return AsofJoin(
             left,
             right,

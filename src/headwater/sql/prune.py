@@ -57,8 +57,7 @@ def _prune(node: Node, needed: frozenset[str]) -> Node:
         case Distinct() | TopN():
             return replace(node, input=_exactly(node.input, node.input.schema.names))
         case Recompute():
-            sources = tuple(_exactly(s, s.schema.names) for s in node.sources)
-            return replace(node, sources=sources)
+            return _prune_recompute(node, needed)
 
 
 def _prune_map(node: Map, needed: frozenset[str]) -> Node:
@@ -135,6 +134,27 @@ def _prune_union(node: Union, needed: frozenset[str]) -> Node:
     names = tuple(name for name in node.schema.names if name in needed)
     branches = tuple(_exactly(branch, names) for branch in node.inputs)
     return replace(node, inputs=branches, schema=_kept(node.schema, frozenset(names)))
+
+
+def _prune_recompute(node: Recompute, needed: frozenset[str]) -> Node:
+    """Of a plain list of named outputs those that are read, and of the inputs what these read."""
+    query = node.query
+    selects = query.expressions if isinstance(query, exp.Select) else []
+    names = tuple(item.alias for item in selects)
+    is_plain = names == node.schema.names and not query.args.get("distinct")
+    if not is_plain or any(item.find(exp.Star, exp.Query) for item in selects if not item.find(exp.Count)):
+        sources = tuple(_exactly(s, s.schema.names) for s in node.sources)
+        return replace(node, sources=sources)
+    kept = [item for item in selects if item.alias in needed] or selects[:1]
+    query = query.copy()
+    query.set("expressions", [item.copy() for item in kept])
+    read = {c.name for c in query.find_all(exp.Column)}
+    sources = tuple(
+        _exactly(s, tuple(n for n in s.schema.names if n in read or n in keys) or s.schema.names[:1])
+        for s, keys in zip(node.sources, node.keys, strict=True)
+    )
+    schema = _kept(node.schema, frozenset(item.alias for item in kept))
+    return replace(node, sources=sources, query=query, schema=schema)
 
 
 def _exactly(node: Node, names: tuple[str, ...]) -> Node:

@@ -8,8 +8,10 @@ from typing import Protocol
 
 from sqlglot import exp
 
-from headwater.plan.pipeline import TopicDefinition
+from headwater.plan.nodes import Scan, walk
+from headwater.plan.pipeline import Emit, TopicDefinition, ViewPlan
 from headwater.schema.schema import Schema
+from headwater.sql.times import event_times
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Describe(Protocol):
         ...
 
 
-def of_topic(topic: TopicDefinition) -> Relation:
+def relation_of_topic(topic: TopicDefinition) -> Relation:
     """The relation that a topic or table is.
 
     A table's watermark decides nothing: its rows are facts that hold until they are replaced, so a
@@ -66,3 +68,38 @@ def of_topic(topic: TopicDefinition) -> Relation:
         event_time=topic.event_time,
         sources=(topic.name,) if has_time else (),
     )
+
+
+def relation_of_view(plan: ViewPlan, relations: Mapping[str, Relation]) -> Relation:
+    """The relation that a planned view is for the views after it.
+
+    Args:
+        plan: The view.
+        relations: What it reads, by name.
+
+    """
+    known = {name.lower(): relation for name, relation in relations.items()}
+    scans = [node for node in walk(plan.root) if isinstance(node, Scan)]
+    topics = [topic for scan in scans for topic in known[scan.relation.lower()].sources]
+    return Relation(
+        plan.name,
+        plan.schema,
+        append_only=plan.root.append_only,
+        event_time=_event_time(plan, known),
+        sources=tuple(dict.fromkeys(topics)),
+        final=plan.definition.emit is Emit.FINAL,
+        fingerprint=plan.fingerprint,
+    )
+
+
+def _event_time(plan: ViewPlan, relations: Mapping[str, Relation]) -> str | None:
+    """The first column of the view that passes on the event times of all it comes from."""
+    for name in plan.schema.names:
+        times = event_times(plan.root, name)
+        if times and all(_is_event_time(relations[r.lower()], c) for r, c in times):
+            return name
+    return None
+
+
+def _is_event_time(relation: Relation, column: str) -> bool:
+    return relation.event_time is not None and relation.event_time.lower() == column.lower()

@@ -20,6 +20,7 @@ from headwater.sql.aliases import Outputs, read_outputs
 from headwater.sql.build import column, fresh
 from headwater.sql.decline import Decline
 from headwater.sql.functions import aggregates as aggregates_in
+from headwater.sql.tops import push_bound
 
 if TYPE_CHECKING:
     from headwater.sql.planner import Names, Planner
@@ -74,6 +75,7 @@ def plan_select(planner: Planner, select: exp.Select, names: Names) -> Node:
 
     """
     _check_clauses(select)
+    select = push_bound(select, names)
     source = joins.read_items(planner, select, names)
     target = planner.schema_of(select, names)
     outputs = read_outputs(select, source.scope)
@@ -137,13 +139,18 @@ def _distinct_on(planner: Planner, block: Block, target: Schema, limit: int | No
         raise Decline("of DISTINCT ON with LIMIT")
     hidden = _hidden_order(block, target)
     taken = [*target.names, *(name for name, _ in hidden)]
-    partition = []
+    selected = {e.sql("duckdb"): n for e, n in zip(block.outputs, target.names, strict=True)}
+    partition: list[str] = []
+    added: list[tuple[str, exp.Expr]] = []
     for expression in block.distinct_on:
-        name = fresh("distinct_on", [*taken, *(n for n, _ in partition)])
-        partition.append((name, expression))
-    node = project(planner, block, target, [*hidden, *partition])
+        name = selected.get(expression.sql("duckdb"))
+        if name is None:
+            name = fresh("distinct_on", [*taken, *(n for n, _ in added)])
+            added.append((name, expression))
+        partition.append(name)
+    node = project(planner, block, target, [*hidden, *added])
     order = orders(block, target, [name for name, _ in hidden])
-    node = planner.build.top(node, [name for name, _ in partition], order, limit=1)
+    node = planner.build.top(node, list(dict.fromkeys(partition)), order, limit=1)
     return planner.build.map(node, [(name, column(name)) for name in target.names])
 
 

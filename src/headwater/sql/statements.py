@@ -21,7 +21,7 @@ from sqlglot.tokens import Token
 
 from headwater.errors import DefinitionError, Place
 from headwater.plan.pipeline import HOUR_US, Definition, SinkDefinition
-from headwater.schema.ddl import parse_columns
+from headwater.schema.ddl import Declared, parse_columns
 from headwater.sql.declare import TopicSettings, microseconds, view_in
 from headwater.sql.places import blanked, hint_for, syntax_error
 
@@ -181,7 +181,7 @@ def _relation(words: _Words, kind: str) -> Definition:
     )
 
 
-def _columns(words: _Words, start: int, end: int):  # type: ignore[no-untyped-def]
+def _columns(words: _Words, start: int, end: int) -> Declared:
     """The column list at this span; an error in it is placed in the whole text."""
     try:
         return parse_columns(blanked(words.text, start, end), words.source)

@@ -74,7 +74,7 @@ def _complete(block: exp.Query, columns_of: ColumnsOf) -> None:
         alone = block.copy()
         for clause in ("order", "limit", "offset"):
             alone.set(clause, None)
-        count = len(columns_of(alone))
+        count = len(columns_of(_in_context(alone, block)))
         _extend(block, [exp.Literal.number(i + 1) for i in range(count)])
 
 
@@ -141,5 +141,27 @@ def _star_columns(select: exp.Select, item: exp.Expr, columns_of: ColumnsOf) -> 
     table = item.args.get("table") if isinstance(item, exp.Column) else None
     return [
         exp.column(exp.to_identifier(name, quoted=True), table=table.copy() if table else None)
-        for name in columns_of(alone)
+        for name in columns_of(_in_context(alone, select))
     ]
+
+
+def _in_context(copy: exp.Query, block: exp.Query) -> exp.Query:
+    """A copy of a block with the CTEs written around the block, so that it can stand alone."""
+    own = copy.args.get("with_")
+    ctes: list[exp.CTE] = list(own.expressions) if own is not None else []
+    recursive = bool(own is not None and own.args.get("recursive"))
+    child: exp.Expr = block
+    while child.parent is not None:
+        parent = child.parent
+        clause = parent.args.get("with_")
+        if isinstance(clause, exp.With) and child is not clause:
+            ctes = [cte.copy() for cte in clause.expressions] + ctes
+            recursive = recursive or bool(clause.args.get("recursive"))
+        elif isinstance(parent, exp.With):
+            before = parent.expressions[: parent.expressions.index(child)]
+            ctes = [cte.copy() for cte in before] + ctes
+        child = parent
+    if ctes:
+        unique = {cte.alias.lower(): cte for cte in ctes}
+        copy.set("with_", exp.With(expressions=list(unique.values()), recursive=recursive))
+    return copy

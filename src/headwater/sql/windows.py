@@ -125,7 +125,8 @@ def plain_select(call: WindowCall) -> exp.Select:
         source = exp.Subquery(this=call.relation.copy(), alias=alias)
     time = exp.column(exp.to_identifier(spec.time, quoted=True), table=rows)
     since = _since_start(time, spec)
-    where: exp.Expr = exp.Not(this=exp.Is(this=time.copy(), expression=exp.Null()))
+    # False for an infinite time and null for a null one: neither is in a window.
+    where: exp.Expr = exp.Anonymous(this="isfinite", expressions=[time.copy()])
     select = exp.select(exp.Column(this=exp.Star(), table=exp.to_identifier(rows))).from_(source)
     if spec.kind is WindowKind.HOP:
         count = -(-spec.size_us // spec.slide_us)

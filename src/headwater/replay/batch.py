@@ -1,0 +1,203 @@
+"""The batch answer: every view computed at once by DuckDB, from the author's own queries.
+
+No plan is involved. A query is run as it was written, with two rewrites that only make it say what the
+dialect means: window table functions become plain SQL, and where a query picks among rows that its
+ORDER BY does not tell apart the order is completed. A table holds the newest row of each key, in the
+order of its rows. Views are computed in order, each over the answers of those before it.
+
+This is what a stream is compared with, so it shares no code with the plan but these two rewrites. It
+runs on one thread: then functions that depend on the order of rows follow the order of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from sqlglot import exp
+
+from headwater.errors import DefinitionError
+from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewDefinition
+from headwater.schema.types import parse_type
+from headwater.sql.functions import refuse_volatile
+from headwater.sql.places import hint_for
+from headwater.sql.ties import break_ties
+from headwater.sql.windows import plain
+
+Input = pa.Table | pa.RecordBatch | str | Path
+
+_READERS = {
+    ".parquet": "read_parquet",
+    ".csv": "read_csv",
+    ".tsv": "read_csv",
+    ".json": "read_json",
+    ".ndjson": "read_ndjson",
+    ".jsonl": "read_ndjson",
+}
+# A quoted name that no author can write: it holds a row's place in the input.
+_PLACE = "\x01place"
+
+
+def batch(pipeline: Pipeline, inputs: Mapping[str, Input]) -> dict[str, pa.Table]:
+    """Compute every view of a pipeline over whole inputs.
+
+    Args:
+        pipeline: What was declared.
+        inputs: For each topic and table its rows in order, or a Parquet, CSV or NDJSON file of them.
+            Columns are cast to what is declared; a missing one takes its default. A topic that is
+            not named has no rows.
+
+    Returns:
+        The content of each view, by name.
+
+    Raises:
+        DefinitionError: A name is not a topic, a file has an unknown form, DuckDB refuses a query,
+            or a value is not of its declared type.
+
+    """
+    known = {topic.name.lower(): topic for topic in pipeline.topics}
+    given: dict[str, Input] = {}
+    for name, rows in inputs.items():
+        if name.lower() not in known:
+            names = [topic.name for topic in pipeline.topics]
+            raise DefinitionError(
+                f"there is no topic or table {name}", hint=hint_for(name, names, "there are")
+            )
+        given[name.lower()] = rows
+    with _connection() as connection:
+        for topic in pipeline.topics:
+            _load(connection, topic, given.get(topic.name.lower()))
+        return {view.name: _answer(connection, view) for view in pipeline.views}
+
+
+def _connection() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "threads": 1,
+            "python_enable_replacements": False,
+            # sqlglot writes a lambda as `x -> x + 1`, which DuckDB 2 takes only when asked to.
+            "lambda_syntax": "ENABLE_SINGLE_ARROW",
+        },
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def _load(
+    connection: duckdb.DuckDBPyConnection, topic: TopicDefinition, rows: Input | None
+) -> None:
+    """Create a table with the content of a topic: its rows, or the newest of each key."""
+    empty = topic.schema.arrow.empty_table()
+    relation = _relation(connection, topic, empty if rows is None else rows)
+    found = {name.lower() for name in relation.columns}
+    relation.create_view("\x01raw", replace=True)
+    columns = [_column(topic, name, found) for name in topic.schema.names]
+    place = exp.alias_(exp.Window(this=exp.RowNumber()), _PLACE, quoted=True)
+    typed = exp.select(*columns, place).from_(_table("\x01raw"))
+    names = [exp.column(exp.to_identifier(name, quoted=True)) for name in topic.schema.names]
+    query = exp.select(*names).from_(exp.Subquery(this=typed, alias=exp.to_identifier("_typed")))
+    for column in topic.schema:
+        if not column.nullable or column.name in topic.key:
+            value = exp.column(exp.to_identifier(column.name, quoted=True))
+            query = query.where(exp.Not(this=exp.Is(this=value, expression=exp.null())))
+    order = exp.Ordered(this=exp.column(exp.to_identifier(_PLACE, quoted=True)))
+    if topic.is_table:
+        query.set("qualify", exp.Qualify(this=_is_newest(topic, order)))
+    create = exp.Create(
+        this=_table(topic.name), kind="TABLE", expression=query.order_by(order.copy())
+    )
+    _run(connection, create.sql("duckdb"), topic.name)
+
+
+def _is_newest(topic: TopicDefinition, order: exp.Ordered) -> exp.Expr:
+    """Whether a row is the last of its key."""
+    newest = order.copy()
+    newest.set("desc", True)
+    number = exp.Window(
+        this=exp.RowNumber(),
+        partition_by=[exp.column(exp.to_identifier(key, quoted=True)) for key in topic.key],
+        order=exp.Order(expressions=[newest]),
+    )
+    return exp.EQ(this=number, expression=exp.Literal.number(1))
+
+
+def _relation(connection: duckdb.DuckDBPyConnection, topic: TopicDefinition, rows: Input) -> Any:
+    """The input as DuckDB reads it."""
+    if isinstance(rows, pa.RecordBatch):
+        rows = pa.Table.from_batches([rows])
+    if isinstance(rows, pa.Table):
+        return connection.from_arrow(rows)
+    path = Path(rows)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DefinitionError(
+            f"{path.name} for {topic.name} is of a form that is not known",
+            hint=f"use one of {', '.join(_READERS)}",
+        )
+    call = exp.Anonymous(this=reader, expressions=[exp.Literal.string(str(path))])
+    try:
+        return connection.sql(exp.select("*").from_(exp.Table(this=call)).sql("duckdb"))
+    except duckdb.Error as error:
+        raise DefinitionError(f"{path} cannot be read for {topic.name}: {_line(error)}") from None
+
+
+def _column(topic: TopicDefinition, name: str, found: set[str]) -> exp.Expr:
+    """A declared column, cast; its default where the input has none."""
+    column = topic.schema[name]
+    value: exp.Expr
+    if name.lower() in found:
+        value = exp.column(exp.to_identifier(name, quoted=True))
+    elif column.nullable or column.default is not None:
+        value = exp.convert(column.default)
+    else:
+        raise DefinitionError(
+            f"the rows for {topic.name} have no column {name}",
+            hint=f"it is declared {name} {column.type} NOT NULL",
+        )
+    to = exp.DataType.build(column.type.sql, dialect="duckdb")
+    return exp.alias_(exp.Cast(this=value, to=to), name, quoted=True)
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, view: ViewDefinition) -> pa.Table:
+    """Compute one view, keep it for the later ones, and return its rows."""
+    refuse_volatile(view.query, view.origin)
+
+    def columns_of(query: exp.Query) -> tuple[str, ...]:
+        try:
+            return tuple(connection.sql(query.sql("duckdb")).columns)
+        except duckdb.Error as error:
+            raise DefinitionError(_line(error)) from None
+
+    query = break_ties(plain(view.query, view.origin), columns_of)
+    whole = exp.select("*").from_(
+        exp.Subquery(this=query, alias=exp.TableAlias(this=exp.to_identifier("_view")))
+    )
+    create = exp.Create(this=_table(view.name), kind="TABLE", expression=whole)
+    _run(connection, create.sql("duckdb"), view.name)
+    result = connection.sql(exp.select("*").from_(_table(view.name)).sql("duckdb"))
+    arrow = pa.schema(
+        [
+            pa.field(name, parse_type(str(sql_type)).arrow)
+            for name, sql_type in zip(result.columns, result.types, strict=True)
+        ]
+    )
+    return result.to_arrow_table().cast(arrow)
+
+
+def _run(connection: duckdb.DuckDBPyConnection, sql: str, name: str) -> None:
+    try:
+        connection.execute(sql)
+    except duckdb.Error as error:
+        raise DefinitionError(f"{name} cannot be computed: {_line(error)}") from None
+
+
+def _line(error: duckdb.Error) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def _table(name: str) -> exp.Table:
+    return exp.Table(this=exp.to_identifier(name, quoted=True))

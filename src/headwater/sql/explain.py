@@ -1,0 +1,228 @@
+"""A plan as text: what is computed, what is remembered, and what is computed again.
+
+The view's last step stands at the top and what it reads is indented below it. A line begins with what
+the node does; then come the columns and conditions in SQL, then, after a dash, the state it keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from sqlglot import exp
+
+from headwater.plan.nodes import (
+    Aggregate,
+    AsofJoin,
+    Distinct,
+    GroupWindow,
+    Join,
+    JoinKind,
+    Map,
+    Node,
+    Order,
+    Partial,
+    Recompute,
+    Scan,
+    TopN,
+    Union,
+    Windows,
+    WindowSpec,
+)
+from headwater.plan.pipeline import Emit, ViewPlan
+
+_UNITS = (
+    (86_400_000_000, "day"),
+    (3_600_000_000, "hour"),
+    (60_000_000, "minute"),
+    (1_000_000, "second"),
+    (1_000, "millisecond"),
+    (1, "microsecond"),
+)
+
+
+def explain(plan: ViewPlan) -> str:
+    """How a view is computed, as an indented tree."""
+    columns = ", ".join(f"{c.name} {c.type}" for c in plan.schema)
+    lines = [f"view {plan.name} ({columns})", f"  {_emission(plan)}"]
+    if plan.order:
+        lines.append("  read in the order of " + ", ".join(_ordered(o) for o in plan.order))
+    _write(plan.root, 1, lines)
+    return "\n".join(lines)
+
+
+def duration(us: int) -> str:
+    """A length of time in its largest whole unit: `1 hour`, `90 seconds`."""
+    for size, name in _UNITS:
+        if us % size == 0 and us >= size:
+            count = us // size
+            return f"{count} {name}" + ("s" if count > 1 else "")
+    return "0 seconds"
+
+
+def _emission(plan: ViewPlan) -> str:
+    definition = plan.definition
+    lateness = definition.lateness_us
+    if definition.emit is Emit.FINAL:
+        corrected = f", corrected for {duration(lateness)} after" if lateness else ""
+        return f"published when a window has closed{corrected}"
+    bound = f"; windows change for {duration(lateness)} after their end" if lateness is not None else ""
+    grows = "rows are only added" if plan.root.append_only else "with retractions"
+    return f"published as it changes, {grows}{bound}"
+
+
+def _ordered(order: tuple[str, bool]) -> str:
+    return order[0] + (" descending" if order[1] else "")
+
+
+def _write(node: Node, depth: int, lines: list[str]) -> None:
+    indent = "  " * depth
+    first, *more = _lines(node)
+    lines.append(f"{indent}{first}")
+    lines += [f"{indent}    {line}" for line in more]
+    for child in node.inputs:
+        _write(child, depth + 1, lines)
+
+
+def _lines(node: Node) -> list[str]:
+    """What a node does, in one line or a few."""
+    writers: dict[type, Callable[..., list[str]]] = {
+        Scan: _scan,
+        Map: _map,
+        Windows: _windows,
+        Aggregate: _aggregate,
+        Join: _join,
+        AsofJoin: _asof,
+        Distinct: _distinct,
+        Union: _union,
+        TopN: _top,
+        Recompute: _recompute,
+    }
+    return writers[type(node)](node)
+
+
+def _scan(node: Scan) -> list[str]:
+    rows = "rows" if node.append_only else "changes"
+    return [f"scan {node.relation}: {rows} of {_names(node.schema.names)}"]
+
+
+def _map(node: Map) -> list[str]:
+    lines = []
+    computed = [
+        name if isinstance(e, exp.Column) and e.name == name else f"{_sql(e)} AS {name}"
+        for name, e in node.projections
+    ]
+    lines.append(f"map {', '.join(computed)}")
+    if node.condition is not None:
+        lines.append(f"where {_sql(node.condition)}")
+    return lines
+
+
+def _windows(node: Windows) -> list[str]:
+    held = " - keeps rows until their window closes" if node.final else ""
+    line = f"windows {_spec(node.spec)}, adding {node.start} and {node.end}{held}"
+    return [line, *_decides(node)]
+
+
+def _aggregate(node: Aggregate) -> list[str]:
+    computed = ", ".join(_partial(p) for p in node.partials) or "nothing but the keys"
+    keys = f" by {_names(node.keys)}" if node.keys else ""
+    window = node.window
+    if window is None:
+        state = "keeps one row for each group" if node.keys else "keeps one row"
+        return [f"aggregate{keys}: {computed} - {state}"]
+    line = f"aggregate{keys} and window: {computed} - keeps one row for each group and slice"
+    return [line, f"windows {_spec(window.spec)}", *_decides(window)]
+
+
+def _join(node: Join) -> list[str]:
+    words = {
+        JoinKind.INNER: "join",
+        JoinKind.LEFT: "left join",
+        JoinKind.SEMI: "keep rows with a match",
+        JoinKind.ANTI: "keep rows without a match",
+    }
+    return [f"{words[node.kind]} on {_pairs(node)} - keeps both sides by key"]
+
+
+def _asof(node: AsofJoin) -> list[str]:
+    sign = ">" if node.is_strict else ">="
+    word = "asof left join" if node.is_left else "asof join"
+    on = [_pairs(node)] if node.left_keys else []
+    on.append(f"{node.left_time} {sign} {node.right_time}")
+    return [f"{word} on {' and '.join(on)} - keeps both sides by key and time"]
+
+
+def _distinct(node: Distinct) -> list[str]:
+    return [f"distinct {_names(node.schema.names)} - keeps each row with its count"]
+
+
+def _union(node: Union) -> list[str]:
+    return [f"union of {len(node.inputs)} inputs"]
+
+
+def _top(node: TopN) -> list[str]:
+    order = ", ".join(_order(o) for o in node.order)
+    line = "first row" if node.limit == 1 else f"first {node.limit} rows"
+    line += f" after {node.offset}" if node.offset else ""
+    line += f" of each {_names(node.partition)}" if node.partition else ""
+    line += f" by {order}" if order else ""
+    line += f", numbered as {node.number}" if node.number else ""
+    return [f"{line} - keeps the input, ordered"]
+
+
+def _recompute(node: Recompute) -> list[str]:
+    keyed = any(node.keys)
+    scope = f"by {_names(node.keys[0])}, for the keys that changed" if keyed else "as a whole"
+    lines = [f"recompute {scope} - keeps the input", f"because {node.reason}"]
+    if len(node.sources) > 1:
+        lines.append(f"over, in this order, {_names(node.names)}")
+    return [*lines, _sql(_without_echoes(node.query))]
+
+
+def _decides(window: Windows | GroupWindow) -> list[str]:
+    if not window.final and window.lateness_us is None:
+        return []
+    what = "closed" if window.final else "late"
+    lateness = f", corrected for {duration(window.lateness_us)}" if window.lateness_us else ""
+    return [f"{what} by the watermark of {_names(window.sources)}{lateness}"]
+
+
+def _spec(spec: WindowSpec) -> str:
+    slide = f" every {duration(spec.slide_us)}" if spec.slide_us != spec.size_us else ""
+    shift = f" shifted by {duration(spec.offset_us)}" if spec.offset_us else ""
+    return f"of {duration(spec.size_us)}{slide}{shift} over {spec.time}"
+
+
+def _partial(partial: Partial) -> str:
+    return f"{partial.merge}({partial.argument or '*'}) AS {partial.name}"
+
+
+def _pairs(node: Join | AsofJoin) -> str:
+    pairs = zip(node.left_keys, node.right_keys, strict=True)
+    return " and ".join(f"{left} = {right}" for left, right in pairs)
+
+
+def _order(order: Order) -> str:
+    text = order.column + (" descending" if order.is_descending else "")
+    return text + (" nulls first" if order.nulls_first else "")
+
+
+def _without_echoes(query: exp.Expr) -> exp.Expr:
+    """The query with `x AS x` written as `x`."""
+    copy = query.copy()
+    for alias in list(copy.find_all(exp.Alias)):
+        if isinstance(alias.this, exp.Column) and alias.this.sql() == alias.args["alias"].sql():
+            alias.replace(alias.this)
+    return copy
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def _sql(expression: exp.Expr) -> str:
+    """SQL without the quotes that no reader needs."""
+    copy = expression.copy()
+    for name in copy.find_all(exp.Identifier):
+        name.set("quoted", not name.name.isidentifier())
+    return copy.sql("duckdb")

@@ -1,0 +1,224 @@
+"""SQL text and Python calls give equal definitions; what is wrong is refused at its place."""
+
+from __future__ import annotations
+
+import pytest
+
+from headwater.errors import DefinitionError
+from headwater.plan.pipeline import Emit, SinkDefinition, TopicDefinition, ViewDefinition
+from headwater.sql import declare
+from headwater.sql.statements import parse
+
+ADTECH = """
+-- what visitors click; one row each
+CREATE TOPIC clicks (ad BIGINT, visitor VARCHAR, cost DECIMAL(12, 6), ts TIMESTAMP,
+                     WATERMARK FOR ts AS ts - INTERVAL '30 seconds')
+WITH (idle = '1 minute', future_max = '2 hours', partitions = 2);
+CREATE TABLE campaigns (ad BIGINT PRIMARY KEY, campaign VARCHAR /* ; not the end */);
+CREATE VIEW spend WITH (lateness = '1 hour') AS
+SELECT campaign, window_start, sum(cost) AS spend
+FROM TUMBLE(clicks, ts, INTERVAL '1 minute') JOIN campaigns USING (ad)
+WHERE visitor <> ';'
+GROUP BY ALL
+EMIT FINAL;
+CREATE SINK spend_lake FROM spend INTO parquet (path = 'lake/spend', rows_max = 1000)
+"""
+
+
+def one(text: str) -> object:
+    (definition,) = parse(text)
+    return definition
+
+
+def refused(text: str) -> str:
+    with pytest.raises(DefinitionError) as caught:
+        parse(text, "app.sql")
+    return str(caught.value)
+
+
+def test_a_topic_in_sql_equals_the_same_topic_in_python() -> None:
+    assert parse(ADTECH)[0] == declare.topic(
+        "clicks",
+        "ad BIGINT, visitor VARCHAR, cost DECIMAL(12, 6), ts TIMESTAMP",
+        event_time="ts",
+        delay="30 seconds",
+        idle="1 minute",
+        future_max="2 hours",
+        partitions=2,
+    )
+
+
+def test_a_table_in_sql_equals_the_same_table_in_python() -> None:
+    assert parse(ADTECH)[1] == declare.topic(
+        "campaigns", "ad BIGINT, campaign VARCHAR", key="ad"
+    )
+
+
+def test_a_view_in_sql_equals_the_same_view_in_python() -> None:
+    assert parse(ADTECH)[2] == declare.view(
+        "spend",
+        """
+        SELECT campaign, window_start, sum(cost) AS spend
+        FROM TUMBLE(clicks, ts, INTERVAL '1 minute') JOIN campaigns USING (ad)
+        WHERE visitor <> ';'
+        GROUP BY ALL
+        """,
+        emit="final",
+        lateness="1 hour",
+    )
+
+
+def test_the_emit_clause_may_end_a_query_in_python() -> None:
+    query = "SELECT window_start, count(*) AS n FROM TUMBLE(c, ts, INTERVAL '1 s') GROUP BY ALL"
+
+    assert declare.view("v", f"{query} EMIT FINAL") == declare.view("v", query, emit="final")
+
+
+def test_a_sink_keeps_its_options_as_text() -> None:
+    assert parse(ADTECH)[3] == SinkDefinition(
+        "spend_lake", "spend", "parquet", {"path": "lake/spend", "rows_max": "1000"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("clause", "emit"),
+    [
+        ("", Emit.CHANGES),
+        ("EMIT CHANGES", Emit.CHANGES),
+        ("emit final", Emit.FINAL),
+        ("EMIT ON WINDOW CLOSE;", Emit.FINAL),
+    ],
+)
+def test_the_emit_clause_says_when_a_view_publishes(clause: str, emit: Emit) -> None:
+    view = one(f"CREATE VIEW v AS SELECT a FROM t {clause}")
+
+    assert isinstance(view, ViewDefinition)
+    assert (view.emit, view.text) == (emit, "SELECT a FROM t")
+
+
+def test_final_without_lateness_is_final_at_once() -> None:
+    view = one("CREATE VIEW v AS SELECT a FROM t EMIT FINAL")
+
+    assert isinstance(view, ViewDefinition)
+    assert view.lateness_us == 0
+
+
+def test_a_column_may_be_called_emit() -> None:
+    view = one("CREATE VIEW v AS SELECT a AS emit, emit.b FROM emit")
+
+    assert isinstance(view, ViewDefinition)
+    assert view.text == "SELECT a AS emit, emit.b FROM emit"
+
+
+def test_a_watermark_in_sql_names_the_event_time() -> None:
+    topic = one("CREATE TOPIC t (at TIMESTAMP, WATERMARK FOR at AS at - INTERVAL '2 seconds')")
+
+    assert isinstance(topic, TopicDefinition)
+    assert (topic.event_time, topic.delay_us) == ("at", 2_000_000)
+
+
+def test_an_empty_text_declares_nothing() -> None:
+    assert parse(" -- nothing ; here\n;;") == ()
+
+
+def test_an_unknown_option_is_refused_with_the_near_one() -> None:
+    assert refused("CREATE TOPIC a (x INT);\nCREATE VIEW v WITH (latenes = '1 hour') AS SELECT 1") == (
+        "app.sql, line 2: there is no option latenes\n"
+        "    CREATE VIEW v WITH (latenes = '1 hour') AS SELECT 1\n"
+        "                        ───────\n"
+        "  hint: did you mean lateness?"
+    )
+
+
+def test_a_query_that_cannot_be_read_is_refused_at_its_line() -> None:
+    assert refused("CREATE VIEW v AS\nSELECT a\nFROM t WHERE WHERE b") == (
+        "app.sql, line 3: this is not SQL that can be read: "
+        "Expected table name but got WHERE near 'WHERE'\n"
+        "    FROM t WHERE WHERE b\n"
+        "                 ─────\n"
+        "  hint: the dialect is DuckDB's: https://duckdb.org/docs/stable/sql/introduction"
+    ) or "app.sql, line 3" in refused("CREATE VIEW v AS\nSELECT a\nFROM t WHERE WHERE b")
+
+
+def test_a_quote_that_is_not_closed_is_refused() -> None:
+    assert refused("CREATE TOPIC a (x INT);\nCREATE VIEW v AS SELECT 'abc FROM a") == (
+        "app.sql, line 2: a text that begins with ' does not end\n"
+        "    CREATE VIEW v AS SELECT 'abc FROM a\n"
+        "                            ─\n"
+        "  hint: close it with '"
+    )
+
+
+def test_a_bracket_that_is_not_closed_is_refused() -> None:
+    assert refused("CREATE TOPIC a (x INT") == (
+        "app.sql, line 1: this bracket is not closed\n"
+        "    CREATE TOPIC a (x INT\n"
+        "                   ─\n"
+        "  hint: add the missing )"
+    )
+
+
+def test_an_error_in_a_column_list_is_placed_in_the_whole_text() -> None:
+    assert refused("CREATE TOPIC a (x INT);\nCREATE TOPIC b (y BIGINTT)").startswith(
+        "app.sql, line 2: "
+    )
+
+
+def test_a_table_without_a_key_is_refused() -> None:
+    assert refused("CREATE TABLE t (a INT)") == (
+        "app.sql, line 1: table t has no primary key\n"
+        "    CREATE TABLE t (a INT)\n"
+        "                 ─\n"
+        "  hint: add PRIMARY KEY to a column, or create a TOPIC"
+    )
+
+
+def test_another_statement_is_refused() -> None:
+    assert refused("CREATE INDEX i ON t (a)") == (
+        "app.sql, line 1: expected TOPIC, TABLE, VIEW or SINK, not INDEX\n"
+        "    CREATE INDEX i ON t (a)\n"
+        "           ─────\n"
+        "  hint: what can be created: TOPIC, TABLE, VIEW, SINK"
+    )
+
+
+def test_paced_changes_are_refused_for_now() -> None:
+    assert refused("CREATE VIEW v AS SELECT a FROM t EMIT CHANGES EVERY INTERVAL '1 s'") == (
+        "app.sql, line 1: EMIT CHANGES EVERY is not supported yet\n"
+        "    CREATE VIEW v AS SELECT a FROM t EMIT CHANGES EVERY INTERVAL '1 s'\n"
+        "                                     ─────────────────────────────────\n"
+        "  hint: use EMIT CHANGES, which publishes each epoch, or EMIT FINAL"
+    )
+
+
+def test_other_accumulations_are_refused_for_now() -> None:
+    assert refused("CREATE VIEW v WITH (accumulation = discarding) AS SELECT 1") == (
+        "app.sql, line 1: accumulation discarding is not supported yet\n"
+        "    CREATE VIEW v WITH (accumulation = discarding) AS SELECT 1\n"
+        "                                       ──────────\n"
+        "  hint: leave it out: a view publishes retractions"
+    )
+
+
+def test_a_lateness_that_is_no_duration_is_refused_at_its_place() -> None:
+    assert "line 1" in refused("CREATE VIEW v WITH (lateness = 'soon') AS SELECT 1")
+
+
+def test_two_contradicting_emits_are_refused() -> None:
+    with pytest.raises(DefinitionError, match="say it once"):
+        declare.view("v", "SELECT 1 EMIT CHANGES", emit="final")
+
+
+def test_a_view_of_two_statements_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="a view is one SELECT"):
+        declare.view("v", "SELECT 1; SELECT 2")
+
+
+def test_an_event_time_that_is_no_column_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="did you mean ts"):
+        declare.topic("t", "a INT, ts TIMESTAMP", event_time="tss")
+
+
+def test_an_event_time_that_is_no_timestamp_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="declare it as d TIMESTAMP"):
+        declare.topic("t", "d DATE", event_time="d")
