@@ -12,6 +12,7 @@ import json
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -28,7 +29,8 @@ from headwater.runtime.status import (
 )
 
 _PARSERS: dict[str, Any] = {"BIGINT": int, "DOUBLE": float, "VARCHAR": str, "TIMESTAMP": str}
-STARTED_US = 1_767_225_600_000_000
+STARTED = datetime(2026, 1, 1, tzinfo=UTC)
+STARTED_US = int(STARTED.timestamp() * 1e6)
 
 
 @dataclass
@@ -79,7 +81,8 @@ class MemoryService:
             self._duckdb.execute(f"CREATE TABLE {topic_name} ({columns})")
             self._duckdb.execute(
                 f'CREATE TABLE "{topic_name}$rejected" '
-                "(reason VARCHAR, raw VARCHAR, position BIGINT)"
+                "(reason VARCHAR, record BLOB, position BIGINT, arrived TIMESTAMPTZ, "
+                '"column" VARCHAR)'
             )
         for view_name, view in views.items():
             self._duckdb.execute(f"CREATE VIEW {view_name} AS {view.sql}")
@@ -103,7 +106,7 @@ class MemoryService:
             row, reason, column = _checked(record, target)
             if row is None:
                 rejections.append(Rejection(position, reason or "", column))
-                raws.append((reason, str(record), position))
+                raws.append((reason, str(record).encode(), position, STARTED, column))
             else:
                 rows.append(row)
         with self._changed:
@@ -196,9 +199,9 @@ class MemoryService:
     def _append(
         self, name: str, topic: MemoryTopic, rows: list[dict[str, Any]], raws: list[Any]
     ) -> None:
-        topic.rejected += [{"reason": reason, "raw": raw} for reason, raw, _ in raws]
+        topic.rejected += [{"reason": reason, "record": record} for reason, record, *_ in raws]
         if raws:
-            self._duckdb.executemany(f'INSERT INTO "{name}$rejected" VALUES (?, ?, ?)', raws)
+            self._duckdb.executemany(f'INSERT INTO "{name}$rejected" VALUES (?, ?, ?, ?, ?)', raws)
         if not rows:
             return
         topic.rows += rows
