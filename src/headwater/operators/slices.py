@@ -100,8 +100,9 @@ class Grid:
         if span.after_us > BEFORE_ALL:
             first = np.maximum(first, self.open_from(span.after_us))
         if span.until_us < AFTER_ALL:
-            last = np.minimum(last, self.open_from(span.until_us) - self.slide_us)
-        counts = np.maximum((last - first) // self.slide_us + 1, 0)
+            open_from = max(self.open_from(span.until_us), BEFORE_ALL + self.slide_us)
+            last = np.minimum(last, open_from - self.slide_us)
+        counts = np.where(last >= first, (last - first) // self.slide_us + 1, 0)
         index = np.repeat(np.arange(len(slices)), counts)
         ends = np.cumsum(counts)
         nth = np.arange(len(index)) - np.repeat(ends - counts, counts)

@@ -20,10 +20,10 @@ from headwater.operators.decimal128 import BoolArray
 from headwater.operators.operator import Loader, Saver
 from headwater.operators.statement import Engine, Rows, Statement, empty_batch, one_batch, plain
 from headwater.schema.schema import Schema
-from headwater.state.latest import Latest
+from headwater.state.equality import rows_equal
+from headwater.state.latest import Latest, LatestSnapshot
 
 POSITION = "__position"
-SAME = "__same"
 
 
 class UpsertOperator:
@@ -44,7 +44,6 @@ class UpsertOperator:
         self._has_ticks = has_ticks
         self._latest = Latest(self._rows, keys)
         self._last = _last_rows(schema, keys, engine)
-        self._same = _same_rows(self._rows, engine)
         hidden = [WEIGHT, *([TICK] if has_ticks else [])]
         self.schema = pa.schema([*self._rows, *(pa.field(name, pa.int64()) for name in hidden)])
 
@@ -73,6 +72,10 @@ class UpsertOperator:
         """Take the content back."""
         self._latest.load(manifest, loader)
 
+    def snapshot(self) -> LatestSnapshot:
+        """What the table holds now, for readers in other threads; cheap."""
+        return self._latest.snapshot()
+
     def state_size(self) -> tuple[int, int]:
         """Rows and bytes of the content."""
         return self._latest.size()
@@ -97,11 +100,7 @@ class UpsertOperator:
         unchanged = np.zeros(new.num_rows, dtype=np.bool_)
         known = np.flatnonzero(existed)
         if len(known):
-            index = pa.array(known)
-            sides = [*old.take(index).columns, *new.take(index).columns]
-            names = _side_names(len(self._rows))
-            same = self._same.run(input=pa.RecordBatch.from_arrays(sides, names=names))
-            unchanged[known] = same.column(SAME).to_numpy(zero_copy_only=False)
+            unchanged[known] = rows_equal(old.columns, known, new.columns, known)
         return unchanged
 
 
@@ -115,19 +114,3 @@ def _last_rows(schema: Schema, keys: tuple[str, ...], engine: Engine) -> Stateme
     query = query.group_by(*map(render.column, keys), copy=False)
     inputs = {render.INPUT: plain(key_schema).append(pa.field(POSITION, pa.int64()))}
     return Statement(engine, query, inputs, is_ordered=False)
-
-
-def _same_rows(rows: pa.Schema, engine: Engine) -> Statement:
-    """The statement that says whether two rows side by side are equal; null equals null."""
-    names = _side_names(len(rows))
-    pairs = [
-        exp.NullSafeEQ(this=render.column(old), expression=render.column(new))
-        for old, new in zip(names[: len(rows)], names[len(rows) :], strict=True)
-    ]
-    query = render.select([render.named(exp.and_(*pairs), SAME)], render.INPUT, None)
-    schema = pa.schema(list(zip(names, [*rows.types, *rows.types], strict=True)))
-    return Statement(engine, query, {render.INPUT: schema}, is_ordered=False)
-
-
-def _side_names(columns: int) -> list[str]:
-    return [f"__{side}{position}" for side in ("old", "new") for position in range(columns)]
