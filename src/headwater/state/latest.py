@@ -1,0 +1,213 @@
+"""One row per key: the newest wins.
+
+The rows lie in a spine of sorted runs, each of which holds a key at most once. A look-up asks the
+newest run first. A key that is gone leaves a mark (a row of weight 0) that hides older rows until it
+meets the oldest run. Putting costs a copy of the rows and, amortised, one more for each doubling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.delta.delta import Int64Array, UInt64Array
+from headwater.state.checkpoint import Loader, Saver
+from headwater.state.equality import BoolArray, first_alike
+from headwater.state.multiset import matching
+from headwater.state.run import Run, conformed, load_run, merged, times_of
+from headwater.state.spine import Loose, Spine, sort
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found for probing keys.
+
+    Args:
+        mask: Which keys have a row.
+        rows: A row for each key, all null where it has none.
+
+    """
+
+    mask: BoolArray
+    rows: pa.RecordBatch
+
+
+@dataclass(frozen=True, slots=True)
+class LatestSnapshot:
+    """What a `Latest` held at some moment; may be read from any thread."""
+
+    _schema: pa.Schema
+    _keys: tuple[str, ...]
+    _runs: tuple[Run, ...]
+    _loose: tuple[Loose, ...]
+
+    @property
+    def rows(self) -> int:
+        """The number of keys."""
+        return self.table().num_rows
+
+    def table(self) -> pa.Table:
+        """The newest row of each key."""
+        runs = [*self._runs, *([sort(self._loose)] if self._loose else [])]
+        if not runs:
+            return self._schema.empty_table()
+        return pa.Table.from_batches([_newest(merged(runs), self._keys, is_oldest=True).rows])
+
+
+class Latest:
+    """One row per key.
+
+    Args:
+        schema: The columns of the rows.
+        keys: The key columns; may be empty, then there is one row at most.
+
+    """
+
+    def __init__(self, schema: pa.Schema, keys: Sequence[str]) -> None:
+        # What is not found comes out null.
+        self.schema = pa.schema([pa.field(f.name, f.type) for f in schema])
+        self.keys = tuple(keys)
+        self._bound: tuple[str, int] | None = None
+        self._spine = Spine(self._settled)
+
+    def find(self, keys: pa.RecordBatch, hashes: UInt64Array) -> Found:
+        """The newest row of each of `keys`; a null in a key is a value like any other.
+
+        Args:
+            keys: Key columns in the order of `self.keys`, under any names.
+            hashes: Their hashes, made as those that were put.
+
+        """
+        mask = np.zeros(len(hashes), dtype=np.bool_)
+        # Where in the rows gathered so far the row of each key stands.
+        at = np.zeros(len(hashes), dtype=np.int64)
+        parts: list[pa.RecordBatch] = []
+        gathered = 0
+        for run, probes, places in self._lookups(keys, hashes):
+            is_there = (
+                np.ones(len(probes), np.bool_)
+                if run.weights is None
+                else (run.weights.take(places) > 0)
+            )
+            mask[probes] = is_there
+            at[probes] = np.arange(gathered, gathered + len(probes))
+            parts.append(run.rows.take(pa.array(places)))
+            gathered += len(probes)
+        if not parts:
+            return Found(mask, nulls(self.schema, len(hashes)))
+        rows = parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+        if len(parts) == 1 and gathered == len(hashes) and mask.all():
+            return Found(mask, rows)
+        return Found(mask, rows.take(pa.array(at, mask=~mask)))
+
+    def put(
+        self, rows: pa.RecordBatch, hashes: UInt64Array, removed: BoolArray | None = None
+    ) -> None:
+        """Make `rows` the newest of their keys.
+
+        Args:
+            rows: At most one row per key; columns are taken by name.
+            hashes: The hashes of the key columns.
+            removed: Which of the keys are gone.
+
+        """
+        weights = None
+        if removed is not None and removed.any():
+            weights = np.where(removed, 0, 1).astype(np.int64)
+        self._spine.add(Loose(hashes, conformed(rows, self.schema), weights))
+
+    def forget_below(self, column: str, bound: int) -> None:
+        """Drop, in time, rows whose key will never be asked for again.
+
+        Args:
+            column: One of the keys, a timestamp, date or integer without nulls.
+            bound: Rows below this (in the column's own unit) may go.
+
+        """
+        assert column in self.keys, f"{column} is no key: a row may hide an older one"
+        if self._bound is None or bound > self._bound[1]:
+            self._bound = (column, bound)
+
+    def all(self) -> pa.RecordBatch:
+        """The newest row of each key, by hash."""
+        run = self._spine.one()
+        if run is not None:
+            run = self._settled(run, True)
+            self._spine.replace([run])
+        return pa.RecordBatch.from_pylist([], schema=self.schema) if run is None else run.rows
+
+    def snapshot(self) -> LatestSnapshot:
+        """What is held now; cheap, whatever its size."""
+        return LatestSnapshot(self.schema, self.keys, *self._spine.peek())
+
+    def size(self) -> tuple[int, int]:
+        """Rows and bytes that are held, hidden ones too."""
+        return self._spine.size()
+
+    def save(self, saver: Saver) -> Any:
+        """Hand the rows over; return a JSON value from which `load` finds them."""
+        return {"runs": [run.save(saver) for run in self._spine.runs()]}
+
+    def load(self, manifest: Any, loader: Loader) -> None:
+        """Take back what `save` handed over."""
+        self._spine.replace([load_run(name, loader, self.schema) for name in manifest["runs"]])
+
+    def _lookups(
+        self, keys: pa.RecordBatch, hashes: UInt64Array
+    ) -> list[tuple[Run, Int64Array, Int64Array]]:
+        """From the newest run to the oldest, the probes that it answers, and where."""
+        found = []
+        rest: Int64Array | None = None
+        for run in reversed(self._spine.runs()):
+            if rest is None:
+                probes, places = matching(run, keys, hashes, self.keys)
+                answered = probes
+            else:
+                some = keys.take(pa.array(rest)) if self.keys else keys
+                answered, places = matching(run, some, hashes[rest], self.keys)
+                probes = rest[answered]
+            if len(probes):
+                found.append((run, probes, places))
+                rest = np.delete(np.arange(len(hashes)) if rest is None else rest, answered)
+            if rest is not None and not len(rest):
+                break
+        return found
+
+    def _settled(self, run: Run, is_oldest: bool) -> Run:  # noqa: FBT001 - as a spine calls it
+        run = _newest(run, self.keys, is_oldest=is_oldest)
+        if self._bound is None or not len(run):
+            return run
+        column, bound = self._bound
+        kept = np.flatnonzero(times_of(run.rows.column(column)) >= bound)
+        if len(kept) == len(run):
+            return run
+        return run.take(kept, None if run.weights is None else run.weights.take(kept))
+
+
+def nulls(schema: pa.Schema, rows: int) -> pa.RecordBatch:
+    """Rows of nulls."""
+    return pa.RecordBatch.from_arrays([pa.nulls(rows, f.type) for f in schema], schema=schema)
+
+
+def _newest(run: Run, keys: Sequence[str], *, is_oldest: bool) -> Run:
+    """The last row of each key; without the marks of gone keys where they hide nothing."""
+    first = first_alike(run.hashes, [run.rows.column(name) for name in keys])
+    kept: Int64Array | None = None
+    if first is not None:
+        last = np.zeros(len(run), dtype=np.int64)
+        # Of several writes to one place numpy keeps the last.
+        last[first] = np.arange(len(run))
+        kept = last[first == np.arange(len(run))]
+        kept.sort()
+    if is_oldest and run.weights is not None:
+        kept = np.flatnonzero(run.weights) if kept is None else kept[run.weights.take(kept) > 0]
+    if kept is None or len(kept) == len(run):
+        return run
+    weights = None if run.weights is None else run.weights.take(kept)
+    if weights is not None and bool(weights.all()):
+        weights = None
+    return run.take(kept, weights)

@@ -1,0 +1,219 @@
+"""Rows with weights, by key: what an operator remembers of an input.
+
+The rows lie in a spine of sorted runs. Inserting costs a copy of the rows and, amortised, one more for
+each doubling of the state; looking up a key costs a probe of each run, of which there are about as
+many as the number of rows has digits. Equal rows are told apart or taken together when runs merge, so
+a row may be found in several places: its weight is the sum over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, UInt64Array
+from headwater.state.checkpoint import Loader, Saver
+from headwater.state.equality import rows_equal
+from headwater.state.run import Run, conformed, consolidated, load_run, merged, times_of
+from headwater.state.spine import Loose, Spine, sort
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """What was found for probing rows.
+
+    Args:
+        probes: The index of the probing row of each match, ascending.
+        rows: The rows that were found; those of one probing row in order of arrival.
+        weights: Their weights, always given.
+
+    """
+
+    probes: Int64Array
+    rows: pa.RecordBatch
+    weights: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.probes)
+
+    def counts(self, probes: int) -> Int64Array:
+        """For each of so many probing rows the sum of the weights of its matches."""
+        # Sums of float64 are exact here: no weight comes near 2**53.
+        totals = np.bincount(self.probes, weights=self.weights, minlength=probes)
+        return totals.astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a multiset held at some moment; may be read from any thread.
+
+    Args:
+        rows: The number of rows, each counted as often as it is there.
+
+    """
+
+    rows: int
+    _schema: pa.Schema
+    _runs: tuple[Run, ...]
+    _loose: tuple[Loose, ...]
+
+    def table(self) -> pa.Table:
+        """All rows, each as often as it is there, in the order of the hash of their keys."""
+        runs = [*self._runs, *([sort(self._loose)] if self._loose else [])]
+        if not runs:
+            return self._schema.empty_table()
+        whole = consolidated(merged(runs))
+        table = pa.Table.from_batches([whole.rows])
+        if whole.weights is None:
+            return table
+        assert int(whole.weights.min(initial=1)) > 0, "a row was withdrawn that was not there"
+        return table.take(pa.array(np.repeat(np.arange(len(whole)), whole.weights)))
+
+
+class Multiset:
+    """Rows with integer weights, by key.
+
+    Args:
+        schema: The columns of the rows.
+        keys: The key columns; may be empty, then all rows have the same key.
+        time: A timestamp, date or integer column without nulls by which rows of one hash are sorted
+            before they are by arrival.
+
+    """
+
+    def __init__(self, schema: pa.Schema, keys: Sequence[str], *, time: str | None = None) -> None:
+        self.schema = schema
+        self.keys = tuple(keys)
+        self.time = time
+        self._spine = Spine(lambda run, _: consolidated(run))
+        self._rows = 0
+
+    def insert(self, delta: Delta) -> None:
+        """Add the delta's rows, which carry the hash of the key columns.
+
+        The multiset's columns are taken from the delta by name; others are ignored.
+        """
+        self.insert_rows(conformed(delta.rows, self.schema), delta.hashes, delta.weights)
+
+    def insert_rows(
+        self, rows: pa.RecordBatch, hashes: UInt64Array, weights: Int64Array | None
+    ) -> None:
+        """Add rows of the multiset's schema; weights of None stand for 1."""
+        times = None if self.time is None else times_of(rows.column(self.time))
+        self._spine.add(Loose(hashes, rows, weights, times))
+        self._rows += len(hashes) if weights is None else int(weights.sum())
+
+    def probe(
+        self,
+        keys: pa.RecordBatch,
+        hashes: UInt64Array,
+        *,
+        columns: Sequence[str] | None = None,
+        null_equal: bool = True,
+    ) -> Matches:
+        """Find the rows of equal key for each of `keys`.
+
+        Args:
+            keys: The probing side's key columns in the order of `self.keys`, under any names.
+            hashes: Their hashes, made as those of the inserted rows. Rows of another key that share
+                the hash are not found.
+            columns: The columns wanted of the rows that are found; all by default.
+            null_equal: Whether a null in a key finds a null.
+
+        """
+        names = self.schema.names if columns is None else list(columns)
+        found: list[tuple[Int64Array, pa.RecordBatch, Int64Array]] = []
+        for run in self._spine.runs():
+            probes, places = matching(run, keys, hashes, self.keys, null_equal=null_equal)
+            if not len(probes):
+                continue
+            rows = run.rows.select(names).take(pa.array(places))
+            weights = (
+                np.ones(len(places), dtype=np.int64)
+                if run.weights is None
+                else run.weights.take(places)
+            )
+            found.append((probes, rows, weights))
+        return _together(found, pa.schema([self.schema.field(name) for name in names]))
+
+    def runs(self) -> Sequence[Run]:
+        """The runs, oldest first."""
+        return self._spine.runs()
+
+    def all(self) -> Delta:
+        """All rows, equal ones as one, by hash and then in order of arrival, hash and weight too."""
+        run = self._spine.one()
+        fields = [*self.schema, pa.field(HASH, pa.uint64()), pa.field(WEIGHT, pa.int64())]
+        schema = pa.schema(fields)
+        if run is None:
+            return Delta(pa.RecordBatch.from_pylist([], schema=schema))
+        columns = [*run.rows.columns, pa.array(run.hashes), pa.array(run.ones())]
+        return Delta(pa.RecordBatch.from_arrays(columns, schema=schema))
+
+    def snapshot(self) -> Snapshot:
+        """What is held now; cheap, whatever its size."""
+        return Snapshot(self._rows, self.schema, *self._spine.peek())
+
+    def size(self) -> tuple[int, int]:
+        """Rows and bytes that are held; equal rows that have not met yet count each."""
+        return self._spine.size()
+
+    def save(self, saver: Saver) -> Any:
+        """Hand the rows over; return a JSON value from which `load` finds them."""
+        return {"rows": self._rows, "runs": [run.save(saver) for run in self._spine.runs()]}
+
+    def load(self, manifest: Any, loader: Loader) -> None:
+        """Take back what `save` handed over."""
+        runs = [load_run(name, loader, self.schema, self.time) for name in manifest["runs"]]
+        self._spine.replace(runs)
+        self._rows = manifest["rows"]
+
+
+def matching(
+    run: Run,
+    keys: pa.RecordBatch,
+    hashes: UInt64Array,
+    names: Sequence[str],
+    *,
+    null_equal: bool = True,
+) -> tuple[Int64Array, Int64Array]:
+    """The pairs of a probing row and a place in the run with an equal key."""
+    probes, places = run.find(hashes)
+    probing = None if len(probes) == len(hashes) and is_identity(probes) else probes
+    same = rows_equal(
+        keys.columns,
+        probing,
+        [run.rows.column(name) for name in names],
+        places,
+        null_equal=null_equal,
+    )
+    if same is None or same.all():
+        return probes, places
+    return probes[same], places[same]
+
+
+def is_identity(places: Int64Array) -> bool:
+    """Whether ascending places, as many as there are, are 0, 1, 2 and so on."""
+    return not len(places) or bool(
+        places[-1] == len(places) - 1 and (places[1:] != places[:-1]).all()
+    )
+
+
+def _together(
+    found: Sequence[tuple[Int64Array, pa.RecordBatch, Int64Array]], schema: pa.Schema
+) -> Matches:
+    """Matches in several runs as one answer, ordered by probe and then by run."""
+    if not found:
+        nothing = np.zeros(0, dtype=np.int64)
+        return Matches(nothing, pa.RecordBatch.from_pylist([], schema=schema), nothing)
+    if len(found) == 1:
+        return Matches(*found[0])
+    probes = np.concatenate([part[0] for part in found])
+    order = np.argsort(probes, kind="stable")
+    rows = pa.concat_batches([part[1] for part in found])
+    weights = np.concatenate([part[2] for part in found])
+    return Matches(probes[order], rows.take(pa.array(order)), weights[order])
