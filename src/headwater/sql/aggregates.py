@@ -197,7 +197,7 @@ class _Merging:
             call = exp.Anonymous(this=partial.merge.value, expressions=[argument])
             calls.append(exp.alias_(call, identifier(partial.name)))
         query = exp.select(*calls).from_(exp.Table(this=identifier(INPUT)))
-        described = self._planner.describe(query, {INPUT: below.schema})
+        described = self._planner.build.ask(query, {INPUT: below.schema})
         return nullable((*(below.schema[key] for key in keys), *described))
 
     def _partial(self, merge: Merge, argument: exp.Expr | None) -> exp.Expr:

@@ -160,9 +160,9 @@ class _Reader:
         group = self._select.args.get("group")
         if group is None:
             return None
-        for part in ("rollup", "cube", "grouping_sets", "totals"):
-            if group.args.get(part):
-                raise Decline("of grouping sets")
+        is_set = any(group.args.get(part) for part in ("rollup", "cube", "grouping_sets", "totals"))
+        if is_set or group.find(exp.Rollup, exp.Cube, exp.GroupingSets):
+            raise Decline("of grouping sets")
         bound = [self._scope.bind(value) for value in self._values]
         if group.args.get("all"):
             keys = [e for e in bound if not any(True for _ in aggregates(e))]

@@ -7,11 +7,12 @@ trust a claim that a join or a filter could break.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from sqlglot import exp
 
+from headwater.errors import DefinitionError
 from headwater.plan.nodes import (
     Distinct,
     Join,
@@ -27,6 +28,7 @@ from headwater.plan.nodes import (
 )
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, DataType
+from headwater.sql.decline import Decline
 from headwater.sql.relations import Describe
 
 Projection = tuple[str, exp.Expr]
@@ -85,6 +87,18 @@ class Builder:
     def __init__(self, describe: Describe) -> None:
         self.describe = describe
 
+    def ask(self, query: exp.Query, relations: Mapping[str, Schema]) -> Schema:
+        """DuckDB's typing of a part of the query.
+
+        Raises:
+            Decline: DuckDB refuses the part alone, though it accepts the whole.
+
+        """
+        try:
+            return self.describe(query, relations)
+        except DefinitionError as error:
+            raise Decline(f"DuckDB takes it only whole: {error.message.splitlines()[0]}") from None
+
     def map(
         self, node: Node, projections: Sequence[Projection], condition: exp.Expr | None = None
     ) -> Node:
@@ -125,7 +139,7 @@ class Builder:
         query = exp.select(
             *(exp.alias_(e.copy(), identifier(name)) for name, e in projections)
         ).from_(exp.Table(this=identifier(INPUT)))
-        described = self.describe(query, {INPUT: schema})
+        described = self.ask(query, {INPUT: schema})
         names = [name for name, _ in projections]
         pairs = zip(names, described, strict=True)
         return nullable(Column(name, c.type) for name, c in pairs)
@@ -183,7 +197,7 @@ class Builder:
         reason: str,
     ) -> Node:
         """Any query over named inputs, each with its group keys."""
-        schema = self.describe(query, {name: node.schema for name, node, _ in inputs})
+        schema = self.ask(query, {name: node.schema for name, node, _ in inputs})
         return Recompute(
             tuple(node for _, node, _ in inputs),
             tuple(name for name, _, _ in inputs),

@@ -13,7 +13,6 @@ from headwater.plan.nodes import Node
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column
 from headwater.sql.build import INPUT, Projection, column, column_names, data_type, fresh, identifier
-from headwater.sql.decline import Decline
 from headwater.sql.places import place_of
 from headwater.sql.scope import label_of
 
@@ -114,10 +113,7 @@ def _common(planner: Planner, key: KeyPair, left: Column, right: Column) -> Colu
         )
     ).from_(exp.Table(this=identifier(INPUT)))
     both = Schema((Column("one", left.type), Column("other", right.type)))
-    try:
-        return planner.describe(query, {INPUT: both})["k"]
-    except DefinitionError:
-        raise Decline("of a join on types that differ") from None
+    return planner.build.ask(query, {INPUT: both})["k"]
 
 
 def _differ(planner: Planner, key: KeyPair, left: Column, right: Column) -> DefinitionError:

@@ -52,8 +52,13 @@ def plan_view(
     refuse_volatile(definition.query, definition.origin)
     schema = checked_schema(definition, known, describe)
     planner = Planner(definition, known, describe)
-    root = planner.query(definition.query, Names())
-    root = planner.build.cast(root, schema)
+    try:
+        root = planner.build.cast(planner.query(definition.query, Names()), schema)
+    except Decline as decline:
+        raise DefinitionError(
+            f"view {definition.name} cannot be kept up to date because {decline.reason}",
+            place=definition.origin,
+        ) from None
     root = pull_windows(root)
     root = prune(root)
     root = emission.apply(root, definition, known)

@@ -1,0 +1,160 @@
+"""A second reader of plans: each node as one DuckDB statement over its inputs' whole rows.
+
+Slow and plain, so that a plan can be checked apart from the engine that keeps it up to date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import duckdb
+import pyarrow as pa
+from sqlglot import exp
+
+from headwater.operators.statement import settings
+from headwater.plan.nodes import (
+    Aggregate,
+    AsofJoin,
+    Distinct,
+    Join,
+    Map,
+    Node,
+    Recompute,
+    Scan,
+    TopN,
+    Union,
+    Windows,
+    WindowSpec,
+)
+from headwater.schema.schema import Schema
+
+
+class PlanReader:
+    """Answers plans over whole relations."""
+
+    def __init__(self, relations: Mapping[str, pa.Table]) -> None:
+        self._connection = duckdb.connect(":memory:", config=settings(1))
+        self._connection.execute("SET TimeZone = 'UTC'")
+        self._tables = 0
+        self._relations = {}
+        for name, table in relations.items():
+            self._connection.register(f"{name}_rows", table)
+            self._relations[name] = self._keep(f"FROM {name}_rows")
+
+    def __enter__(self) -> PlanReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def add(self, name: str, root: Node) -> pa.Table:
+        """The rows of a plan, which later plans can scan under `name`."""
+        self._relations[name] = self._rows(root)
+        return self._connection.table(self._relations[name]).to_arrow_table()
+
+    def _keep(self, sql: str) -> str:
+        self._tables += 1
+        name = f"t{self._tables}"
+        self._connection.execute(f"CREATE TABLE {name} AS {sql}")
+        return name
+
+    def _rows(self, node: Node) -> str:
+        """The name of a table with the node's rows."""
+        inputs = [self._rows(child) for child in node.inputs]
+        table = self._keep(self._sql(node, inputs))
+        found = self._connection.table(table)
+        assert tuple(found.columns) == node.schema.names, (found.columns, node)
+        expected = [c.type.sql for c in node.schema]
+        assert [str(t) for t in found.types] == expected, (found.types, node)
+        return table
+
+    def _sql(self, node: Node, inputs: list[str]) -> str:  # noqa: PLR0911
+        match node:
+            case Scan():
+                return f"SELECT {_list(node.schema.names)} FROM {self._relations[node.relation]}"
+            case Map():
+                columns = ", ".join(f"{e.sql('duckdb')} AS {_q(n)}" for n, e in node.projections)
+                where = f" WHERE {node.condition.sql('duckdb')}" if node.condition else ""
+                # The filter first, so that it cannot mean an output's name.
+                return f"SELECT {columns} FROM (SELECT * FROM {inputs[0]}{where})"
+            case Windows():
+                return _windowed(inputs[0], node.input.schema, node.spec, node.start, node.end)
+            case Aggregate():
+                return _aggregate(node, inputs[0])
+            case Join():
+                return _join(node, *inputs)
+            case AsofJoin():
+                return _asof(node, *inputs)
+            case Distinct():
+                return f"SELECT DISTINCT * FROM {inputs[0]}"
+            case Union():
+                return " UNION ALL ".join(f"SELECT * FROM {name}" for name in inputs)
+            case TopN():
+                return _top(node, inputs[0])
+            case Recompute():
+                query = node.query.copy()
+                for name, table in zip(node.names, inputs, strict=True):
+                    query = query.with_(exp.to_identifier(name, quoted=True), f"FROM {table}",
+                                        dialect="duckdb", copy=False)
+                return query.sql("duckdb")
+
+
+def _q(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return ", ".join(map(_q, names))
+
+
+def _windowed(table: str, schema: Schema, spec: WindowSpec, start: str, end: str) -> str:
+    first = f"epoch_us({_q(spec.time)}) - {spec.offset_us}"
+    newest = f"floor(({first}) / {spec.slide_us}::DOUBLE)::BIGINT * {spec.slide_us} + {spec.offset_us}"
+    starts = f"unnest(range({newest}, epoch_us({_q(spec.time)}) - {spec.size_us}, -{spec.slide_us}))"
+    timed = f"SELECT *, {starts} AS __s FROM {table} WHERE isfinite({_q(spec.time)})"
+    stamps = f"make_timestamp(__s) AS {_q(start)}, make_timestamp(__s + {spec.size_us}) AS {_q(end)}"
+    return f"SELECT {_list(schema.names)}, {stamps} FROM ({timed})"
+
+
+def _aggregate(node: Aggregate, table: str) -> str:
+    keys = node.keys
+    if node.window is not None:
+        window = node.window
+        windowed = _windowed(table, node.input.schema, window.spec, "__start", "__end")
+        renamed = f"*, __start AS {_q(window.start)}, __end AS {_q(window.end)}"
+        table = f"(SELECT {renamed} FROM ({windowed}))"
+        keys = (*keys, window.start, window.end)
+    calls = [f"{p.merge}({_q(p.argument) if p.argument else '*'}) AS {_q(p.name)}"
+             for p in node.partials]
+    group = f" GROUP BY {_list(keys)}" if keys else ""
+    return f"SELECT {', '.join([*map(_q, keys), *calls])} FROM {table}{group}"
+
+
+def _join(node: Join, left: str, right: str) -> str:
+    pairs = zip(node.left_keys, node.right_keys, strict=True)
+    on = " AND ".join(f"l.{_q(a)} = r.{_q(b)}" for a, b in pairs)
+    return f"SELECT * FROM {left} l {node.kind} JOIN {right} r ON {on}"
+
+
+def _asof(node: AsofJoin, left: str, right: str) -> str:
+    pairs = zip(node.left_keys, node.right_keys, strict=True)
+    on = [f"l.{_q(a)} = r.{_q(b)}" for a, b in pairs]
+    on.append(f"l.{_q(node.left_time)} {'>' if node.is_strict else '>='} r.{_q(node.right_time)}")
+    kind = "LEFT" if node.is_left else ""
+    return f"SELECT * FROM {left} l ASOF {kind} JOIN {right} r ON {' AND '.join(on)}"
+
+
+def _top(node: TopN, table: str) -> str:
+    order = [
+        f"{_q(o.column)} {'DESC' if o.is_descending else 'ASC'} "
+        f"NULLS {'FIRST' if o.nulls_first else 'LAST'}"
+        for o in node.order
+    ]
+    order += [f"{_q(name)} ASC NULLS LAST" for name in node.input.schema.names]
+    over = f"PARTITION BY {_list(node.partition)} " if node.partition else ""
+    over += f"ORDER BY {', '.join(order)}"
+    names = _list(node.input.schema.names)
+    number = f", __n AS {_q(node.number)}" if node.number else ""
+    bounds = f"__n > {node.offset} AND __n <= {node.offset + node.limit}"
+    numbered = f"SELECT *, row_number() OVER ({over}) AS __n FROM {table}"
+    return f"SELECT {names}{number} FROM ({numbered}) WHERE {bounds}"
