@@ -26,7 +26,6 @@ from rich.table import Table
 
 import headwater as hw
 from headwater.clock import SystemClock
-from headwater.log.rejected import REJECTED_SCHEMA
 from headwater.replay.batch import rewritten
 from headwater.runtime.ingest import Ingest
 from headwater.runtime.runtime import Runtime, Settings
@@ -97,7 +96,7 @@ def headwater_seconds(query: str, options: dict[str, str], rows: int) -> tuple[f
         runtime = Runtime(
             compiled.pipeline, compiled.plans, disk, SystemClock(), Settings()
         )
-        ingest = Ingest(runtime.intake, runtime.clock, REJECTED_SCHEMA)
+        ingest = Ingest(runtime.intake, runtime.clock)
         ingest.send(runtime.topics["visitors"].definition, visitors())
         step = 100_000
         while runtime.loop.run_epoch():

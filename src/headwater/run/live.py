@@ -16,7 +16,6 @@ import pyarrow as pa
 from headwater.clock import Clock
 from headwater.delta.watermark import AFTER_ALL
 from headwater.errors import DefinitionError
-from headwater.log.rejected import REJECTED_SCHEMA
 from headwater.operators.query import Rows as Readable
 from headwater.operators.query import answer
 from headwater.run.compile import Compiled
@@ -223,7 +222,7 @@ class Live:
 
     def _start(self, listen: str | None) -> None:
         runtime = self._runtime
-        self._ingest = Ingest(runtime.intake, runtime.clock, REJECTED_SCHEMA)
+        self._ingest = Ingest(runtime.intake, runtime.clock)
         self._sinks = sink_runners(runtime)
         runtime.start()
         for sink in self._sinks:

@@ -7,7 +7,7 @@ clock that runs ahead would otherwise move the watermark and make all others lat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.clock import Clock
+from headwater.log.rejected import rejected_rows
 from headwater.plan.pipeline import TopicDefinition
 from headwater.runtime.intake import Intake
 from headwater.runtime.status import Receipt, Rejection
@@ -25,20 +26,16 @@ from headwater.schema.schema import Schema
 
 REJECTIONS_SHOWN = 100
 
-Rows = Sequence[Mapping[str, Any]] | pa.Table | pa.RecordBatch | bytes
+# A list of dicts, an Arrow table or batch, or bytes. Arrow has no types, so this is all mypy can see.
+Rows = Any
 
 
 class Ingest:
-    """The door for rows.
+    """The door for rows."""
 
-    Args:
-        rejected: The schema of the rejected rows of every topic.
-    """
-
-    def __init__(self, intake: Intake, clock: Clock, rejected: Schema) -> None:
+    def __init__(self, intake: Intake, clock: Clock) -> None:
         self._intake = intake
         self._clock = clock
-        self._rejected = rejected
 
     def send(
         self, topic: TopicDefinition, rows: Rows, *, form: str | None = None, partition: int = 0
@@ -57,7 +54,7 @@ class Ingest:
         offset = self._intake.append(
             topic.name,
             decoded.rows,
-            self._rejected_rows(decoded.rejected, partition, arrived_us),
+            _rejected(decoded.rejected, partition, arrived_us),
             partition=partition,
             arrived_us=arrived_us,
         )
@@ -71,22 +68,20 @@ class Ingest:
             tuple(Rejection(r.position, r.reason, r.column) for r in shown),
         )
 
-    def _rejected_rows(
-        self, rejected: Sequence[RejectedRecord], partition: int, arrived_us: int
-    ) -> pa.RecordBatch | None:
-        if not rejected:
-            return None
-        values = {
-            "position": [r.position for r in rejected],
-            "reason": [r.reason for r in rejected],
-            "column": [r.column for r in rejected],
-            "record": [r.record for r in rejected],
-            "arrived": [arrived_us] * len(rejected),
-            "partition": [partition] * len(rejected),
-        }
-        schema = self._rejected.arrow
-        arrays = [pa.array(values[field.name]).cast(field.type) for field in schema]
-        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+def _rejected(
+    rejected: Sequence[RejectedRecord], partition: int, arrived_us: int
+) -> pa.RecordBatch | None:
+    if not rejected:
+        return None
+    return rejected_rows(
+        [r.position for r in rejected],
+        [r.reason for r in rejected],
+        [r.column for r in rejected],
+        [r.record for r in rejected],
+        arrived_us=arrived_us,
+        partition=partition,
+    )
 
 
 def _decode(schema: Schema, rows: Rows, form: str | None) -> Decoded:

@@ -17,7 +17,8 @@ from headwater.clock import Clock
 from headwater.errors import DefinitionError
 from headwater.log.topic import Chunk, Topic
 from headwater.runtime.records import Append, Fact, FactKind, Kind
-from headwater.storage.journal import Journal, Ticket
+from headwater.storage.journal import Journal
+from headwater.storage.ticket import Ticket
 
 
 class Intake:

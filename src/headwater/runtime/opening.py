@@ -18,7 +18,9 @@ from headwater.log.changes import ChangeLog
 from headwater.log.rejected import rejected_definition
 from headwater.log.topic import Topic
 from headwater.operators.dataflow import Dataflow
+from headwater.operators.late_schema import late_schema
 from headwater.operators.statement import Engine
+from headwater.plan.nodes import Scan, walk
 from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewPlan
 from headwater.runtime.build import build, closure
 from headwater.runtime.checkpoint import BatchLoader, Manifest
@@ -90,6 +92,13 @@ class Opening:
         self._epoch_rows_max = epoch_rows_max
         self._report = report
         self._is_state_known = False
+        # Views that another view reads with their places in the log.
+        self._with_ticks = {
+            node.relation
+            for plan in plans
+            for node in walk(plan.root)
+            if isinstance(node, Scan) and node.ticks
+        }
 
     def run(
         self, manifest: Manifest | None, journal: Journal, now_us: int, *, rebuild: bool
@@ -213,12 +222,13 @@ class Opening:
             f"{folder}/changes",
             manifest["changes"] if manifest else None,
         )
-        dataflow = Dataflow(plan.root, self._engine)
+        dataflow = Dataflow(plan.root, self._engine, has_ticks=plan.name in self._with_ticks)
         late = None
-        if dataflow.late_schema is not None:
+        columns = late_schema(plan.root)
+        if columns is not None:
             late = ChangeLog.open(
                 f"{plan.name}$late",
-                dataflow.late_schema,
+                columns,
                 self._blobs,
                 f"{folder}/late",
                 manifest["late"] if manifest else None,

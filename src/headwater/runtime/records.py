@@ -69,7 +69,8 @@ class Append:
         name = bytes(payload[start : start + length]).decode()
         numbers = _APPEND_TAIL.unpack_from(payload, start + length)
         rest = payload[start + length + _APPEND_TAIL.size :]
-        return Append(name, *numbers, payload=rest)
+        partition, offset_first, tick_first, arrived_us = numbers
+        return Append(name, partition, offset_first, tick_first, arrived_us, rest)
 
     def rows(self, schema: Schema) -> pa.RecordBatch:
         """The rows, as the topic's schema reads them."""

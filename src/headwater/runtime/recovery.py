@@ -16,7 +16,8 @@ from headwater.log.topic import Chunk, Topic
 from headwater.runtime.records import Append, EpochRecord, Fact, Kind
 from headwater.runtime.stepper import Cut, Stepper
 from headwater.runtime.view import Stepped
-from headwater.storage.journal import Journal, Record
+from headwater.storage.journal import Journal
+from headwater.storage.journal_file import Record
 
 Report = Callable[[str, int, int], None]
 
@@ -74,7 +75,7 @@ class Recovery:
         assert len(self.facts) == facts_known + facts_seen
 
     def _take_rows(self, record: Record) -> None:
-        append = Append.parse(memoryview(record.payload))
+        append = Append.parse(record.payload)
         is_rejected = record.kind == Kind.REJECT
         topic = (self._rejected if is_rejected else self._topics).get(append.topic)
         if topic is None:

@@ -182,14 +182,14 @@ class Runtime:
                 log.flush()
 
     def _remove_unreferenced(self) -> None:
-        """Delete segment files that were replaced and that the oldest kept checkpoint does not name."""
-        oldest = self._checkpoints.kept()[0]
+        """Delete segment files that were replaced and that no kept checkpoint names."""
+        kept = self._checkpoints.kept()
         for name, topic in self.topics.items():
-            topic.remove_unreferenced(oldest.topics.get(name))
+            topic.remove_unreferenced(*(m.topics.get(name) for m in kept))
         for name, topic in self.rejected.items():
-            topic.remove_unreferenced(oldest.rejected.get(name))
+            topic.remove_unreferenced(*(m.rejected.get(name) for m in kept))
         for view in self.loop.stepper.views:
-            named = oldest.views.get(view.name, {})
-            view.changes.remove_unreferenced(named.get("changes"))
+            saved = [m.views.get(view.name, {}) for m in kept]
+            view.changes.remove_unreferenced(*(value.get("changes") for value in saved))
             if view.late is not None:
-                view.late.remove_unreferenced(named.get("late"))
+                view.late.remove_unreferenced(*(value.get("late") for value in saved))

@@ -101,7 +101,7 @@ def _view(
         columns=tuple((column.name, column.type.sql) for column in plan.schema),
         emit=plan.definition.emit.value,
         inputs=tuple(inputs),
-        rows=visible.contents[view.name].rows,
+        rows=visible.contents[view.name].count(),
         changes=view.changes.next_offset(),
         late=0 if view.late is None else view.late.next_offset(),
         changes_per_second=rates.get(view.name, 0.0),

@@ -77,7 +77,7 @@ class Stepper:
         }
         self.rows_taken = {n: sum(c.rows.num_rows for c in part) for n, part in chunks.items()}
         epoch = Epoch(cut.epoch, cut.time_us, cut.tick_to - 1, self._curves(cut, chunks))
-        inputs = self._inputs(chunks, epoch)
+        inputs = self._inputs(chunks)
         steps: dict[str, Stepped] = {}
         for view in self.views:
             stepped = view.step(inputs, epoch)
@@ -85,14 +85,14 @@ class Stepper:
             inputs[view.name] = as_input(stepped.delta, epoch.tick_last)
         return steps
 
-    def _inputs(self, chunks: Mapping[str, list[Chunk]], epoch: Epoch) -> dict[str, pa.Table]:
+    def _inputs(self, chunks: Mapping[str, list[Chunk]]) -> dict[str, pa.Table]:
         inputs = {}
         for name, taken in chunks.items():
             if not taken:
                 continue
             rows = pa.Table.from_batches([_with_ticks(chunk) for chunk in taken])
             table = self.tables.get(name)
-            inputs[name] = rows if table is None else table.step(rows, epoch)
+            inputs[name] = rows if table is None else table.step(rows)
         return inputs
 
     def _curves(

@@ -1,6 +1,7 @@
 """One table at work: the newest row of each key, and the changelog that views read.
 
-A row that is sent to a table withdraws the row of the same key that stood before it in the log.
+A row that is sent to a table withdraws the row of the same key that stood before it in the log. All
+views that read the table share this; it is stepped once per epoch.
 """
 
 from __future__ import annotations
@@ -9,7 +10,41 @@ from typing import Any
 
 import pyarrow as pa
 
-from headwater.operators.operator import Epoch, Loader, Saver
+from headwater.operators.operator import Loader, Saver
+from headwater.operators.statement import Engine
 from headwater.operators.upsert import UpsertOperator
 from headwater.plan.pipeline import TopicDefinition
 from headwater.runtime.view import Content
+
+
+class TableRunner:
+    """Keeps one table."""
+
+    def __init__(self, definition: TopicDefinition, engine: Engine) -> None:
+        assert definition.is_table
+        self.definition = definition
+        self._upsert = UpsertOperator(definition.schema, definition.key, engine, has_ticks=True)
+
+    def step(self, rows: pa.Table) -> pa.Table:
+        """Take the rows that were sent, in the log's order; return how the content changed.
+
+        Args:
+            rows: The table's columns and the ticks.
+
+        Returns:
+            The same, and the weights.
+        """
+        return pa.Table.from_batches([self._upsert.step(rows).rows])
+
+    def content(self) -> Content:
+        """What the table holds now; cheap."""
+        snapshot = self._upsert.snapshot()
+        return Content(lambda: snapshot.rows, lambda: snapshot.table().to_batches())
+
+    def save(self, saver: Saver) -> Any:
+        """A JSON value for `load`."""
+        return self._upsert.save(saver)
+
+    def load(self, manifest: Any, loader: Loader) -> None:
+        """Take back what `save` handed over."""
+        self._upsert.load(manifest, loader)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headwater.delta.delta import TICK, WEIGHT, Delta
+from headwater.delta.delta import TICK, WEIGHT, Delta, Int64Array
 from headwater.log.changes import ChangeLog
 from headwater.operators.dataflow import Dataflow
 from headwater.operators.operator import Epoch, Loader, Saver
@@ -30,11 +30,11 @@ class Content:
     """What a view or table held after some epoch; fixed, whatever comes later.
 
     Args:
-        rows: How many rows.
+        count: Says how many rows there are.
         batches: Gives them, in batches; may be called many times, from any thread.
     """
 
-    rows: int
+    count: Callable[[], int]
     batches: Batches
 
 
@@ -91,7 +91,7 @@ class ViewRunner:
             if self._content is not None:
                 self._content.insert(_without_ticks(delta))
         if self.late is not None:
-            self.late.append(_gathered(stepped.late, self.late.schema), None, epoch)
+            self.late.append(*_gathered(stepped.late, self.late.schema), epoch)
 
     def logs(self) -> tuple[ChangeLog, ...]:
         """The logs that the view writes."""
@@ -101,9 +101,9 @@ class ViewRunner:
         """What the view holds now; cheap."""
         if self._content is None:
             changes, until = self.changes, self.changes.next_offset()
-            return Content(until, lambda: changes.batches(until))
+            return Content(lambda: until, lambda: changes.batches(until))
         snapshot = self._content.snapshot()
-        return Content(snapshot.rows, lambda: snapshot.table().to_batches())
+        return Content(lambda: snapshot.rows, lambda: snapshot.table().to_batches())
 
     def save(self, saver: Saver) -> dict[str, Any]:
         """A JSON value for `load`."""
@@ -145,20 +145,32 @@ def _without_ticks(delta: Delta) -> Delta:
     return Delta(delta.rows.select(names))
 
 
-def _gathered(late: tuple[pa.RecordBatch, ...], schema: pa.Schema) -> pa.RecordBatch:
-    """All late rows of an epoch as one batch."""
-    batches = [_conformed(batch, schema) for batch in late if batch.num_rows]
-    return pa.concat_batches(batches) if batches else pa.RecordBatch.from_pylist([], schema=schema)
+def _gathered(
+    late: tuple[pa.RecordBatch, ...], schema: pa.Schema
+) -> tuple[pa.RecordBatch, Int64Array | None]:
+    """All late rows of an epoch as one batch, with their weights."""
+    tables = [pa.Table.from_batches([_conformed(batch, schema)]) for batch in late]
+    rows = pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
+    batches = rows.to_batches()
+    if not batches:
+        return pa.RecordBatch.from_pylist([], schema=schema), None
+    if not any(WEIGHT in batch.schema.names for batch in late):
+        return batches[0], None
+    return batches[0], np.concatenate([_weights(batch) for batch in late])
+
+
+def _weights(batch: pa.RecordBatch) -> Int64Array:
+    if WEIGHT in batch.schema.names:
+        return np.asarray(batch.column(WEIGHT).to_numpy(), dtype=np.int64)
+    return np.ones(batch.num_rows, dtype=np.int64)
 
 
 def _conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """The batch with the schema's columns; those it lacks are null."""
     arrays = [
-        batch.column(field.name)
+        batch.column(field.name).cast(field.type)
         if field.name in batch.schema.names
         else pa.nulls(batch.num_rows, field.type)
         for field in schema
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-

@@ -1,0 +1,40 @@
+"""The columns of a view's late rows, as its plan says them before the first row is late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from headwater.operators.lateness import WATERMARK
+from headwater.plan.nodes import Aggregate, Node, Windows, walk
+from headwater.schema.schema import Schema
+from headwater.schema.types import Column, parse_type
+
+
+def late_schema(root: Node) -> Schema | None:
+    """What a late row shows; None when no node of the plan decides lateness.
+
+    Returns:
+        The columns of the rows as they stand at the window, the window that they missed, and
+        `_watermark`. Where several nodes decide, the columns of all of them, each name once; a row
+        has nulls in those that its node does not have.
+    """
+    columns: dict[str, Column] = {}
+    for node in walk(root):
+        for column in _columns(node):
+            columns.setdefault(column.name, column)
+    return Schema(tuple(columns.values())) if columns else None
+
+
+def _columns(node: Node) -> Iterator[Column]:
+    if isinstance(node, Windows):
+        start, end, lateness_us = node.start, node.end, node.lateness_us
+    elif isinstance(node, Aggregate) and node.window is not None:
+        window = node.window
+        start, end, lateness_us = window.start, window.end, window.lateness_us
+    else:
+        return
+    if lateness_us is None:
+        return
+    for column in (*node.input.schema, node.schema[start], node.schema[end]):
+        yield Column(column.name, column.type)
+    yield Column(WATERMARK, parse_type("TIMESTAMP"))
