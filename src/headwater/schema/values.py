@@ -35,7 +35,7 @@ Read = Callable[[Any], Any]
 
 _SHOWN_MAX = 80
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TRUTH = {"true": True, "false": False}
 
@@ -166,25 +166,28 @@ def _boolean_reader(data_type: DataType) -> ValueReader:
 def _float_reader(data_type: DataType) -> ValueReader:
     is_single = data_type.kind == "FLOAT"
 
-    def from_number(value: Any) -> float:
+    def from_value(value: Any) -> float:
         if type(value) not in (int, float, Decimal):
             raise _wrong(value, data_type)
-        try:
-            number = _single(str(value)) if is_single else float(value)
-        except (OverflowError, ValueError):
-            number = math.inf
-        if not math.isfinite(number):
-            raise UnfitError(f"{shown(value)} is out of range for {data_type}")
-        # Minus zero is stored as zero: the two are equal, and must then have the same bytes.
-        return number + 0.0
+        return _finite(str(value) if is_single else value, value)
 
     def from_text(text: str) -> float:
         text = text.strip(" \t")
         if not _NUMBER.fullmatch(text):
             raise _wrong(text, data_type)
-        return from_number(Decimal(text))
+        return _finite(text, text)
 
-    return ValueReader(from_number, from_text)
+    def _finite(number: Any, value: Any) -> float:
+        try:
+            nearest = _single(number) if is_single else float(number)
+        except (OverflowError, ValueError):
+            nearest = math.inf
+        if not math.isfinite(nearest):
+            raise UnfitError(f"{shown(value)} is out of range for {data_type}")
+        # Minus zero is stored as zero: the two are equal, and must then have the same bytes.
+        return nearest + 0.0
+
+    return ValueReader(from_value, from_text)
 
 
 def _single(text: str) -> float:

@@ -7,13 +7,14 @@ another type, or Arrow refuses, does `values` judge each. Both ways give the sam
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.schema.instants import DAY_FIRST, DAY_LAST, DAY_S, NANOS, UnfitError
-from headwater.schema.types import DataType
+from headwater.schema.types import DECIMAL_DIGITS_MAX, DataType
 from headwater.schema.values import Read, plain, value_reader
 
 _NONE = type(None)
@@ -82,8 +83,15 @@ def _has_offset(texts: pa.Array) -> bool:
 
 
 def is_in_range(array: pa.Array) -> bool:
-    """True when all values are finite, and all times in the years 1 to 9999."""
+    """True when all values are finite, of so many digits, and in the years 1 to 9999.
+
+    Arrow's JSON reader checks the digits of a decimal before it moves the point, and so lets some
+    in that have more than the column's precision.
+    """
     kind = array.type
+    if pa.types.is_decimal(kind):
+        limit = Decimal(10) ** (kind.precision - kind.scale)
+        return _is_between(array, -limit, limit, is_open=True)
     if pa.types.is_floating(kind):
         return bool(pc.all(pc.is_finite(array), min_count=0).as_py())
     if pa.types.is_date32(kind):
@@ -95,6 +103,16 @@ def is_in_range(array: pa.Array) -> bool:
     return True
 
 
+def is_decimal_safe(data_type: DataType) -> bool:
+    """True when Arrow's readers cannot overflow 128 bits unseen in moving a decimal's point.
+
+    They check that a number has no more digits than the precision, then multiply it by ten to the
+    scale, and do not look whether that still fits.
+    """
+    arrow = data_type.arrow
+    return not pa.types.is_decimal(arrow) or arrow.precision + arrow.scale <= DECIMAL_DIGITS_MAX
+
+
 def settled(array: pa.Array) -> pa.Array:
     """The column with minus zero as zero: the two are equal, and must have the same bytes."""
     if not pa.types.is_floating(array.type):
@@ -102,9 +120,11 @@ def settled(array: pa.Array) -> pa.Array:
     return pc.add(array, pa.scalar(0.0, array.type))
 
 
-def _is_between(array: pa.Array, low: int, high: int) -> bool:
+def _is_between(array: pa.Array, low: Any, high: Any, *, is_open: bool = False) -> bool:
     least, most = pc.min_max(array).as_py().values()
-    return least is None or (low <= least and most <= high)
+    if least is None:
+        return True
+    return bool(low < least and most < high) if is_open else bool(low <= least and most <= high)
 
 
 def _one_by_one(

@@ -1,11 +1,13 @@
 """CSV: a header line with the columns' names, then a record a line, parted by commas.
 
-A field that is not quoted and empty is null; a quoted empty field is the empty text. Quotes count
-only around a whole field, and a quote in it is doubled; a record that breaks this is rejected by
-itself, and reading goes on at the next line. White space around numbers is ignored.
+A field that is not quoted and empty is null; a quoted empty field is the empty text. A field that
+begins with a quote must end with one, and a quote in it is doubled; a record that breaks this is
+rejected by itself, and reading goes on at the next line. A quote inside a field that does not begin
+with one is a character like any other. White space around numbers is ignored.
 
 Arrow's CSV reader takes a block at once where it is sure to agree with the careful path; it knows
-also hexadecimal numbers and stray quotes, so blocks that may hold these are read record by record.
+also hexadecimal numbers and badly closed quotes, so blocks that may hold these are read record by
+record.
 """
 
 from __future__ import annotations
@@ -19,7 +21,13 @@ import pyarrow as pa
 import pyarrow.csv
 
 from headwater.errors import RecordError
-from headwater.schema.decode.columns import column_of_texts, is_in_range, settled, texts_at_once
+from headwater.schema.decode.columns import (
+    column_of_texts,
+    is_decimal_safe,
+    is_in_range,
+    settled,
+    texts_at_once,
+)
 from headwater.schema.decode.decoded import Decoded, accepted, chained
 from headwater.schema.decode.ndjson_body import BYTE_ORDER_MARK, blocks
 from headwater.schema.decode.rows import Fault, Record, batch_of, decode_records, shape_of
@@ -253,7 +261,12 @@ def _wire(schema: Schema, header: tuple[str, ...]) -> pa.csv.ConvertOptions | No
 
 
 def _wire_type(data_type: DataType) -> pa.DataType:
-    return data_type.arrow if data_type.kind in _AS_IS else pa.string()
+    return data_type.arrow if _is_as_is(data_type) else pa.string()
+
+
+def _is_as_is(data_type: DataType) -> bool:
+    """True when Arrow reads the values of a field as the careful path does."""
+    return data_type.kind in _AS_IS and is_decimal_safe(data_type)
 
 
 def _column(table: pa.Table, name: str | None, column: Column) -> pa.Array | None:
@@ -266,7 +279,7 @@ def _column(table: pa.Table, name: str | None, column: Column) -> pa.Array | Non
     array = array if isinstance(array, pa.Array) else array.chunk(0)
     if not column.nullable and array.null_count:
         return None
-    if column.type.kind in _AS_IS:
+    if _is_as_is(column.type):
         return settled(array) if is_in_range(array) else None
     quick = texts_at_once(array, column.type)
     if quick is not None:

@@ -24,7 +24,13 @@ import pyarrow.json
 
 from headwater.errors import RecordError
 from headwater.schema import jsontext
-from headwater.schema.decode.columns import column_of_values, is_in_range, settled, texts_at_once
+from headwater.schema.decode.columns import (
+    column_of_values,
+    is_decimal_safe,
+    is_in_range,
+    settled,
+    texts_at_once,
+)
 from headwater.schema.decode.decoded import Decoded, accepted, chained
 from headwater.schema.decode.rows import (
     Fault,
@@ -235,6 +241,8 @@ def _wire(schema: Schema, names: tuple[str, ...]) -> Wire | None:
 def _wire_type(data_type: DataType) -> pa.DataType | None:
     """What Arrow reads a column as; None when it cannot say what the careful path would."""
     kind = data_type.kind
+    if not is_decimal_safe(data_type):
+        return None
     if kind in _AS_IS or kind in ("FLOAT", "DOUBLE", "DECIMAL", "HUGEINT"):
         return data_type.arrow
     if kind in ("DATE", "TIME", "TIMESTAMP_NS", "INTERVAL", "UUID", "BLOB"):
