@@ -1,1 +1,61 @@
-"""Headwater: an event log, an incremental SQL engine and their consumers, in one process."""
+"""Headwater: an event log, an incremental SQL engine and their consumers, in one process.
+
+The public names are loaded when they are first used, so that `import headwater` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headwater.errors import (
+        ConnectorError,
+        DefinitionError,
+        HeadwaterError,
+        RecordError,
+        StateError,
+    )
+    from headwater.pipeline import sinks
+    from headwater.run.app import App
+    from headwater.run.live import Live
+
+try:
+    __version__ = version("headwater")
+except PackageNotFoundError:  # pragma: no cover - a source tree that is not installed
+    __version__ = "0"
+
+_HOMES = {
+    "App": "headwater.run.app",
+    "Live": "headwater.run.live",
+    "ConnectorError": "headwater.errors",
+    "DefinitionError": "headwater.errors",
+    "HeadwaterError": "headwater.errors",
+    "RecordError": "headwater.errors",
+    "StateError": "headwater.errors",
+}
+
+__all__ = [
+    "App",
+    "ConnectorError",
+    "DefinitionError",
+    "HeadwaterError",
+    "Live",
+    "RecordError",
+    "StateError",
+    "__version__",
+    "sinks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "sinks":
+        return import_module("headwater.pipeline.sinks")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'headwater' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner, Result
 
-from headwater.cli import files
+from headwater.connectors import files
 from headwater.cli.main import app as command_line
 from headwater.errors import ConnectorError, DefinitionError, HeadwaterError
 from headwater.run.app import App

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from headwater.cli.client import DEFAULT_URL, Client, To, path
-from headwater.cli.files import CONTENT_TYPES, Form, Input, opened
+from headwater.connectors.files import CONTENT_TYPES, Form, Input, opened
 
 REASONS_MAX = 10
 

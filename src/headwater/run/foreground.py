@@ -5,12 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from headwater.clock import SystemClock
-from headwater.run.files import batches_of
+from headwater.connectors.files import Form, opened
 from headwater.run.live import Live
 from headwater.runtime.runtime import Settings
 from headwater.runtime.status import Status
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 _TERMINAL_SECONDS = 0.5
 _PLAIN_SECONDS = 10.0
+_REJECTIONS_SHOWN = 5
 
 
 def run_in_foreground(
@@ -117,19 +117,20 @@ def _stop_on_signals() -> threading.Event:
 def _load(live: Live, topic: str, path: Path, progress: Progress, stop: threading.Event) -> None:
     """Send a whole file to a topic."""
     sent = rejected = 0
-    for rows, form in _pieces(path):
-        if stop.is_set():
-            return
-        receipt = live.send(topic, rows, form=form)
-        sent += receipt.accepted
-        rejected += receipt.rejected
-        for rejection in receipt.rejections[:3]:
-            sys.stderr.write(f"{path}: row {rejection.position}: {rejection.reason}\n")
-        progress.work(f"{topic} from {path}", sent, sent + rejected)
-
-
-def _pieces(path: Path) -> Iterator[tuple[bytes | object, str | None]]:
-    yield from batches_of(path)
+    with opened(path, None) as source:
+        form = "arrow" if source.form == Form.PARQUET else str(source.form)
+        for batch in source.batches:
+            if stop.is_set():
+                return
+            receipt = live.send(topic, batch.body, form=form)
+            for rejection in receipt.rejections[: max(0, _REJECTIONS_SHOWN - rejected)]:
+                sys.stderr.write(
+                    f"{path}: row {sent + rejected + rejection.position}: {rejection.reason}\n"
+                )
+            sent += receipt.accepted
+            rejected += receipt.rejected
+            progress.work(f"{topic} from {path}", batch.taken, source.total or batch.taken)
+    sys.stderr.write(f"\n{topic}: {sent:,} rows taken, {rejected:,} rejected from {path}\n")
 
 
 def _settle(live: Live, progress: Progress, stop: threading.Event) -> None:
@@ -142,5 +143,3 @@ def _settle(live: Live, progress: Progress, stop: threading.Event) -> None:
         else:
             return
 
-
-_ = SystemClock

@@ -56,6 +56,7 @@ def _topic(runtime: Runtime, name: str, rates: Mapping[str, float]) -> TopicStat
         held_by=_held_by(runtime, name),
         partitions=definition.partitions,
         bytes=topic.size_bytes,
+        offsets_next=tuple(topic.next_offset(p) for p in range(definition.partitions)),
     )
 
 

@@ -110,7 +110,9 @@ class Stepper:
 
 def _with_ticks(chunk: Chunk) -> pa.RecordBatch:
     ticks = np.arange(chunk.tick_first, chunk.tick_first + chunk.rows.num_rows, dtype=np.int64)
-    return chunk.rows.append_column(TICK, pa.array(ticks))
+    names = [*chunk.rows.schema.names, TICK]
+    # Made anew, because the engine's rows say of no column that it has no nulls.
+    return pa.RecordBatch.from_arrays([*chunk.rows.columns, pa.array(ticks)], names=names)
 
 
 def _source_sets(views: Sequence[ViewRunner]) -> set[tuple[str, ...]]:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import feather, parquet
 
-from headwater.cli import files
-from headwater.cli.files import Form, form_of, opened
+from headwater.connectors import files
+from headwater.connectors.files import Form, form_of, opened
 from headwater.errors import DefinitionError
 
 
