@@ -16,7 +16,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "headwater"
 
 # The library and the places where it is at home. Operators and the batch answer build the
-# statements that DuckDB runs as sqlglot trees; `run` makes the temporary folder of a pipeline without one.
+# statements that DuckDB runs as sqlglot trees; `run` makes the temporary folder of a pipeline that
+# was given none.
 LIBRARIES = {
     "duckdb": ("operators/", "state/", "replay/"),
     "sqlglot": ("sql/", "plan/", "deploy/", "operators/", "replay/"),
@@ -33,8 +34,8 @@ LIBRARIES = {
     "random": (),
 }
 
-# Calls that open, sync, rename or delete a file, and the places that may make them. What a connector
-# opens are its user's own files (rows to send), never the data folder's.
+# Calls that open, sync, rename or delete a file, and the places that may make them. What a
+# connector opens are its user's own files (rows to send), never the data folder's.
 FILE_CALLS = {
     "open": ("storage/", "connectors/files.py"),
     "os.open": ("storage/", "cli/main.py"),  # of /dev/null, when whoever read our output has left
