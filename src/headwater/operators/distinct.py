@@ -1,7 +1,7 @@
 """Each row once, as long as it is there at least once.
 
-The number of times that a row is there is remembered; where rows are never withdrawn it is enough to
-remember that it was seen. An epoch costs a look-up per row that changed.
+The number of times that a row is there is remembered; where rows are never withdrawn it is enough
+to remember that it was seen. An epoch costs a look-up per row that changed.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class DistinctOperator:
     def _ticks(
         self, change: Delta, order: Int64Array, groups: Int64Array, places: Int64Array
     ) -> Int64Array | None:
-        """The tick of each distinct row: of its first, or of its last change where it has several."""
+        """The tick of each distinct row: of its first, or, with withdrawals, of its last change."""
         if change.ticks is None:
             return None
         if not self._weighted:

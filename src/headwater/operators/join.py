@@ -1,12 +1,12 @@
 """Join two inputs by key.
 
-Each side is remembered. A change on one side meets all that the other remembers, so an epoch costs its
-changes times their matches, never the size of a side. What of the left side is unsorted stays so until
-the right side changes for the first time: a join with a table that stands still only probes.
+Each side is remembered. A change on one side meets all that the other remembers, so an epoch costs
+its changes times their matches, never the size of a side. The left rows are sorted only once the
+right side changes: a join with a table that stands still only probes.
 
 The rule is DBSP's: dA x B + A x dB + dA x dB (Budiu et al., VLDB 2023, section 5). SEMI and ANTI
-joins only count the right rows of each key, and say a key's left rows again when its count leaves or
-reaches zero. A LEFT join is an inner join and an anti join whose rows have nulls on the right.
+joins only count the right rows of each key, and say a key's left rows again when its count leaves
+or reaches zero. A LEFT join is an inner join and an anti join whose rows have nulls on the right.
 """
 
 from __future__ import annotations

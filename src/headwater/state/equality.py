@@ -1,7 +1,7 @@
 """When two rows are the same row.
 
-Equality is that of SQL's `IS NOT DISTINCT FROM` in DuckDB: a null is equal to a null, NaN to NaN, and
-0.0 to -0.0, also inside of nested values. Plain columns are compared in numpy or Arrow. For nested
+Equality is that of SQL's `IS NOT DISTINCT FROM` in DuckDB: a null is equal to a null, NaN to NaN,
+and 0.0 to -0.0, also inside of nested values. Plain columns are compared in numpy or Arrow. For nested
 values and intervals (a month is equal to 30 days) DuckDB itself is asked.
 """
 

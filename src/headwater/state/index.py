@@ -1,13 +1,14 @@
 """Find hashes in a sorted array of them.
 
 The top bits of a hash lead through a directory to the first place where it may stand, and a few
-steps on from there, done for all probes at once, to the place itself. That is four times as quick as
-binary search when there are many probes. The directory holds each different hash once, so that
-many rows of one key do not crowd it; what is crowded all the same is left to binary search.
+steps on from there, done for all probes at once, to the place itself. That is several times as
+quick as binary search when there are many probes. The directory holds each different hash once, so
+that many rows of one key do not crowd it; what is crowded all the same is left to binary search.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,8 @@ class HashIndex:
         self._directory = np.zeros((1 << bits) + 1, dtype=np.int64)
         np.cumsum(np.bincount(buckets, minlength=1 << bits), out=self._directory[1:])
 
-    def find(self, probes: UInt64Array) -> tuple[Int64Array, Int64Array]:
-        """The pairs of a probe and a place with its hash, ordered by probe, then by place."""
+    def ranges(self, probes: UInt64Array) -> Ranges:
+        """Where the hashes of the probes stand."""
         heads, last = self._heads, len(self._heads) - 1
         places = self._directory.take((probes >> self._shift).view(np.int64))
         np.minimum(places, last, out=places)
@@ -57,12 +58,38 @@ class HashIndex:
         hits = np.flatnonzero(values == probes)
         places = places if len(hits) == len(probes) else places.take(hits)
         if self._starts is None:
-            return hits, places
-        return spread(hits, self._starts.take(places), self._starts.take(places + 1))
+            return Ranges(hits, places, None)
+        return Ranges(hits, self._starts.take(places), self._starts.take(places + 1))
 
 
-def search(hashes: UInt64Array, probes: UInt64Array) -> tuple[Int64Array, Int64Array]:
-    """The same pairs as `HashIndex.find` by binary search: better for few probes."""
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Where hashes were found.
+
+    Args:
+        probes: The probes whose hash is there, ascending.
+        first: The first place of each.
+        end: The place after its last one; None when each has one place.
+
+    """
+
+    probes: Int64Array
+    first: Int64Array
+    end: Int64Array | None
+
+    def ends(self) -> Int64Array:
+        """The place after the last one of each."""
+        return self.first + 1 if self.end is None else self.end
+
+    def pairs(self) -> tuple[Int64Array, Int64Array]:
+        """Each probe with each of its places, ordered by probe, then by place."""
+        if self.end is None:
+            return self.probes, self.first
+        return spread(self.probes, self.first, self.end)
+
+
+def search(hashes: UInt64Array, probes: UInt64Array) -> Ranges:
+    """The same as `HashIndex.ranges` by binary search: better for few probes."""
     order: Any = None
     if len(probes) > 64 and len(hashes) > 1 << 16:
         # Neighbours in the array are near in memory: sorted probes share what was loaded.
@@ -76,7 +103,30 @@ def search(hashes: UInt64Array, probes: UInt64Array) -> tuple[Int64Array, Int64A
         hits = order[hits]
         back = np.argsort(hits)
         hits, first, end = hits[back], first[back], end[back]
-    return spread(hits, first, end)
+    return Ranges(hits, first, end)
+
+
+def search_times(
+    times: Int64Array, first: Int64Array, end: Int64Array, sought: Int64Array, *, after_equal: bool
+) -> Int64Array:
+    """In each range of ascending times the first place whose time is not before the sought one.
+
+    Args:
+        times: All times.
+        first: The start of each range.
+        end: The place after each range, which is the answer when all its times are before.
+        sought: A time for each range.
+        after_equal: Pass also over times that are equal to the sought one.
+
+    """
+    low, high = first.copy(), end.copy()
+    while (open_ := low < high).any():
+        middle = (low + high) >> 1
+        found = times.take(np.where(open_, middle, 0))
+        passes = open_ & ((found <= sought) if after_equal else (found < sought))
+        low = np.where(passes, middle + 1, low)
+        high = np.where(open_ & ~passes, middle, high)
+    return low
 
 
 def spread(probes: Int64Array, first: Int64Array, end: Int64Array) -> tuple[Int64Array, Int64Array]:

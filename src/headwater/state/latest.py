@@ -1,8 +1,8 @@
 """One row per key: the newest wins.
 
 The rows lie in a spine of sorted runs, each of which holds a key at most once. A look-up asks the
-newest run first. A key that is gone leaves a mark (a row of weight 0) that hides older rows until it
-meets the oldest run. Putting costs a copy of the rows and, amortised, one more for each doubling.
+newest run first. A key that is gone leaves a mark (a row of weight 0) that hides older rows until
+it meets the oldest run. Putting costs a copy of the rows and, amortised, one more for each doubling.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class Latest:
                 break
         return found
 
-    def _settled(self, run: Run, is_oldest: bool) -> Run:  # noqa: FBT001 - as a spine calls it
+    def _settled(self, run: Run, is_oldest: bool) -> Run:
         run = _newest(run, self.keys, is_oldest=is_oldest)
         if self._bound is None or not len(run):
             return run

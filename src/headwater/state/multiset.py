@@ -1,9 +1,12 @@
 """Rows with weights, by key: what an operator remembers of an input.
 
-The rows lie in a spine of sorted runs. Inserting costs a copy of the rows and, amortised, one more for
-each doubling of the state; looking up a key costs a probe of each run, of which there are about as
-many as the number of rows has digits. Equal rows are told apart or taken together when runs merge, so
-a row may be found in several places: its weight is the sum over them.
+The rows lie in a spine of sorted runs. Inserting costs a copy of the rows and, amortised, one more
+for each doubling of the state; looking up a key costs a probe of each run, of which there are about
+as many as the number of rows has digits. Equal rows become one only when runs merge, so a row may
+be found in several places: its weight is the sum over them.
+
+Rows of a key are found in the order of their arrival. A row that was withdrawn and added again stands
+where it first arrived or where it came back, depending on which runs have merged since.
 """
 
 from __future__ import annotations
@@ -144,8 +147,13 @@ class Multiset:
         """The runs, oldest first."""
         return self._spine.runs()
 
+    def whole(self) -> Sequence[Run]:
+        """All rows as one run, equal ones as one; no run when there are none."""
+        run = self._spine.one()
+        return [] if run is None else [run]
+
     def all(self) -> Delta:
-        """All rows, equal ones as one, by hash and then in order of arrival, hash and weight too."""
+        """All rows with hash and weight, equal ones as one, by hash and then by arrival."""
         run = self._spine.one()
         fields = [*self.schema, pa.field(HASH, pa.uint64()), pa.field(WEIGHT, pa.int64())]
         schema = pa.schema(fields)
@@ -182,7 +190,7 @@ def matching(
     null_equal: bool = True,
 ) -> tuple[Int64Array, Int64Array]:
     """The pairs of a probing row and a place in the run with an equal key."""
-    probes, places = run.find(hashes)
+    probes, places = run.find(hashes).pairs()
     probing = None if len(probes) == len(hashes) and is_identity(probes) else probes
     same = rows_equal(
         keys.columns,

@@ -1,7 +1,7 @@
 """A run: rows sorted by the hash of their key, and never changed.
 
-Rows of one key stand in the order of their arrival, or, in runs for `ASOF`, of their time and then of
-their arrival. Two runs merge in linear time. A weight may be of any sign; in a `Latest`, a row of
+Rows of one key stand in the order of their arrival, or, in runs for `ASOF`, of their time and then
+of their arrival. Two runs merge in linear time. A weight may be of any sign; in a `Latest`, a row of
 weight 0 says that its key is gone.
 """
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 from headwater.delta.delta import HASH, WEIGHT, Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import first_alike
-from headwater.state.index import HashIndex, search
+from headwater.state.index import HashIndex, Ranges, search
 
 # An index costs about as much as so many binary searches as it has hashes, divided by this.
 _INDEX_WORTH = 8
@@ -52,18 +52,18 @@ class Run:
         arrays = (self.hashes, self.weights, self.times)
         return int(self.rows.nbytes) + sum(a.nbytes for a in arrays if a is not None)
 
-    def find(self, probes: UInt64Array) -> tuple[Int64Array, Int64Array]:
-        """The pairs of a probe and a place with its hash, ordered by probe, then by place."""
+    def find(self, probes: UInt64Array) -> Ranges:
+        """Where the hashes of the probes stand."""
         if not len(self.hashes) or not len(probes):
             nothing = np.zeros(0, dtype=np.int64)
-            return nothing, nothing
+            return Ranges(nothing, nothing, None)
         if self._index is None:
             # An index pays off only for a run that is probed often before it is merged away.
             self._probed += len(probes)
             if self._probed * _INDEX_WORTH < len(self.hashes):
                 return search(self.hashes, probes)
             self._index = HashIndex(self.hashes)
-        return self._index.find(probes)
+        return self._index.ranges(probes)
 
     def take(self, places: Int64Array, weights: Int64Array | None) -> Run:
         """The rows at `places`, which ascend, with other weights."""
@@ -144,6 +144,11 @@ def consolidated(run: Run) -> Run:
     if run.weights is None:
         return run
     first = first_alike(run.hashes, run.rows.columns)
+    if first is not None and run.times is not None:
+        # In order of time the newest of equal rows is the one that counts.
+        last = np.zeros(len(run), dtype=np.int64)
+        last[first] = np.arange(len(run))
+        first = last.take(first)
     totals = run.weights if first is None else summed(run.weights, first)
     kept = np.flatnonzero(totals)
     if len(kept) == len(run):
@@ -185,7 +190,9 @@ def _merge_order(hashes: UInt64Array, times: Int64Array | None) -> Int64Array:
 
 
 def times_of(column: pa.Array) -> Int64Array:
-    """A time column without nulls as integers in its own unit."""
+    """A time column without nulls as integers in its own unit and order."""
+    if pa.types.is_uint64(column.type):
+        return (column.to_numpy() ^ np.uint64(1 << 63)).view(np.int64)
     if pa.types.is_date32(column.type):
         return column.view(pa.int32()).to_numpy().astype(np.int64)
     if pa.types.is_timestamp(column.type):

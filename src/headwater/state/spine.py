@@ -1,8 +1,8 @@
 """A spine: rows as a few sorted runs, the largest first.
 
-What is inserted waits unsorted until somebody looks for it. Then it becomes a run, and runs are merged
-while the last is not much smaller than the one before it, so that there are about as many runs as the
-number of rows has digits, and each row is copied as often as that (as in DBSP and in
+What is inserted waits unsorted until somebody looks for it. Then it becomes a run, and runs are
+merged while the last is not much smaller than the one before it, so that there are about as many
+runs as the number of rows has digits, and each row is copied as often as that (as in DBSP and in
 differential dataflow).
 """
 
