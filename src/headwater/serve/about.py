@@ -31,7 +31,13 @@ def about_routes(api: Api) -> APIRouter:
     """The endpoints /status, /metrics and /healthz."""
     routes = APIRouter(tags=["The pipeline"])
 
-    @routes.get("/status", summary="Status", response_model=Status, responses=FAILURES)
+    @routes.get(
+        "/status",
+        summary="Status",
+        response_model=Status,
+        response_description="All numbers.",
+        responses=FAILURES,
+    )
     async def status() -> Response:
         """Everything there is to know of the pipeline, at one moment.
 
@@ -51,7 +57,7 @@ def about_routes(api: Api) -> APIRouter:
         """The numbers of /status, for Prometheus to scrape."""
         return Response(exposition(await api.status()), media_type=CONTENT_TYPE)
 
-    @routes.get("/healthz", summary="Health", responses=FAILURES)
+    @routes.get("/healthz", summary="Health", response_description="It lives.", responses=FAILURES)
     async def health() -> Health:
         """The process answers and its pipeline does too."""
         now = await api.status()

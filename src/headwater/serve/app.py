@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from headwater.serve.about import about_routes
 from headwater.serve.api import Api
 from headwater.serve.body import BODY_BYTES_MAX
-from headwater.serve.failures import install
+from headwater.serve.failures import BugBarrier, install
 from headwater.serve.follow import Followers
 from headwater.serve.guards import Guards
 from headwater.serve.pages import page_routes
@@ -68,6 +68,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.followers = followers
+    app.add_middleware(BugBarrier)  # the one added last is the outermost
     app.add_middleware(Guards, host=host, names=host_names)
     install(app, api.refine)
     for routes in (topic_routes(api), view_routes(api), sql_routes(api), about_routes(api)):

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headwater.errors import (
     ConnectorError,
@@ -91,7 +92,6 @@ def install(
     app.add_exception_handler(HeadwaterError, on_headwater)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_validation)
-    app.add_exception_handler(Exception, _on_bug)
 
 
 def _branch(error: HeadwaterError) -> tuple[str, int]:
@@ -139,13 +139,39 @@ async def _on_validation(request: Request, error: Exception) -> Response:
     return answer_of(RequestError(400, "request", message, hint=hint))
 
 
-async def _on_bug(request: Request, error: Exception) -> Response:
-    _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return answer_of(
-        RequestError(
-            500,
-            "bug",
-            f"Headwater failed in a way it does not know: {type(error).__name__}",
-            hint="the server's error output has the traceback; please report it",
-        )
+class BugBarrier:
+    """Answer a bug of ours as one: the traceback goes to the log, and the connection stays open.
+
+    This is the one place that catches everything, because past it stands only the network.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        is_answered = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            _LOG.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            if is_answered:
+                raise  # half an answer is out: only a broken connection tells the client
+            await answer_of(_bug(error))(scope, receive, send)
+
+
+def _bug(error: Exception) -> RequestError:
+    return RequestError(
+        500,
+        "bug",
+        f"Headwater failed in a way it does not know: {type(error).__name__}",
+        hint="the server's error output has the traceback; please report it",
     )

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from headwater.errors import HeadwaterError
+from headwater.schema.encode import to_ndjson
 from headwater.serve.failures import detail_of
-from headwater.serve.formats import to_ndjson
 from headwater.serve.pools import Pools, Work
 from headwater.serve.service import Service
 

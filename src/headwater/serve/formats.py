@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from enum import Enum
 
 import pyarrow as pa
@@ -10,17 +11,9 @@ import pyarrow.csv
 from fastapi import Request, Response
 
 from headwater.errors import DefinitionError
+from headwater.schema.encode import to_ndjson
 from headwater.schema.types import from_arrow
 from headwater.serve.failures import RequestError
-
-
-def to_ndjson(table: pa.Table) -> bytes:
-    """The rows as JSON, one object a line; what JSON has no spelling for is text."""
-    lines = [
-        json.dumps(row, default=str, ensure_ascii=False, separators=(",", ":"))
-        for row in table.to_pylist()
-    ]
-    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def sql_type(arrow: pa.DataType) -> str:
@@ -77,10 +70,24 @@ def _preferences(accept: str) -> list[str]:
     return [media_type for rank, media_type in sorted(ranked, key=lambda r: r[0]) if rank < 0]
 
 
-def response(table: pa.Table, form: Format, headers: dict[str, str] | None = None) -> Response:
+def response(table: pa.Table, form: Format) -> Response:
     """The answer that carries the table."""
     media_type = "text/csv; charset=utf-8" if form is Format.CSV else form.value
-    return Response(_ENCODERS[form](table), media_type=media_type, headers=headers)
+    distinct = table.rename_columns(distinct_names(table.column_names))
+    return Response(_ENCODERS[form](distinct), media_type=media_type)
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """The names, numbered from the second of a name on: an object has each name only once."""
+    taken = set(names)
+    found: dict[str, None] = {}
+    for name in names:
+        candidate, number = name, 0
+        while candidate in found or (number and candidate in taken):
+            number += 1
+            candidate = f"{name}_{number}"
+        found[candidate] = None
+    return list(found)
 
 
 def _json(table: pa.Table) -> bytes:
@@ -98,7 +105,7 @@ def _arrow(table: pa.Table) -> bytes:
 
 
 def _csv(table: pa.Table) -> bytes:
-    """CSV with a header line; a nested value is its JSON text."""
+    """CSV with a header line. What CSV has no spelling for is spelled as in JSON."""
     columns = [_flat(table.select([i])) for i in range(table.num_columns)]
     buffer = pa.BufferOutputStream()
     pyarrow.csv.write_csv(pa.table(columns, names=table.column_names), buffer)
@@ -106,16 +113,22 @@ def _csv(table: pa.Table) -> bytes:
 
 
 def _flat(column: pa.Table) -> pa.ChunkedArray:
-    if not pa.types.is_nested(column.schema.types[0]) and not pa.types.is_binary(
-        column.schema.types[0]
-    ):
+    if any(is_flat(column.schema.types[0]) for is_flat in _FLAT):
         return column.column(0)
-    named = column.rename_columns(["value"])
-    lines = to_ndjson(named).splitlines()
+    lines = to_ndjson(column.rename_columns(["value"])).splitlines()
     values = [json.loads(line)["value"] for line in lines]
     texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
     return pa.chunked_array([pa.array(texts, pa.string())])
 
+
+_FLAT = (
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_boolean,
+    pa.types.is_decimal,
+    pa.types.is_string,
+    pa.types.is_date,
+)
 
 _ENCODERS = {
     Format.JSON: _json,

@@ -41,6 +41,19 @@ class ErrorDetail(BaseModel):
 class ErrorAnswer(BaseModel):
     """The answer to every request that is refused or fails."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "error": {
+                    "kind": "not_found",
+                    "message": "there is no topic click",
+                    "hint": "did you mean clicks?",
+                    "place": None,
+                }
+            }
+        }
+    )
+
     error: ErrorDetail
 
 
@@ -65,6 +78,18 @@ class ColumnDetail(BaseModel):
 
 class RowsAnswer(BaseModel):
     """Rows, each an object by column name, and the columns in order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "columns": [
+                    {"name": "carrier", "type": "VARCHAR"},
+                    {"name": "n", "type": "BIGINT"},
+                ],
+                "rows": [{"carrier": "UA", "n": 58665}, {"carrier": "B6", "n": 54635}],
+            }
+        }
+    )
 
     columns: list[ColumnDetail]
     rows: list[dict[str, Any]]

@@ -36,6 +36,23 @@ _SENT: dict[str, Any] = {
         },
     }
 }
+_TAKEN: dict[str, Any] = {
+    "description": "All that was accepted is durable; the first 100 of the others are listed.",
+    "content": {
+        "application/json": {
+            "example": {
+                "topic": "clicks",
+                "accepted": 2,
+                "rejected": 1,
+                "offset_first": 41,
+                "partition": 0,
+                "rejections": [
+                    {"position": 1, "reason": "'x' is no BIGINT", "column": "ad"},
+                ],
+            }
+        }
+    },
+}
 _READ: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The rows, each with `_partition`, `_offset` and `_arrived`.",
@@ -60,7 +77,7 @@ def topic_routes(api: Api) -> APIRouter:
         response_model=Receipt,
         responses={
             **FAILURES,
-            200: {"description": "All that was accepted is durable; the rest is listed."},
+            200: _TAKEN,
             422: {"model": RefusedReceipt, "description": "Every row was rejected."},
         },
         openapi_extra=_SENT,

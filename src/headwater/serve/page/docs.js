@@ -54,18 +54,38 @@ function answers(responses, spec) {
   const rows = Object.entries(responses);
   return h("div", {}, h("h3", {}, "Answers"), rows.map(([code, answer]) => h(
     "details", code === "200" ? { open: true } : {},
-    h("summary", {}, `${code === "default" ? "Any other" : code}: ${answer.description}`),
+    h("summary", {}, ...prose(`${code === "default" ? "Any other" : code}: ${answer.description}`)),
     answer.content ? examples(answer.content, spec) : null,
   )));
 }
 
 function examples(content, spec) {
-  return h("div", {}, Object.entries(content).map(([type, media]) => {
-    const schema = resolved(media.schema, spec);
-    const sample = media.example ?? (schema?.properties ? shape(schema, spec, 0) : null);
-    const text = sample === null ? null : typeof sample === "string" ? sample : JSON.stringify(sample, null, 2);
-    return h("figure", {}, h("figcaption", {}, type), text === null ? null : h("pre", {}, h("code", {}, text)));
-  }));
+  const found = Object.entries(content).map(([type, media]) => [type, sampleOf(media, spec)]);
+  const bare = found.filter(([, text]) => text === null).map(([type]) => type);
+  return h(
+    "div", {},
+    found.filter(([, text]) => text !== null).map(([type, text]) =>
+      h("figure", {}, h("figcaption", {}, type), h("pre", {}, h("code", {}, text)))),
+    bare.length ? h("p", { class: "note" }, `${bare.length < found.length ? "Also as " : "As "}${bare.join(", ")}`) : null,
+  );
+}
+
+function sampleOf(media, spec) {
+  const schema = resolved(media.schema, spec);
+  const sample = media.example ?? schema?.example ?? (schema?.properties ? shape(schema, spec, 0) : null);
+  return sample === null || typeof sample === "string" ? sample : pretty(sample);
+}
+
+// JSON in which what is short stands on one line.
+function pretty(value, indent = "") {
+  const flat = JSON.stringify(value, null, 1).replace(/\n\s*/g, " ");
+  if (flat.length + indent.length < 76 || value === null || typeof value !== "object") return flat;
+  const deeper = `${indent}  `;
+  const items = Array.isArray(value)
+    ? value.map((v) => pretty(v, deeper))
+    : Object.entries(value).map(([k, v]) => `${JSON.stringify(k)}: ${pretty(v, deeper)}`);
+  const [open, close] = Array.isArray(value) ? "[]" : "{}";
+  return `${open}\n${items.map((item) => deeper + item).join(",\n")}\n${indent}${close}`;
 }
 
 // What an answer looks like: the names with the types in place of values.
@@ -79,7 +99,7 @@ function shape(given, spec, deep) {
   }
   if (schema.prefixItems) return schema.prefixItems.map((s) => shape(s, spec, deep + 1));
   if (schema.type === "array") return [shape(schema.items, spec, deep + 1)];
-  return schema.description ?? schema.type ?? "any";
+  return schema.type ?? "any";
 }
 
 function resolved(schema, spec) {
