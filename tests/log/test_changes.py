@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import duckdb
@@ -35,6 +36,15 @@ actions = st.one_of(
 )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _small_pieces() -> Iterator[None]:
+    """Row groups and stretches of a few rows, so that a short log has many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headwater.log.content.ROW_GROUP_ROWS", 5)
+        patch.setattr("headwater.log.lane.STRETCH_ROWS", 7)
+        yield
+
+
 class Life:
     """The changes of a view on a disk that crashes, kept as the runtime keeps them."""
 
@@ -50,7 +60,8 @@ class Life:
         return ChangeLog.open("spend", SCHEMA, blobs, FOLDER, self.manifest, seal_at=SMALL)
 
     def publish(self, weights: list[int]) -> None:
-        epoch, first = 3 * len(self.epochs) + 1, len(self.rows)
+        count, first = len(self.epochs), len(self.rows)
+        epoch = count + count // 3
         numbers = range(first, first + len(weights))
         rows = pa.record_batch(
             [pa.array([f"user {n}" for n in numbers], pa.string()), pa.array(numbers, pa.int64())],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headwater.errors import DefinitionError, StateError
@@ -45,6 +46,15 @@ appends = st.tuples(
 upkeep = st.sampled_from([("flush",), ("seal",), ("checkpoint",), ("crash",)])
 histories = st.lists(st.one_of(appends, appends, upkeep), max_size=40)
 places = st.integers(-3, 120)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_pieces() -> Iterator[None]:
+    """Row groups and stretches of a few rows, so that a short log has many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headwater.log.content.ROW_GROUP_ROWS", 5)
+        patch.setattr("headwater.log.lane.STRETCH_ROWS", 7)
+        yield
 
 
 class Life:
@@ -85,6 +95,13 @@ class Life:
             self.topic.append(chunk)
 
 
+# A range that ends between two chunks, in ticks of another topic.
+@example(
+    history=[("append", 0, [1, 2], 0, 0), ("append", 0, [3, 4], 3, 0)],
+    tick_from=0,
+    tick_to=4,
+    rows_max=9,
+)
 @settings(max_examples=60, deadline=None)
 @given(history=histories, tick_from=places, tick_to=places, rows_max=st.integers(1, 30))
 def test_reading_by_tick_gives_the_plain_lists_rows(
@@ -271,6 +288,19 @@ def test_an_older_manifest_that_a_start_may_fall_back_to_keeps_its_files() -> No
     assert [path.split(".")[-1] for path in life.disk.list(FOLDER)] == ["parquet"]
 
 
+def test_sealing_between_a_manifest_and_its_storing_deletes_nothing_that_it_names() -> None:
+    life = Life()
+    life.append(0, [1] * 15, 0, 0)
+    life.flush()
+    life.manifest = through_json(life.topic)
+
+    life.topic.seal()
+    life.topic.remove_unreferenced(None)
+    life.crash()
+
+    assert flat(life.topic.read_ticks(0, 999)) == life.plain.rows
+
+
 def test_after_a_start_from_an_older_manifest_a_file_may_get_the_name_of_a_newer_one() -> None:
     life = Life()
     life.append(0, [0, 0], 0, 0)
@@ -352,10 +382,13 @@ def test_a_damaged_file_is_named(is_sealed: bool, damage: str) -> None:
         life.opened().read_ticks(0, 999)
 
 
-def last_value_byte(content: bytes) -> int:
-    """Where the first column's last page of a Parquet file ends."""
+def value_bytes(content: bytes) -> list[int]:
+    """Where some of the stored values of a file are."""
+    if not content.startswith(b"PAR1"):
+        return [100]
     column = pq.read_metadata(pa.BufferReader(content)).row_group(0).column(0)
-    return int(column.data_page_offset + column.total_compressed_size - 1)
+    end = column.data_page_offset + column.total_compressed_size
+    return list(range(end - 12, end))
 
 
 @pytest.mark.parametrize("is_sealed", [False, True])
@@ -364,12 +397,14 @@ def test_a_changed_value_in_a_file_is_found(is_sealed: bool) -> None:
     life.append(0, list(range(15 if is_sealed else 5)), 0, 0)
     life.checkpoint()
     (path,) = life.disk.list(FOLDER)
-    content = bytearray(life.disk.read(path))
-    content[last_value_byte(bytes(content)) if is_sealed else 100] ^= 1
-    life.disk.write(path, [bytes(content)])
+    content = life.disk.read(path)
 
-    with pytest.raises(StateError, match=f"{path} is damaged"):
-        life.opened().read_ticks(0, 999)
+    for place in value_bytes(content):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        life.disk.write(path, [bytes(changed)])
+        with pytest.raises(StateError, match=f"{path} is damaged"):
+            life.opened().read_ticks(0, 999)
 
 
 def test_a_missing_file_is_named_at_the_start() -> None:
