@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
-from replay.rows import TOPICS, Content, cuts_of, plans_of, rows_of, tuples
 
 from headwater.delta.delta import TICK, Delta
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
@@ -18,6 +17,7 @@ from headwater.operators.upsert import UpsertOperator
 from headwater.plan.nodes import Aggregate, Node, Scan, Windows, walk
 from headwater.plan.pipeline import ViewDefinition, ViewPlan
 from headwater.plan.ticks import with_ticks
+from replay.rows import TOPICS, Content, cuts_of, plans_of, rows_of, tuples
 
 
 class Stepped:
@@ -39,10 +39,7 @@ class Stepped:
             for plan in plans
         }
         self._sources = {
-            topics
-            for plan in plans
-            for node in walk(plan.root)
-            if (topics := _sources_of(node))
+            topics for plan in plans for node in walk(plan.root) if (topics := _sources_of(node))
         }
         self._tables = {
             t.name: UpsertOperator(t.schema, t.key, engine, has_ticks=True)

@@ -94,8 +94,12 @@ class PlanReader:
             case Recompute():
                 query = node.query.copy()
                 for name, table in zip(node.names, inputs, strict=True):
-                    query = query.with_(exp.to_identifier(name, quoted=True), f"FROM {table}",
-                                        dialect="duckdb", copy=False)
+                    query = query.with_(
+                        exp.to_identifier(name, quoted=True),
+                        f"FROM {table}",
+                        dialect="duckdb",
+                        copy=False,
+                    )
                 return query.sql("duckdb")
 
 
@@ -109,10 +113,16 @@ def _list(names: tuple[str, ...]) -> str:
 
 def _windowed(table: str, schema: Schema, spec: WindowSpec, start: str, end: str) -> str:
     first = f"epoch_us({_q(spec.time)}) - {spec.offset_us}"
-    newest = f"floor(({first}) / {spec.slide_us}::DOUBLE)::BIGINT * {spec.slide_us} + {spec.offset_us}"
-    starts = f"unnest(range({newest}, epoch_us({_q(spec.time)}) - {spec.size_us}, -{spec.slide_us}))"
+    newest = (
+        f"floor(({first}) / {spec.slide_us}::DOUBLE)::BIGINT * {spec.slide_us} + {spec.offset_us}"
+    )
+    starts = (
+        f"unnest(range({newest}, epoch_us({_q(spec.time)}) - {spec.size_us}, -{spec.slide_us}))"
+    )
     timed = f"SELECT *, {starts} AS __s FROM {table} WHERE isfinite({_q(spec.time)})"
-    stamps = f"make_timestamp(__s) AS {_q(start)}, make_timestamp(__s + {spec.size_us}) AS {_q(end)}"
+    stamps = (
+        f"make_timestamp(__s) AS {_q(start)}, make_timestamp(__s + {spec.size_us}) AS {_q(end)}"
+    )
     return f"SELECT {_list(schema.names)}, {stamps} FROM ({timed})"
 
 
@@ -124,8 +134,9 @@ def _aggregate(node: Aggregate, table: str) -> str:
         renamed = f"*, __start AS {_q(window.start)}, __end AS {_q(window.end)}"
         table = f"(SELECT {renamed} FROM ({windowed}))"
         keys = (*keys, window.start, window.end)
-    calls = [f"{p.merge}({_q(p.argument) if p.argument else '*'}) AS {_q(p.name)}"
-             for p in node.partials]
+    calls = [
+        f"{p.merge}({_q(p.argument) if p.argument else '*'}) AS {_q(p.name)}" for p in node.partials
+    ]
     group = f" GROUP BY {_list(keys)}" if keys else ""
     return f"SELECT {', '.join([*map(_q, keys), *calls])} FROM {table}{group}"
 

@@ -31,8 +31,9 @@ QUERIES = (
     "GROUP BY window_start, ad",
     "SELECT window_end, count(*) FROM HOP(clicks, ts, INTERVAL '1 minute', INTERVAL '3 minutes') "
     "GROUP BY ALL EMIT FINAL",
-    "SELECT campaign, window_start, sum(cost) AS spend FROM TUMBLE(clicks, ts, INTERVAL '2 minutes') "
-    "JOIN campaigns USING (ad) GROUP BY campaign, window_start, window_end",
+    "SELECT campaign, window_start, sum(cost) AS spend "
+    "FROM TUMBLE(clicks, ts, INTERVAL '2 minutes') JOIN campaigns USING (ad) "
+    "GROUP BY campaign, window_start, window_end",
     "SELECT w.ad, w.window_start FROM TUMBLE((SELECT ad, ts FROM clicks WHERE ok), ts, "
     "INTERVAL '90 seconds', INTERVAL '7 seconds') AS w EMIT FINAL",
     "SELECT window_start, median(price) FROM TUMBLE(clicks, ts, INTERVAL '5 minutes') "
@@ -89,7 +90,7 @@ QUERIES = (
     # window functions
     "SELECT ad, ts, lag(cost) OVER (PARTITION BY ad ORDER BY ts) FROM clicks",
     "SELECT ad, rank() OVER (ORDER BY cost DESC), sum(cost) OVER (PARTITION BY ad) FROM clicks",
-    "SELECT visitor, sum(count(*)) OVER () AS everyone, count(*) AS own FROM clicks GROUP BY visitor",
+    "SELECT visitor, sum(count(*)) OVER () AS everyone, count(*) FROM clicks GROUP BY visitor",
     "SELECT * FROM shows QUALIFY n = max(n) OVER (PARTITION BY visitor)",
     # several blocks
     "WITH big AS (SELECT ad, cost FROM clicks WHERE cost > 0.5), per AS (SELECT ad, sum(cost) AS s "

@@ -1,4 +1,5 @@
-"""Topics and random rows for checks of whole queries: small, and full of ties, nulls and repeats."""
+"""Topics and random rows for checks of whole queries: small, and full of ties, nulls and
+repeats."""
 
 from __future__ import annotations
 
@@ -28,9 +29,7 @@ TOPICS = (
         event_time="ts",
         delay="1 minute",
     ),
-    declare.topic(
-        "shows", "ad INTEGER, visitor VARCHAR, n INTEGER, at TIMESTAMP", event_time="at"
-    ),
+    declare.topic("shows", "ad INTEGER, visitor VARCHAR, n INTEGER, at TIMESTAMP", event_time="at"),
     declare.topic("campaigns", "ad BIGINT, campaign VARCHAR, budget BIGINT", key="ad"),
 )
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from replay.plan_reader import PlanReader
-from replay.queries import QUERIES
-from replay.rows import TOPICS, Content, answered, content_of, plans_of, tuples
 
 from headwater.plan.pipeline import ViewDefinition
 from headwater.sql import declare
+from replay.engine import stepped
+from replay.plan_reader import PlanReader
+from replay.queries import QUERIES
+from replay.rows import Content, answered, content_of, plans_of, tuples
 
 
 def read(views: tuple[ViewDefinition, ...], seed: int) -> dict[str, Content]:
@@ -25,3 +26,11 @@ def test_a_plan_means_what_the_query_says(query: str) -> None:
 
     for seed in (1, 2, 3):
         assert read(views, seed) == answered(views, seed)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_view_over_random_cuts_is_the_batch_answer(query: str) -> None:
+    views = (declare.view("v", query),)
+
+    for seed in (1, 2):
+        assert stepped(views, seed) == answered(views, seed)

@@ -49,9 +49,7 @@ def test_a_topic_in_sql_equals_the_same_topic_in_python() -> None:
 
 
 def test_a_table_in_sql_equals_the_same_table_in_python() -> None:
-    assert parse(ADTECH)[1] == declare.topic(
-        "campaigns", "ad BIGINT, campaign VARCHAR", key="ad"
-    )
+    assert parse(ADTECH)[1] == declare.topic("campaigns", "ad BIGINT, campaign VARCHAR", key="ad")
 
 
 def test_a_view_in_sql_equals_the_same_view_in_python() -> None:
@@ -122,7 +120,9 @@ def test_an_empty_text_declares_nothing() -> None:
 
 
 def test_an_unknown_option_is_refused_with_the_near_one() -> None:
-    assert refused("CREATE TOPIC a (x INT);\nCREATE VIEW v WITH (latenes = '1 hour') AS SELECT 1") == (
+    assert refused(
+        "CREATE TOPIC a (x INT);\nCREATE VIEW v WITH (latenes = '1 hour') AS SELECT 1"
+    ) == (
         "app.sql, line 2: there is no option latenes\n"
         "    CREATE VIEW v WITH (latenes = '1 hour') AS SELECT 1\n"
         "                        ───────\n"

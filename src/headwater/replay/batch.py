@@ -1,19 +1,20 @@
 """The batch answer: every view computed at once by DuckDB, from the author's own queries.
 
-No plan is involved. A query is run as it was written, with two rewrites that only make it say what the
-dialect means: window table functions become plain SQL, and where a query picks among rows that its
-ORDER BY does not tell apart the order is completed. A table holds the newest row of each key, in the
-order of its rows. Views are computed in order, each over the answers of those before it.
+No plan is involved. A query is run as it was written, with two rewrites that only make it say what
+the dialect means: window table functions become plain SQL, and where a query picks among rows that
+its ORDER BY does not tell apart the order is completed. A table holds the newest row of each key,
+in the order of its rows. Views are computed in order, each over the answers of those before it.
 
-This is what a stream is compared with, so it shares no code with the plan but these two rewrites. It
-runs on one thread: then functions that depend on the order of rows follow the order of the input.
+This is what a stream is compared with, so it shares no code with the plan but these two rewrites.
+It runs on one thread: then functions that depend on the order of rows follow the order of the
+input.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -27,7 +28,7 @@ from headwater.sql.places import hint_for
 from headwater.sql.ties import break_ties
 from headwater.sql.windows import plain
 
-Input = pa.Table | pa.RecordBatch | str | Path
+Input: TypeAlias = pa.Table | pa.RecordBatch | str | Path
 
 _READERS = {
     ".parquet": "read_parquet",
@@ -46,9 +47,9 @@ def batch(pipeline: Pipeline, inputs: Mapping[str, Input]) -> dict[str, pa.Table
 
     Args:
         pipeline: What was declared.
-        inputs: For each topic and table its rows in order, or a Parquet, CSV or NDJSON file of them.
-            Columns are cast to what is declared; a missing one takes its default. A topic that is
-            not named has no rows.
+        inputs: For each topic and table its rows in order, or a Parquet, CSV or NDJSON file of
+            them. Columns are cast to what is declared; a missing one takes its default. A topic
+            that is not named has no rows.
 
     Returns:
         The content of each view, by name.

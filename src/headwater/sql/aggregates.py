@@ -1,9 +1,9 @@
 """Rewrite: GROUP BY and aggregate functions, as a map, an `Aggregate` and a map.
 
-The map below computes keys and arguments (a FILTER becomes a CASE), the aggregate keeps counts, sums
-and extremes that merge, and the block's remaining expressions are rewritten over its columns: an
-average is a sum over a count. Where one of the functions does not merge, or would not over rows that can
-be withdrawn, the touched groups are recomputed by key instead.
+The map below computes keys and arguments (a FILTER becomes a CASE), the aggregate keeps counts,
+sums and extremes that merge, and the block's remaining expressions are rewritten over its columns:
+an average is a sum over a count. Where one of the functions does not merge, or would not over rows
+that can be withdrawn, the touched groups are recomputed by key instead.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from headwater.plan.nodes import Aggregate, Merge, Node, Partial
+from headwater.schema.schema import Schema
 from headwater.sql.build import (
     INPUT,
     Projection,
@@ -175,7 +176,9 @@ class _Merging:
             raise _NotMergeable(f"{name or 'this aggregate'} keeps no partial result")
         argument = function.args.get("this")
         if isinstance(argument, exp.Distinct | exp.Order) or _has_more(function):
-            what = "DISTINCT" if isinstance(argument, exp.Distinct) else "an order or more arguments"
+            what = (
+                "DISTINCT" if isinstance(argument, exp.Distinct) else "an order or more arguments"
+            )
             raise _NotMergeable(f"{name} with {what} keeps no partial result")
         return rule(function, condition)
 
@@ -188,7 +191,7 @@ class _Merging:
         )
         return Aggregate(below, keys, partials, self._schema(below, keys, partials))
 
-    def _schema(self, below: Node, keys: tuple[str, ...], partials: tuple[Partial, ...]):  # type: ignore[no-untyped-def]
+    def _schema(self, below: Node, keys: tuple[str, ...], partials: tuple[Partial, ...]) -> Schema:
         if not partials:
             return nullable(below.schema[key] for key in keys)
         calls = []
@@ -227,9 +230,7 @@ class _Merging:
         argument = _bare(call)
         found = self._arguments.type_of(argument)
         if found == "BOOLEAN":
-            argument = exp.Cast(
-                this=argument, to=exp.DataType.build("INTEGER", dialect="duckdb")
-            )
+            argument = exp.Cast(this=argument, to=exp.DataType.build("INTEGER", dialect="duckdb"))
             found = "INTEGER"
         if not _is(found, _SUMMED):
             raise _NotMergeable(f"a sum of {found} keeps no partial result")
@@ -311,9 +312,8 @@ def _argument(call: exp.Expr) -> exp.Expr | None:
 
 
 def _bare(call: exp.Expr) -> exp.Expr:
-    """The one argument. sqlglot writes a CAST to BOOLEAN into bool_and, which changes nothing."""
-    argument = call.expressions[0] if isinstance(call, exp.Anonymous) else call.this
-    return argument
+    """The one argument."""
+    return call.expressions[0] if isinstance(call, exp.Anonymous) else call.this
 
 
 def _has_more(call: exp.Expr) -> bool:

@@ -1,10 +1,10 @@
 """Rewrite: the names of a select list, wherever DuckDB lets them be used.
 
-Stars are written out, aliases are replaced by what they stand for, positions and ALL in GROUP BY and
-ORDER BY by the outputs they mean, named windows by their definitions; then everything is bound to the
-plan's columns. In WHERE, GROUP BY and the select list a column goes before an alias of the same name;
-in ORDER BY the alias goes first. Where DuckDB's choice would matter and is not plain, the block is
-declined.
+Stars are written out, aliases are replaced by what they stand for, positions and ALL in GROUP BY
+and ORDER BY by the outputs they mean, named windows by their definitions; then everything is bound
+to the plan's columns. In WHERE, GROUP BY and the select list a column goes before an alias of the
+same name; in ORDER BY the alias goes first. Where DuckDB's choice would matter and is not plain,
+the block is declined.
 """
 
 from __future__ import annotations
@@ -105,9 +105,8 @@ class _Reader:
             prefer_alias: Which one counts where a name is both; None declines that case.
 
         """
-
         if expression.find(exp.Query) is not None:
-            # The names of a subquery are its own; an alias used beside one is not bound, and declined.
+            # The names of a subquery are its own; an alias beside it is not bound, and declined.
             return expression.copy()
 
         def rule(node: exp.Expr) -> exp.Expr:
@@ -140,7 +139,9 @@ class _Reader:
         for part in ("partition_by", "order", "spec"):
             value = named.args.get(part)
             if value is not None:
-                copy.set(part, [v.copy() for v in value] if isinstance(value, list) else value.copy())
+                copy.set(
+                    part, [v.copy() for v in value] if isinstance(value, list) else value.copy()
+                )
         return copy
 
     def _bound(self, expression: exp.Expr) -> exp.Expr:
@@ -160,7 +161,8 @@ class _Reader:
         group = self._select.args.get("group")
         if group is None:
             return None
-        is_set = any(group.args.get(part) for part in ("rollup", "cube", "grouping_sets", "totals"))
+        parts = ("rollup", "cube", "grouping_sets", "totals")
+        is_set = any(group.args.get(part) for part in parts)
         if is_set or group.find(exp.Rollup, exp.Cube, exp.GroupingSets):
             raise Decline("of grouping sets")
         bound = [self._scope.bind(value) for value in self._values]

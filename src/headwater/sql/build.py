@@ -1,8 +1,8 @@
 """Plan nodes with their schemas filled in.
 
-A node's schema is what DuckDB says of it (through `describe`) wherever an expression is computed, and
-follows from its inputs everywhere else. Above a scan every column may be null: no operator has to
-trust a claim that a join or a filter could break.
+A node's schema is what DuckDB says of it (through `describe`) wherever an expression is computed,
+and follows from its inputs everywhere else. Above a scan every column may be null: no operator has
+to trust a claim that a join or a filter could break.
 """
 
 from __future__ import annotations
@@ -186,9 +186,7 @@ class Builder:
         columns = tuple(node.schema)
         if number is not None:
             columns += self.types(node.schema, [(number, BIGINT_ONE)]).columns
-        return TopN(
-            node, tuple(partition), tuple(order), limit, offset, number, nullable(columns)
-        )
+        return TopN(node, tuple(partition), tuple(order), limit, offset, number, nullable(columns))
 
     def recompute(
         self,

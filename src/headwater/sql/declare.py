@@ -13,7 +13,7 @@ from datetime import timedelta
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
-from sqlglot.tokens import Token
+from sqlglot.tokenizer_core import Token
 
 from headwater.errors import DefinitionError, Place
 from headwater.plan.pipeline import HOUR_US, Accumulation, Emit, TopicDefinition, ViewDefinition
@@ -61,7 +61,9 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
         parsed.schema,
         keys or parsed.key,
         event_time if event_time is not None else (watermark.column if watermark else None),
-        microseconds(delay, "delay") if delay is not None else (watermark.delay_us if watermark else 0),
+        microseconds(delay, "delay")
+        if delay is not None
+        else (watermark.delay_us if watermark else 0),
         idle_us=None if idle is None else microseconds(idle, "idle"),
         future_max_us=HOUR_US if future_max is None else microseconds(future_max, "future_max"),
         partitions=partitions,

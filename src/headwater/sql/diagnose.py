@@ -1,8 +1,8 @@
 """Why DuckDB refuses a query, said in the author's words and at the place in the author's text.
 
-DuckDB types the whole query first. It knows what is wrong, but not where in the author's text (it sees
-window functions written out); so its message is read for the name at fault, and the name is found again
-in the parsed query.
+DuckDB types the whole query first. It knows what is wrong, but not where in the author's text (it
+sees window functions written out); so its message is read for the name at fault, and the name is
+found again in the parsed query.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def _check_name(
 
 
 _COLUMN = re.compile(r'Referenced column "([^"]+)" (?:was )?not found')
-_MISSING_IN = re.compile(r'(?:Table|table|Values list) "([^"]+)" does not have a column named "([^"]+)"')
+_MISSING_IN = re.compile(
+    r'(?:Table|table|Values list) "([^"]+)" does not have a column named "([^"]+)"'
+)
 _TABLE = re.compile(r'Referenced table "([^"]+)" not found')
 _FUNCTION = re.compile(r"Function with name \"?(\w+)\"? (?:does not exist|is not)", re.IGNORECASE)
 _USING = re.compile(r'Column "([^"]+)" does not exist on (left|right) side of join')
@@ -150,7 +152,7 @@ def _suggestion(message: str) -> str | None:
 
 def _first_line(message: str) -> str:
     """DuckDB's message without its kind and without the text of the query."""
-    first = message.split("\n\nLINE ")[0].split("\nLINE ")[0]
+    first = message.split("\n\nLINE ", maxsplit=1)[0].split("\nLINE ", maxsplit=1)[0]
     return re.sub(r"^\w[\w ]* Error: ", "", first).strip().rstrip(".!")
 
 

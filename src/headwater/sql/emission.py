@@ -1,8 +1,8 @@
 """When a view publishes: EMIT FINAL and lateness, put on the nodes that decide.
 
 A window decides what is late and when it is final. The decision is made by the watermarks of the
-topics below it, at each row's place in the log; so the window's time must be the event time of these
-topics, passed on unchanged, and the scans below must carry the places of their rows.
+topics below it, at each row's place in the log; so the window's time must be the event time of
+these topics, passed on unchanged, and the scans below must carry the places of their rows.
 """
 
 from __future__ import annotations
@@ -12,16 +12,12 @@ from dataclasses import replace
 
 from sqlglot import exp
 
-from headwater.errors import DefinitionError
+from headwater.errors import DefinitionError, Place
 from headwater.plan.nodes import (
     Aggregate,
-    AsofJoin,
     GroupWindow,
-    Join,
-    Map,
     Node,
     Scan,
-    Union,
     Windows,
     walk,
 )
@@ -58,9 +54,7 @@ def check_time(call: WindowCall, node: Node, definition: ViewDefinition) -> None
         )
 
 
-def apply(
-    root: Node, definition: ViewDefinition, relations: Mapping[str, Relation]
-) -> Node:
+def apply(root: Node, definition: ViewDefinition, relations: Mapping[str, Relation]) -> Node:
     """The plan with `final`, `lateness_us`, `sources` and `ticks` filled in.
 
     Raises:
@@ -115,7 +109,7 @@ def _check(node: Node, definition: ViewDefinition, relations: Mapping[str, Relat
     window = _window_of(node)
     assert window is not None
     what = "EMIT FINAL" if definition.emit is Emit.FINAL else "lateness"
-    place = _place_of_time(definition, window.spec.time)
+    place = _place_of_window(definition)
     if any(_window_of(n) is not None for child in node.inputs for n in walk(child)):
         raise DefinitionError(
             f"{what} cannot decide over a window of a window",
@@ -140,13 +134,14 @@ def _check(node: Node, definition: ViewDefinition, relations: Mapping[str, Relat
             )
         if relation.event_time.lower() != column.lower():
             raise DefinitionError(
-                f"{what} needs the event time of {name}, which is {relation.event_time}, not {column}",
+                f"{what} needs the event time of {name}, "
+                f"which is {relation.event_time}, not {column}",
                 place=place,
                 hint=f"use {relation.event_time} in the window, or EMIT CHANGES",
             )
 
 
-def _place_of_time(definition: ViewDefinition, time: str):  # type: ignore[no-untyped-def]
+def _place_of_window(definition: ViewDefinition) -> Place | None:
     """Where the window function stands, or the whole query."""
     for call in definition.query.find_all(exp.Anonymous):
         if call.name.upper() in ("TUMBLE", "HOP"):

@@ -1,7 +1,8 @@
 """A plan as text: what is computed, what is remembered, and what is computed again.
 
-The view's last step stands at the top and what it reads is indented below it. A line begins with what
-the node does; then come the columns and conditions in SQL, then, after a dash, the state it keeps.
+The view's last step stands at the top and what it reads is indented below it. A line begins with
+what the node does; then come the columns and conditions in SQL, then, after a dash, the state it
+keeps.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def _emission(plan: ViewPlan) -> str:
     if definition.emit is Emit.FINAL:
         corrected = f", corrected for {duration(lateness)} after" if lateness else ""
         return f"published when a window has closed{corrected}"
-    bound = f"; windows change for {duration(lateness)} after their end" if lateness is not None else ""
+    bound = (
+        f"; windows change for {duration(lateness)} after their end" if lateness is not None else ""
+    )
     grows = "rows are only added" if plan.root.append_only else "with retractions"
     return f"published as it changes, {grows}{bound}"
 

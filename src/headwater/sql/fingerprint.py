@@ -1,8 +1,8 @@
 """What a view computes, as one short text that changes when, and only when, that could change.
 
-The plan is written out in one canonical form and hashed, together with the fingerprints of the views
-it reads and the order in which topics' columns are typed. Names that the author chose for aliases are
-gone by then; a renamed output column is a change.
+The plan is written out in one canonical form and hashed, together with the fingerprints of the
+views it reads and the order in which topics' columns are typed. Names that the author chose for
+aliases are gone by then; a renamed output column is a change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from headwater.plan.nodes import Node, Scan, walk
 from headwater.schema.schema import Schema
 from headwater.sql.relations import Relation
 
-# Changes when the meaning of a plan node changes, so that state of an older meaning is not taken over.
+# Changes when the meaning of a plan node does, so that state of an older one is not taken over.
 FORMAT = "1"
 
 
@@ -43,9 +43,7 @@ def _text(value: object) -> str:
     if is_dataclass(value):
         # The reason of a recomputation is for people and changes no answer.
         parts = [
-            f"{f.name}={_text(getattr(value, f.name))}"
-            for f in fields(value)
-            if f.name != "reason"
+            f"{f.name}={_text(getattr(value, f.name))}" for f in fields(value) if f.name != "reason"
         ]
         return f"{type(value).__name__}({';'.join(parts)})"
     return repr(value)

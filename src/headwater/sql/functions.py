@@ -14,33 +14,39 @@ from sqlglot import exp
 from headwater.errors import DefinitionError, Place
 from headwater.sql.places import place_of
 
-AGGREGATES = frozenset(
-    """any_value approx_count_distinct approx_quantile approx_top_k arbitrary arg_max arg_max_null
-    arg_max_nulls_last arg_min arg_min_null arg_min_nulls_last argmax argmin array_agg avg bit_and
-    bit_or bit_xor bitstring_agg bool_and bool_or combine_aggr corr count count_if count_star countif
-    covar_pop covar_samp decimal_average entropy favg first fsum group_concat histogram
-    histogram_exact kahan_sum kurtosis kurtosis_pop last list listagg lttb mad max max_by mean median
-    min min_by mode product quantile quantile_cont quantile_disc regr_avgx regr_avgy regr_count
-    regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy reservoir_quantile sem skewness
-    stddev stddev_pop stddev_samp string_agg sum sum_no_overflow sumkahan var_pop var_samp variance
-    variant_group_object geomean geometric_mean wavg weighted_avg logical_or logical_and""".split()
-)
 
-VOLATILE = frozenset(
-    """ago current_catalog current_connection_id current_database current_date current_localtime
-    current_localtimestamp current_query current_query_id current_schema current_schemas
-    current_setting current_time current_timestamp current_transaction_id current_user currval
-    gen_random_uuid get_current_time get_current_timestamp getvariable in_search_path localtime
-    localtimestamp nextval now pg_conf_load_time pg_postmaster_start_time random session_user setseed
-    setval sleep_ms stats today transaction_timestamp txid_current user uuid uuidv4 uuidv7
-    vector_type version write_log""".split()
-)
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+AGGREGATES = _names("""
+    any_value approx_count_distinct approx_quantile approx_top_k arbitrary arg_max
+    arg_max_null arg_max_nulls_last arg_min arg_min_null arg_min_nulls_last argmax argmin
+    array_agg avg bit_and bit_or bit_xor bitstring_agg bool_and bool_or combine_aggr corr
+    count count_if count_star countif covar_pop covar_samp decimal_average entropy favg
+    first fsum group_concat histogram histogram_exact kahan_sum kurtosis kurtosis_pop last
+    list listagg lttb mad max max_by mean median min min_by mode product quantile
+    quantile_cont quantile_disc regr_avgx regr_avgy regr_count regr_intercept regr_r2
+    regr_slope regr_sxx regr_sxy regr_syy reservoir_quantile sem skewness stddev stddev_pop
+    stddev_samp string_agg sum sum_no_overflow sumkahan var_pop var_samp variance
+    variant_group_object geomean geometric_mean wavg weighted_avg logical_or logical_and
+""")
+
+VOLATILE = _names("""
+    ago current_catalog current_connection_id current_database current_date
+    current_localtime current_localtimestamp current_query current_query_id current_schema
+    current_schemas current_setting current_time current_timestamp current_transaction_id
+    current_user currval gen_random_uuid get_current_time get_current_timestamp getvariable
+    in_search_path localtime localtimestamp nextval now pg_conf_load_time
+    pg_postmaster_start_time random session_user setseed setval sleep_ms stats today
+    transaction_timestamp txid_current user uuid uuidv4 uuidv7 vector_type version write_log
+""")
 
 _TIMES = ("now", "today", "ago")
 
 
 def name_of(node: exp.Expr) -> str:
-    """The name under which DuckDB knows this function, in lower case; empty for what is no function."""
+    """The name under which DuckDB knows a function, in lower case; empty for all else."""
     if isinstance(node, exp.Anonymous):
         return node.name.lower()
     if isinstance(node, exp.Func):
@@ -89,8 +95,11 @@ def _window_parts(window: exp.Window) -> Iterator[exp.Expr]:
     yield from function.iter_expressions()
     for name, value in window.args.items():
         if name != "this":
-            yield from (v for v in (value if isinstance(value, list) else [value])
-                        if isinstance(v, exp.Expr))
+            yield from (
+                v
+                for v in (value if isinstance(value, list) else [value])
+                if isinstance(v, exp.Expr)
+            )
 
 
 def refuse_volatile(query: exp.Query, origin: Place | None) -> None:

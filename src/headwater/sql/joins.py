@@ -1,10 +1,10 @@
 """The FROM clause and WHERE of a block, as nodes.
 
-Inner joins, comma joins and WHERE are one pool of conditions: an equality between two items is a key, a
-condition on one item filters it before the join, the rest filters the joined rows. Outer, semi, anti
-and ASOF joins bind in their order; a condition moves below one only where that cannot change which
-rows match. A join that has no equality, or a condition that cannot move, is recomputed, by key where
-it has keys.
+Inner joins, comma joins and WHERE are one pool of conditions: an equality between two items is a
+key, a condition on one item filters it before the join, the rest filters the joined rows. Outer,
+semi, anti and ASOF joins bind in their order; a condition moves below one only where that cannot
+change which rows match. A join that has no equality, or a condition that cannot move, is
+recomputed, by key where it has keys.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class _Reader:
         names = node.schema.names
         unique = []
         for name in names:
-            free = name if name.lower() not in self._taken else fresh(f"{alias}_{name}", self._taken)
+            free = (
+                name if name.lower() not in self._taken else fresh(f"{alias}_{name}", self._taken)
+            )
             self._taken.add(free.lower())
             unique.append(free)
         pairs = [(u, column(n)) for u, n in zip(unique, names, strict=True)]
@@ -155,7 +157,9 @@ class _Reader:
         if join.args.get("method") == "NATURAL":
             known = {f.name.lower() for f in self._fields}
             return [identifier(n) for n in item.names if n.lower() in known]
-        return [u if isinstance(u, exp.Identifier) else u.this for u in join.args.get("using") or ()]
+        return [
+            u if isinstance(u, exp.Identifier) else u.this for u in join.args.get("using") or ()
+        ]
 
     def _merge(self, used: exp.Identifier, before: Scope, item: Item) -> exp.Expr:
         """The equality of a USING column; from here on its plain name means both sides."""
@@ -173,10 +177,17 @@ class _Reader:
             self._merged[name] = merged.copy()
         return exp.EQ(this=left.copy(), expression=right)
 
+
 def _kind_of(join: exp.Join) -> tuple[str, bool]:
     method, side, kind = (str(join.args.get(a) or "").upper() for a in ("method", "side", "kind"))
-    if method not in ("", "ASOF", "NATURAL") or kind not in ("", "INNER", "OUTER", "CROSS", "SEMI",
-                                                             "ANTI"):
+    if method not in ("", "ASOF", "NATURAL") or kind not in (
+        "",
+        "INNER",
+        "OUTER",
+        "CROSS",
+        "SEMI",
+        "ANTI",
+    ):
         raise Decline(f"of {method or kind} JOIN")
     if kind in ("SEMI", "ANTI"):
         return kind.lower(), method == "ASOF"
@@ -305,8 +316,11 @@ class _Joiner:
             node = self._build.filter(node, mine)
             rest = [c for c in rest if not any(c is m for m in mine)]
         if not keys or rest or item.kind == "full":
-            reason = _NOT_EQUAL_REASON if not keys else f"of a {item.kind.upper()} JOIN" + (
-                " with a further condition" if rest else ""
+            reason = (
+                _NOT_EQUAL_REASON
+                if not keys
+                else f"of a {item.kind.upper()} JOIN"
+                + (" with a further condition" if rest else "")
             )
             return self._recomputed(node, item, rest, keys, reason)
         left, right, pairs = common_keys(self._planner, node, item.node, keys)
@@ -330,7 +344,9 @@ class _Joiner:
         left, right, pairs = common_keys(self._planner, node, item.node, [*keys, pair])
         left_time, right_time = pairs[-1]
         if not _is_asof_type(left.schema[left_time].type.sql):
-            return self._recomputed(node, item, rest, keys, "of an ASOF JOIN by another type than time")
+            return self._recomputed(
+                node, item, rest, keys, "of an ASOF JOIN by another type than time"
+            )
         return AsofJoin(
             left,
             right,
@@ -348,9 +364,7 @@ class _Joiner:
     ) -> Node:
         """The join as DuckDB does it, for the keys that changed where it has keys."""
         left, right, pairs = common_keys(self._planner, node, item.node, keys)
-        equal: list[exp.Expr] = [
-            exp.EQ(this=column(lk), expression=column(rk)) for lk, rk in pairs
-        ]
+        equal: list[exp.Expr] = [exp.EQ(this=column(lk), expression=column(rk)) for lk, rk in pairs]
         on = exp.and_(*equal, *rest, copy=True) if equal or rest else None
         names = list(node.schema.names)
         if item.kind not in ("semi", "anti"):

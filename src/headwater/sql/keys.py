@@ -12,7 +12,15 @@ from headwater.errors import DefinitionError
 from headwater.plan.nodes import Node
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column
-from headwater.sql.build import INPUT, Projection, column, column_names, data_type, fresh, identifier
+from headwater.sql.build import (
+    INPUT,
+    Projection,
+    column,
+    column_names,
+    data_type,
+    fresh,
+    identifier,
+)
 from headwater.sql.places import place_of
 from headwater.sql.scope import label_of
 
@@ -36,17 +44,12 @@ class KeyPair:
     condition: exp.Expr
 
 
-def equality(
-    condition: exp.Expr, left: frozenset[str], right: frozenset[str]
-) -> KeyPair | None:
+def equality(condition: exp.Expr, left: frozenset[str], right: frozenset[str]) -> KeyPair | None:
     """The condition as a key between two sets of columns; None where it is something else."""
-    if isinstance(condition, exp.Paren):
-        condition_inner = condition.this
-    else:
-        condition_inner = condition
-    if not isinstance(condition_inner, exp.EQ):
+    inner = condition.this if isinstance(condition, exp.Paren) else condition
+    if not isinstance(inner, exp.EQ):
         return None
-    one, other = condition_inner.this, condition_inner.expression
+    one, other = inner.this, inner.expression
     one_reads, other_reads = set(column_names(one)), set(column_names(other))
     if not one_reads or not other_reads:
         return None
@@ -108,9 +111,7 @@ def _common(planner: Planner, key: KeyPair, left: Column, right: Column) -> Colu
         # DuckDB would cast the text, and fail on the first row that holds something else.
         raise _differ(planner, key, left, right)
     query = exp.select(
-        exp.alias_(
-            exp.Coalesce(this=column("one"), expressions=[column("other")]), identifier("k")
-        )
+        exp.alias_(exp.Coalesce(this=column("one"), expressions=[column("other")]), identifier("k"))
     ).from_(exp.Table(this=identifier(INPUT)))
     both = Schema((Column("one", left.type), Column("other", right.type)))
     return planner.build.ask(query, {INPUT: both})["k"]

@@ -11,7 +11,7 @@ from headwater.schema.schema import Schema
 
 
 def final_order(query: exp.Query, schema: Schema) -> tuple[tuple[str, bool], ...]:
-    """The output columns of the final ORDER BY with their direction, up to the first that is none."""
+    """The output columns of the final ORDER BY, each with its direction, while they are columns."""
     found: list[tuple[str, bool]] = []
     order = query.args.get("order")
     for ordered in order.expressions if order is not None else ():

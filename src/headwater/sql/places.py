@@ -18,12 +18,12 @@ from headwater.errors import DefinitionError, Place
 
 
 def blanked(text: str, start: int, end: int) -> str:
-    """The text up to `end` with all before `start` blank: offsets and line numbers stay as they are."""
+    """The text up to `end`, blank before `start`: offsets and line numbers stay as they are."""
     return re.sub(r"[^\n]", " ", text[:start]) + text[start:end]
 
 
 def span_of(node: exp.Expr) -> tuple[int, int] | None:
-    """The first and the last position that the node or anything in it carries; None if none does."""
+    """The first and last position that the node or a part of it carries; None if none does."""
     starts, ends = [], []
     for part in node.walk():
         if "start" in part.meta and "end" in part.meta:

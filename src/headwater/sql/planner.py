@@ -1,13 +1,13 @@
 """A view's query, as a plan.
 
-The rule is: decompose only what is fully understood, and recompute the smallest enclosing query block
-otherwise. So whatever DuckDB accepts can be a view, and every answer is DuckDB's.
+The rule is: decompose only what is fully understood, and recompute the smallest enclosing query
+block otherwise. So whatever DuckDB accepts can be a view, and every answer is DuckDB's.
 
-First DuckDB types the whole query; what it refuses is refused here, with the place. Then each query
-block becomes nodes, from the inside out (`select`, `setops`; CTEs and derived tables are blocks of
-their own). A rewrite that meets something it does not know raises `Decline`, and the block becomes a
-`Recompute` over its inputs. At the end rules run over the finished tree: windows are pulled up into
-the aggregates that group by them, and columns that nobody reads are pruned.
+First DuckDB types the whole query; what it refuses is refused here, with the place. Then each
+query block becomes nodes, from the inside out (`select`, `setops`; CTEs and derived tables are
+blocks of their own). A rewrite that meets something it does not know raises `Decline`, and the
+block becomes a `Recompute` over its inputs. At the end rules run over the finished tree: windows
+are pulled up into the aggregates that group by them, and columns that nobody reads are pruned.
 """
 
 from __future__ import annotations
@@ -184,9 +184,7 @@ class Planner:
         """The node with its first columns called `columns`, as `AS t(a, b)` does."""
         names = [*columns, *node.schema.names[len(columns) :]]
         target = Schema(
-            tuple(
-                type(c)(name, c.type) for name, c in zip(names, node.schema, strict=True)
-            )
+            tuple(type(c)(name, c.type) for name, c in zip(names, node.schema, strict=True))
         )
         return self.build.cast(node, target)
 
@@ -198,8 +196,9 @@ class Planner:
 
         """
         text = plain(standalone(query, names), self.definition.origin)
-        outer = exp.select("*").from_(exp.Subquery(this=text, alias=exp.TableAlias(
-            this=exp.to_identifier("_block"))))
+        outer = exp.select("*").from_(
+            exp.Subquery(this=text, alias=exp.TableAlias(this=exp.to_identifier("_block")))
+        )
         schemas = {r.name: r.schema for r in read_by(text, self.relations)}
         try:
             return self.describe(outer, schemas)

@@ -35,7 +35,7 @@ def prune(root: Node) -> Node:
     return _prune(root, frozenset(root.schema.names))
 
 
-def _prune(node: Node, needed: frozenset[str]) -> Node:
+def _prune(node: Node, needed: frozenset[str]) -> Node:  # noqa: PLR0911 - one for each node
     """The node with at least the needed columns, in the order they had."""
     match node:
         case Scan():
@@ -72,8 +72,9 @@ def _prune_map(node: Map, needed: frozenset[str]) -> Node:
     schema = _kept(node.schema, frozenset(name for name, _ in projections))
     merged = _merged(projections, node.condition, below)
     if merged is not None:
-        return replace(node, input=merged[2], projections=merged[0], condition=merged[1],
-                       schema=schema)
+        return replace(
+            node, input=merged[2], projections=merged[0], condition=merged[1], schema=schema
+        )
     return replace(node, input=below, projections=tuple(projections), schema=schema)
 
 
@@ -96,10 +97,8 @@ def _merged(
     return substituted, both, below.input  # type: ignore[return-value]
 
 
-def _substituted(
-    expression: exp.Expression, computed: dict[str, exp.Expression]
-) -> exp.Expression:
-    return expression.copy().transform(  # type: ignore[return-value]
+def _substituted(expression: exp.Expression, computed: dict[str, exp.Expression]) -> exp.Expression:
+    return expression.copy().transform(
         lambda n: computed[n.name].copy() if isinstance(n, exp.Column) else n, copy=False
     )
 
@@ -142,7 +141,9 @@ def _prune_recompute(node: Recompute, needed: frozenset[str]) -> Node:
     selects = query.expressions if isinstance(query, exp.Select) else []
     names = tuple(item.alias for item in selects)
     is_plain = names == node.schema.names and not query.args.get("distinct")
-    if not is_plain or any(item.find(exp.Star, exp.Query) for item in selects if not item.find(exp.Count)):
+    if not is_plain or any(
+        item.find(exp.Star, exp.Query) for item in selects if not item.find(exp.Count)
+    ):
         sources = tuple(_exactly(s, s.schema.names) for s in node.sources)
         return replace(node, sources=sources)
     kept = [item for item in selects if item.alias in needed] or selects[:1]
@@ -150,7 +151,9 @@ def _prune_recompute(node: Recompute, needed: frozenset[str]) -> Node:
     query.set("expressions", [item.copy() for item in kept])
     read = {c.name for c in query.find_all(exp.Column)}
     sources = tuple(
-        _exactly(s, tuple(n for n in s.schema.names if n in read or n in keys) or s.schema.names[:1])
+        _exactly(
+            s, tuple(n for n in s.schema.names if n in read or n in keys) or s.schema.names[:1]
+        )
         for s, keys in zip(node.sources, node.keys, strict=True)
     )
     schema = _kept(node.schema, frozenset(item.alias for item in kept))
@@ -172,4 +175,3 @@ def _exactly(node: Node, names: tuple[str, ...]) -> Node:
 def _kept(schema: Schema, needed: Iterable[str]) -> Schema:
     wanted = set(needed)
     return Schema(tuple(c for c in schema if c.name in wanted))
-

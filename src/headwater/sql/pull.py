@@ -2,9 +2,9 @@
 
 An aggregate whose keys hold the start or the end of a window need not see each row once for every
 window: the engine can aggregate by slice and combine slices. That holds while nothing between the
-window and the aggregate looks at the window: maps that only pass the two columns on, and joins that do
-not use them as keys and keep the windowed side's rows. Then the `Windows` node goes, its time column
-is passed on in its place, and the aggregate gets the windows.
+window and the aggregate looks at the window: maps that only pass the two columns on, and joins
+that do not use them as keys and keep the windowed side's rows. Then the `Windows` node goes, its
+time column is passed on in its place, and the aggregate gets the windows.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Rewrite: window functions of a block.
 
 `QUALIFY row_number() OVER (PARTITION BY ... ORDER BY ...) <= n` keeps the first n rows of each
-partition: a `TopN`. Every other window function is recomputed, for the partitions that changed where
-all functions of the block share their PARTITION BY columns.
+partition: a `TopN`. Every other window function is recomputed, for the partitions that changed
+where all functions of the block share their PARTITION BY columns.
 """
 
 from __future__ import annotations
@@ -51,9 +51,13 @@ def _bound(block: Block, windows: list[exp.Window]) -> tuple[exp.Expr, int] | No
 
 
 def bound_of(condition: exp.Expr, number: exp.Expr) -> int | None:
-    """n where the condition says that `number` is at most n; 1 for `= 1`; None for all else."""
+    """N where the condition says that `number` is at most n; 1 for `= 1`; None for all else."""
     mirrored = {exp.GTE: exp.LTE, exp.GT: exp.LT, exp.EQ: exp.EQ}
-    kind, left, right = type(condition), condition.args.get("this"), condition.args.get("expression")
+    kind, left, right = (
+        type(condition),
+        condition.args.get("this"),
+        condition.args.get("expression"),
+    )
     if kind in mirrored and _bare(right) == number:
         kind, left, right = mirrored[kind], right, left
     if _bare(left) != number or not isinstance(right, exp.Literal) or right.is_string:
@@ -127,8 +131,9 @@ def _top(
     number = fresh("row_number", names.values()) if is_read else None
     node = planner.build.map(planner.build.filter(block.node, block.having), projections)
     block.having = []
-    block.node = planner.build.top(node, list(dict.fromkeys(partition)), order, limit=limit,
-                                   number=number)
+    block.node = planner.build.top(
+        node, list(dict.fromkeys(partition)), order, limit=limit, number=number
+    )
     if number is not None:
         names[window.sql("duckdb")] = number
     block.rewrite(lambda e: _rewritten(e, names))

@@ -114,8 +114,14 @@ def _derived_tables(query: exp.Query) -> list[exp.Subquery]:
     if source is not None:
         items.append(source.this)
     items += [join.this for join in query.args.get("joins") or ()]
-    return [i for i in items if isinstance(i, exp.Subquery) and isinstance(i.this, exp.Query)
-            and not i.args.get("pivots") and not i.args.get("sample")]
+    return [
+        i
+        for i in items
+        if isinstance(i, exp.Subquery)
+        and isinstance(i.this, exp.Query)
+        and not i.args.get("pivots")
+        and not i.args.get("sample")
+    ]
 
 
 def _is_local(table: exp.Table, root: exp.Query) -> bool:

@@ -22,9 +22,10 @@ class Relation:
         name: As declared.
         append_only: No row of it is ever withdrawn.
         is_table: It has a primary key.
-        event_time: The column whose watermark it has; None where time cannot be told. For a view: the
-            column that carries, row by row, the event time of the topic below.
-        sources: The topics whose watermarks (the lowest of them) hold for it; tables are not among them.
+        event_time: The column whose watermark it has; None where time cannot be told. For a view:
+            the column that carries, row by row, the event time of the topic below.
+        sources: The topics whose watermarks (the lowest of them) hold for it; tables are not among
+        them.
         final: A view whose rows are published when their window has closed.
         fingerprint: Changes when what it contains could; empty for topics and tables.
 

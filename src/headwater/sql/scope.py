@@ -1,9 +1,9 @@
 """What the names in one query block mean.
 
 Each item of a FROM clause is a planned node whose columns have names that are unique in the whole
-block. A scope maps what an author can write (`ad`, `clicks.ad`, `*`) to these columns, as DuckDB does:
-without regard to case, a USING column standing for both sides. What it cannot settle for certain it
-declines, and the block is recomputed by DuckDB itself.
+block. A scope maps what an author can write (`ad`, `clicks.ad`, `*`) to these columns, as DuckDB
+does: without regard to case, a USING column standing for both sides. What it cannot settle for
+certain it declines, and the block is recomputed by DuckDB itself.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Scope:
 
 
 def _marked(bound: exp.Expr, reference: exp.Column, scope: Scope) -> exp.Expr:
-    """The bound column with its place in the text and, as `label`, its name as an author would say it."""
+    """The bound column with its place in the text and its author's name for it, as `label`."""
     if isinstance(bound, exp.Column):
         labels = [f"{f.table}.{f.name}" for f in scope.fields if f.column == bound.name]
         bound.this.meta.update(reference.this.meta)
@@ -154,9 +154,7 @@ def label_of(expression: exp.Expr) -> str:
 def _fields_of(value: exp.Expr, path: Sequence[str]) -> exp.Expr:
     """Fields of a struct: `s.f.g`."""
     for name in path:
-        value = exp.Anonymous(
-            this="struct_extract", expressions=[value, exp.Literal.string(name)]
-        )
+        value = exp.Anonymous(this="struct_extract", expressions=[value, exp.Literal.string(name)])
     return value
 
 

@@ -1,9 +1,9 @@
 """One SELECT block, as nodes.
 
-A block is taken in the order in which SQL means it: FROM and WHERE give rows (`joins`), GROUP BY makes
-groups of them (`aggregates`), window functions number them (`ranks`), then come DISTINCT, and ORDER BY
-with LIMIT. After each step the expressions that are still to be computed are rewritten over the columns
-that the step gives, so each step sees only plain columns.
+A block is taken in the order in which SQL means it: FROM and WHERE give rows (`joins`), GROUP BY
+makes groups of them (`aggregates`), window functions number them (`ranks`), then come DISTINCT,
+and ORDER BY with LIMIT. After each step the expressions that are still to be computed are
+rewritten over the columns that the step gives, so each step sees only plain columns.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """UNION, EXCEPT and INTERSECT, and queries in brackets.
 
 UNION ALL is a `Union` of branches with the same columns; UNION keeps each row once. EXCEPT and
-INTERSECT are recomputed by key, the key being the whole row: a row's answer depends only on how often
-each side has it.
+INTERSECT are recomputed by key, the key being the whole row: a row's answer depends only on how
+often each side has it.
 """
 
 from __future__ import annotations
@@ -57,13 +57,9 @@ def plan_setop(planner: Planner, query: exp.SetOperation, names: Names) -> Node:
     return _limited(planner, query, node)
 
 
-def _by_row(
-    planner: Planner, query: exp.SetOperation, sides: list[Node], target: Schema
-) -> Node:
+def _by_row(planner: Planner, query: exp.SetOperation, sides: list[Node], target: Schema) -> Node:
     rows = [
-        exp.select(*(column(name) for name in target.names)).from_(
-            exp.Table(this=identifier(name))
-        )
+        exp.select(*(column(name) for name in target.names)).from_(exp.Table(this=identifier(name)))
         for name in ("left_rows", "right_rows")
     ]
     operation = type(query)(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import sqlglot
 from sqlglot.errors import TokenError
-from sqlglot.tokens import Token
+from sqlglot.tokenizer_core import Token
 
 from headwater.errors import DefinitionError, Place
 from headwater.plan.pipeline import HOUR_US, Definition, SinkDefinition

@@ -1,8 +1,8 @@
 """Rewrite: IN and EXISTS in WHERE, as semi and anti joins.
 
-`x IN (SELECT y ...)` and `EXISTS (SELECT ... WHERE inner = outer)` keep a row when a match exists; only
-"true" counts in WHERE, so the nulls of IN do not matter. `NOT EXISTS` keeps it when none does. `NOT IN`
-is not an anti join (one null on the right empties it) and is declined.
+`x IN (SELECT y ...)` and `EXISTS (SELECT ... WHERE inner = outer)` keep a row when a match exists;
+only "true" counts in WHERE, so the nulls of IN do not matter. `NOT EXISTS` keeps it when none
+does. `NOT IN` is not an anti join (one null on the right empties it) and is declined.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from headwater.sql.planner import Names, Planner
 
 
-def plan(
-    planner: Planner, node: Node, condition: exp.Expr, scope: Scope, names: Names
-) -> Node:
+def plan(planner: Planner, node: Node, condition: exp.Expr, scope: Scope, names: Names) -> Node:
     """The rows of `node` for which a condition with a subquery holds.
 
     Raises:
@@ -37,7 +35,7 @@ def plan(
             kind = JoinKind.ANTI if kind is JoinKind.SEMI else JoinKind.SEMI
         inner = inner.this
     if isinstance(inner, exp.Exists) and isinstance(inner.this, exp.Select):
-        outer, query = _correlations(planner, inner.this, scope, names, [], [])
+        outer, query = _correlations(planner, inner.this, scope, names)
     elif isinstance(inner, exp.In) and kind is JoinKind.SEMI:
         outer, query = _membership(planner, inner, scope, names)
     else:
@@ -57,33 +55,35 @@ def _membership(
         planner.schema_of(query, names)
     except Decline:
         if isinstance(query, exp.Select) and len(query.expressions) == 1:
-            return _correlations(planner, query, scope, names, [value], query.expressions)
+            return _correlations(planner, query, scope, names, (value, query.expressions[0]))
         raise
     return [value], query
 
 
-def _correlations(  # noqa: PLR0913 - the two sides of the keys so far
+def _correlations(
     planner: Planner,
     query: exp.Select,
     scope: Scope,
     names: Names,
-    outer: list[exp.Expr],
-    inner: list[exp.Expr],
+    first: tuple[exp.Expr, exp.Expr] | None = None,
 ) -> tuple[list[exp.Expr], exp.Query]:
     """Take the equalities with the query around it out of a subquery's WHERE.
 
     Returns:
-        The outer sides, and the subquery as a SELECT of the inner sides.
+        The outer sides, that of `first` before all others, and the subquery as a SELECT of the
+        inner sides.
 
     """
     for clause in ("group", "having", "qualify", "distinct", "limit", "offset", "with_", "windows"):
-        if query.args.get(clause) and not (clause == "distinct" and not outer):
+        if query.args.get(clause):
             raise Decline("of a correlated subquery with further clauses")
     from headwater.sql.joins import read_items
 
     own = read_items(planner, query, names).scope
     where = query.args.get("where")
-    keep, outer, inner = [], list(outer), list(inner)
+    keep: list[exp.Expr] = []
+    outer = [first[0]] if first is not None else []
+    inner = [first[1]] if first is not None else []
     for condition in conjuncts(where.this) if where is not None else []:
         if _is_own(condition, own):
             keep.append(condition)
@@ -96,10 +96,13 @@ def _correlations(  # noqa: PLR0913 - the two sides of the keys so far
     copy = query.copy()
     copy.set("distinct", None)
     copy.set("order", None)
-    copy.set("expressions", [
-        exp.alias_(e.this.copy() if isinstance(e, exp.Alias) else e.copy(), f"key_{i}")
-        for i, e in enumerate(inner)
-    ])
+    copy.set(
+        "expressions",
+        [
+            exp.alias_(e.this.copy() if isinstance(e, exp.Alias) else e.copy(), f"key_{i}")
+            for i, e in enumerate(inner)
+        ],
+    )
     copy.set("where", exp.Where(this=exp.and_(*keep, copy=True)) if keep else None)
     return outer, copy
 

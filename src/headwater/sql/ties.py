@@ -1,10 +1,10 @@
 """Rewrite: make every choice among equal rows total, so that an answer does not depend on arrival.
 
-`LIMIT`, `DISTINCT ON` and functions such as `row_number` pick among rows that their ORDER BY does not
-tell apart, and DuckDB may pick any. Here the order is completed: by the block's output columns in
-order, ascending, nulls last; for a window function then also by the columns that the block's window
-functions read. The planner's `TopN` breaks ties in the same way. Both the recomputed parts of a plan and
-the batch answer are completed by this one rule.
+`LIMIT`, `DISTINCT ON` and functions such as `row_number` pick among rows that their ORDER BY does
+not tell apart, and DuckDB may pick any. Here the order is completed: by the block's output columns
+in order, ascending, nulls last; for a window function then also by the columns that the block's
+window functions read. The planner's `TopN` breaks ties in the same way. Both the recomputed parts
+of a plan and the batch answer are completed by this one rule.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _extend(node: exp.Expr, ties: list[exp.Expr]) -> None:
 
 
 def _sensitive(block: exp.Query) -> Iterator[exp.Window]:
-    """The windows of this block, not of its subqueries, whose answer depends on order among peers."""
+    """The windows of the block itself whose answer depends on the order among peers."""
     for window in own_windows(block):
         function = window.this
         while isinstance(function, exp.Filter | exp.IgnoreNulls | exp.RespectNulls):
@@ -128,7 +128,7 @@ def _ties(select: exp.Select, columns_of: ColumnsOf) -> list[exp.Expr]:
     if qualify is not None:
         read += qualify.find_all(exp.Column, bfs=False)
     aliases = {item.alias.lower() for item in select.expressions if isinstance(item, exp.Alias)}
-    ties += [c for c in read if c.table or c.name.lower() not in aliases]
+    ties += [c for c in read if c.args.get("table") or c.name.lower() not in aliases]
     unique = {tie.sql("duckdb"): tie for tie in ties if not isinstance(tie, exp.Literal)}
     return list(unique.values())
 
@@ -140,7 +140,7 @@ def _star_columns(select: exp.Select, item: exp.Expr, columns_of: ColumnsOf) -> 
         alone.set(clause, None)
     table = item.args.get("table") if isinstance(item, exp.Column) else None
     return [
-        exp.column(exp.to_identifier(name, quoted=True), table=table.copy() if table else None)
+        exp.Column(this=exp.to_identifier(name, quoted=True), table=table)
         for name in columns_of(_in_context(alone, select))
     ]
 

@@ -7,7 +7,7 @@ from sqlglot import exp
 from headwater.plan.nodes import AsofJoin, Join, Map, Node, Scan, Union, Windows
 
 
-def event_times(node: Node, name: str) -> list[tuple[str, str]] | None:
+def event_times(node: Node, name: str) -> list[tuple[str, str]] | None:  # noqa: PLR0911
     """The relations' columns that a column passes on unchanged; None where that cannot be told.
 
     Only through nodes that pass on, with each row, its place in the log.

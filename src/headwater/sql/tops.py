@@ -2,8 +2,9 @@
 
     SELECT ... FROM (SELECT ..., row_number() OVER (...) AS rn FROM t) WHERE rn <= 3
 
-is, for the inner query, `QUALIFY rn <= 3`: the same rows pass the outer condition, and the inner query
-need not number all of them. The outer condition stays. The numbering query may also be a CTE.
+is, for the inner query, `QUALIFY rn <= 3`: the same rows pass the outer condition, and the inner
+query need not number all of them. The outer condition stays. The numbering query may also be a
+CTE.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Window table functions: what their arguments say, and the plain SQL that means the same.
 
-`TUMBLE(rel, time, size [, offset])` and `HOP(rel, time, slide, size [, offset])` add `window_start`
-and `window_end` to the rows of `rel`. A row in k windows comes out k times; a row with a null time is
-in none. Windows are aligned to 1970-01-01 plus the offset.
+`TUMBLE(rel, time, size [, offset])` and `HOP(rel, time, slide, size [, offset])` add
+`window_start` and `window_end` to the rows of `rel`. A row in k windows comes out k times; a row
+with a null time is in none. Windows are aligned to 1970-01-01 plus the offset.
 
 The plain SQL is what DuckDB types a query by, and what answers it in batch. The start of a row's
 newest window is its time less the time's remainder, and the remainder is a subtraction on a
@@ -108,7 +108,9 @@ def plain(query: exp.Query, origin: Place | None) -> exp.Query:
 
 
 def _plain_item(table: exp.Table, call: WindowCall) -> exp.Expr:
-    alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(call.name, quoted=True))
+    alias = table.args.get("alias") or exp.TableAlias(
+        this=exp.to_identifier(call.name, quoted=True)
+    )
     return exp.Subquery(this=plain_select(call), alias=alias.copy())
 
 
@@ -152,7 +154,9 @@ def _since_start(time: exp.Expr, spec: WindowSpec) -> exp.Expr:
     shifted = exp.paren(exp.Sub(this=micros, expression=_number(spec.offset_us)))
     slide = _number(spec.slide_us)
     # DuckDB's remainder has the sign of the dividend; times before 1970 are negative.
-    positive = exp.paren(exp.Add(this=exp.Mod(this=shifted, expression=slide), expression=slide.copy()))
+    positive = exp.paren(
+        exp.Add(this=exp.Mod(this=shifted, expression=slide), expression=slide.copy())
+    )
     return exp.paren(exp.Mod(this=positive, expression=slide.copy()))
 
 
@@ -164,9 +168,9 @@ def _number(value: int) -> exp.Expr:
     return exp.Literal.number(value) if value >= 0 else exp.Neg(this=exp.Literal.number(-value))
 
 
-def _relation(argument: exp.Expr, fail: partial[DefinitionError], function: str) -> tuple[
-    exp.Table | exp.Query, str
-]:
+def _relation(
+    argument: exp.Expr, fail: partial[DefinitionError], function: str
+) -> tuple[exp.Table | exp.Query, str]:
     if isinstance(argument, exp.Column) and not argument.table:
         table = exp.Table(this=argument.this.copy())
         return table, argument.name
