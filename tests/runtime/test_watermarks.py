@@ -120,6 +120,10 @@ def test_the_curve_does_not_depend_on_the_cut(
     assert found == expected
     assert parts.current_us == whole.current_us
 
+    followed = TopicWatermark(definition(partitions=2))
+    followed.follow(taken, facts)
+    assert followed.current_us == whole.current_us
+
 
 @given(
     st.lists(

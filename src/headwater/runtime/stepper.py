@@ -67,6 +67,7 @@ class Stepper:
         # Rows of each topic that the last step took in.
         self.rows_taken: dict[str, int] = {}
         self._sources = _source_sets(views)
+        self._deciding = {name for sources in self._sources for name in sources}
         self._read = _columns_read(topics, tables, views)
 
     def step(self, cut: Cut) -> dict[str, Stepped]:
@@ -98,10 +99,13 @@ class Stepper:
     def _curves(
         self, cut: Cut, chunks: Mapping[str, list[Chunk]]
     ) -> dict[tuple[str, ...], WatermarkCurve]:
-        single = {
-            name: watermark.curve(chunks[name], [f for f in cut.facts if f.topic == name])
-            for name, watermark in self.watermarks.items()
-        }
+        single = {}
+        for name, watermark in self.watermarks.items():
+            facts = [fact for fact in cut.facts if fact.topic == name]
+            if name in self._deciding:
+                single[name] = watermark.curve(chunks[name], facts)
+            else:
+                watermark.follow(chunks[name], facts)
         return {
             sources: lowest([single[name] for name in sources if name in single])
             for sources in self._sources

@@ -42,6 +42,13 @@ class TopicWatermark:
         self.advanced_us = BEFORE_ALL
         self.current_us = BEFORE_ALL
 
+    def follow(self, chunks: Sequence[Chunk], facts: Sequence[Fact]) -> None:
+        """Move the watermark to the end of the epoch, where nobody asks how it ran.
+
+        `chunks` and `facts` as for `curve`.
+        """
+        self.curve([_newest_of(chunk, self.definition) for chunk in chunks], facts)
+
     def curve(self, chunks: Sequence[Chunk], facts: Sequence[Fact]) -> WatermarkCurve:
         """How the watermark ran along the epoch; `current_us` is its end afterwards.
 
@@ -93,12 +100,11 @@ class TopicWatermark:
             return
         partition = chunk.partition
         self.is_idle[partition] = False
-        highs = np.maximum.accumulate(times)
-        np.maximum(highs, self.high_us[partition], out=highs)
+        places, highs = _rises(times, self.high_us[partition])
         others = self._lowest(without=partition)
-        self.high_us[partition] = int(highs[-1])
+        self.high_us[partition] = max(self.high_us[partition], int(times.max()))
         run = np.minimum(_less(highs, self.definition.delay_us), others)
-        ticks.append(np.arange(chunk.tick_first, chunk.tick_first + len(times), dtype=np.int64))
+        ticks.append(places + chunk.tick_first)
         values.append(np.maximum(run, self.advanced_us))
 
     def _take_fact(self, fact: Fact, ticks: list[Int64Array], values: list[Int64Array]) -> None:
@@ -144,6 +150,25 @@ def lowest(curves: Sequence[WatermarkCurve]) -> WatermarkCurve:
     # `before(tick + 1)` is the value from `tick` on.
     values = np.min([curve.before(ticks + 1) for curve in curves], axis=0) if len(ticks) else _EMPTY
     return rising(min(curve.start_us for curve in curves), ticks, values)
+
+
+def _newest_of(chunk: Chunk, definition: TopicDefinition) -> Chunk:
+    """The chunk cut down to one row with its highest event time: all that its end depends on."""
+    column = chunk.rows.column(definition.event_time)
+    highest = pa.array([pc.max(column)], column.type)
+    rows = pa.RecordBatch.from_arrays([highest], names=[definition.event_time])
+    return Chunk(chunk.partition, chunk.offset_first, chunk.tick_first, chunk.arrived_us, rows)
+
+
+def _rises(times_us: Int64Array, above_us: int) -> tuple[Int64Array, Int64Array]:
+    """The places at which the highest time so far rises, and to what; always the first place too.
+
+    (Where a partition was idle, its first row may move the watermark without a new highest time.)
+    """
+    highs = np.maximum.accumulate(times_us)
+    rises = np.flatnonzero(highs[1:] > highs[:-1]) + 1
+    places = np.concatenate([np.zeros(1, dtype=np.int64), rises])
+    return places, np.maximum(highs[places], above_us)
 
 
 def _times_us(column: pa.Array) -> Int64Array:
