@@ -249,7 +249,7 @@ def _next_times(runs: Sequence[Run], sought: _Sought, names: Sequence[str]) -> I
 
 @dataclass(frozen=True, slots=True)
 class _Candidates:
-    """Places where probes begin to look for their key, how they step on, and the last to look at."""
+    """Where probes begin to look for their key, the last places to look at, and the step."""
 
     probes: Int64Array
     places: Int64Array

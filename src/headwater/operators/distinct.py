@@ -61,7 +61,6 @@ class DistinctOperator:
             [taken(column, places) for column in rows.columns], names=self._names
         )
         ticks = self._ticks(change, order, groups, places)
-        totals = np.zeros(len(order), dtype=np.int64)
         ones = np.ones(len(order), dtype=np.int64)
         weights = ones if change.weights is None else change.weights.take(order)
         totals = summed(weights, groups)
@@ -98,9 +97,11 @@ class DistinctOperator:
         found = self._known.find(rows, hashes)
         old = pc.fill_null(found.rows.column(_COUNT), 0).to_numpy(zero_copy_only=False)
         new = old + totals
-        columns = [*rows.columns, pa.array(new)]
+        moved = np.flatnonzero(totals)
+        counts = new.take(moved)
+        columns = [*(taken(column, moved) for column in rows.columns), pa.array(counts)]
         batch = pa.RecordBatch.from_arrays(columns, schema=self._known.schema)
-        self._known.put(batch, hashes, removed=new == 0)
+        self._known.put(batch, hashes.take(moved), removed=counts == 0)
         signs = (new > 0).astype(np.int64) - (old > 0)
         come, gone = np.flatnonzero(signs > 0), np.flatnonzero(signs < 0)
         # What leaves is the row that came, also where -0.0 is withdrawn and 0.0 was added.

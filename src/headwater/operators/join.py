@@ -229,9 +229,10 @@ class _Presence:
         found = self.counts.find(rows, hashes)
         old = pc.fill_null(found.rows.column(_COUNT), 0).to_numpy(zero_copy_only=False)
         new = old + summed(run.ones(), first).take(keys)
-        columns = [*rows.columns, pa.array(new)]
+        moved = np.flatnonzero(new != old)
+        columns = [*rows.take(pa.array(moved)).columns, pa.array(new.take(moved))]
         counted = pa.RecordBatch.from_arrays(columns, schema=self.counts.schema)
-        self.counts.put(counted, hashes, removed=new == 0)
+        self.counts.put(counted, hashes.take(moved), removed=new.take(moved) == 0)
         signs = (new != 0).astype(np.int64) - (old != 0)
         flipped = np.flatnonzero(signs)
         ticks = None

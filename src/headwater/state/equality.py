@@ -1,8 +1,8 @@
 """When two rows are the same row.
 
 Equality is that of SQL's `IS NOT DISTINCT FROM` in DuckDB: a null is equal to a null, NaN to NaN,
-and 0.0 to -0.0, also inside of nested values. Plain columns are compared in numpy or Arrow. For nested
-values and intervals (a month is equal to 30 days) DuckDB itself is asked.
+and 0.0 to -0.0, also inside of nested values. Plain columns are compared in numpy or Arrow. For
+nested values and intervals (a month is equal to 30 days) DuckDB itself is asked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BoolArray = npt.NDArray[np.bool_]
 # So many different rows of one hash are told apart by comparing them; if there are more, by DuckDB.
 _ROUNDS = 4
 _PAIRS = "SELECT a IS NOT DISTINCT FROM b AS same FROM pairs"
-_GROUPS = "SELECT min(i) AS first, list(i) AS members FROM grouped GROUP BY ALL EXCLUDE (i)"
+_GROUPS = "SELECT min(i) AS first, list(i) AS members, * EXCLUDE (i) FROM grouped GROUP BY ALL"
 
 
 def rows_equal(

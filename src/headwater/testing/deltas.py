@@ -17,6 +17,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -151,12 +152,18 @@ def assert_same(got: pa.Table, expected: pa.Table) -> None:
 
 
 def _asked(sql: str, tables: Mapping[str, pa.Table], *, is_ordered: bool = False) -> pa.Table:
-    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+    with _database().cursor() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         for name, rows in tables.items():
             connection.register(name, rows)
         answer = connection.sql(sql)
         return (answer.order("ALL") if is_ordered else answer).to_arrow_table()
+
+
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """One for all: opening it costs more than most questions. What a cursor registers is its own."""
+    return duckdb.connect(":memory:", config={"threads": 1})
 
 
 def _cells(line: str) -> tuple[str, list[str]]:
