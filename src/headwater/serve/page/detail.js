@@ -57,6 +57,8 @@ export class Detail {
     this.grid = new Grid({ flashes: !source.isLog, onSort: source.sortSql && (() => this.load(true)) });
     this.panel.replaceChildren(source.lead ? source.lead(this.node) : "", this.grid.root);
     this.grid.root.hidden = true;
+    this.more.hidden = true;
+    say(this.note, "");
     this.buttons.forEach((button, i) => {
       const isOn = this.sources[i] === source;
       button.setAttribute("aria-selected", String(isOn));
@@ -196,7 +198,7 @@ const REJECTED = {
   isLog: true,
   fetch: (node, limit) => node.data.rejected
     ? net.query(
-      `SELECT arrived, reason, "column", record::VARCHAR AS record, position FROM ${quoted(`${node.name}$rejected`)} ORDER BY arrived DESC, position LIMIT ${limit}`,
+      `SELECT arrived, reason, "column", coalesce(TRY(decode(record)), record::VARCHAR) AS record, position FROM ${quoted(`${node.name}$rejected`)} ORDER BY arrived DESC, position LIMIT ${limit}`,
     )
     : { columns: [], rows: [] },
 };

@@ -25,7 +25,7 @@ export class Graph {
     const width = this.root.clientWidth - 8; // its padding
     const isNarrow = width < NARROW;
     const shape = JSON.stringify([
-      isNarrow ? width : "wide", found.nodes.map((n) => [n.id, n.kind, n.inputs]),
+      width, found.nodes.map((n) => [n.id, n.kind, n.inputs]),
     ]);
     if (shape !== this.shape) this.draw(found, isNarrow, width);
     this.shape = shape;
@@ -46,7 +46,7 @@ export class Graph {
   }
 
   draw(found, isNarrow, width) {
-    const plan = isNarrow ? column(found, width) : layout(found);
+    const plan = isNarrow ? column(found, width) : layout(found, width);
     const lines = svg("svg", {
       class: "edges", width: plan.width, height: plan.height, "aria-hidden": "true",
       viewBox: `0 0 ${plan.width} ${plan.height}`,
@@ -124,14 +124,15 @@ function ofRelation({ kind, data }) {
   const at = format.clock(data.watermark_us);
   const lag = "computed" in data ? data.rows - data.computed : 0;
   const marks = [];
-  if (lag > 0) marks.push(["lag", `${format.brief(lag)} behind`]);
+  // Some rows are always on their way: it is a lag worth a word when they are those of seconds.
+  if (lag > 2 * perSecond) marks.push(["lag", `${format.brief(lag)} behind`]);
   if (data.late) marks.push(["late", `${format.brief(data.late)} late`]);
   if (data.rejected) marks.push(["bad", `${format.brief(data.rejected)} rejected`]);
   return {
     rate: perSecond > 0 ? `${format.rate(perSecond)}/s` : "",
     rows: format.plural(data.rows, "row"),
     kind: kind === "view" ? (data.emit === "final" ? "view · final" : "view") : kind,
-    time: at ? at.brief : "",
+    time: at && marks.length < 2 ? at.brief : "",
     marks,
     isLive: perSecond > 0,
     title: at ? `${data.name}: no event before ${at.full} is expected` : data.name,

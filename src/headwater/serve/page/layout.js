@@ -5,7 +5,7 @@
 // the order follows the neighbours' (barycentre), which keeps crossings few. Positions depend on the
 // pipeline alone, never on its numbers: nothing moves while the page is watched.
 
-export const BOX = { width: 212, height: 78, gapX: 76, gapY: 16, lane: 14 };
+export const BOX = { width: 212, height: 78, gapX: [56, 120], gapY: 16, lane: 14 };
 
 export function relations(status) {
   const nodes = [
@@ -39,7 +39,7 @@ export function depths({ nodes, byId }) {
   return depth;
 }
 
-export function layout(relationsOf) {
+export function layout(relationsOf, width) {
   const { nodes, byId } = relationsOf;
   const depth = depths(relationsOf);
   const layers = [];
@@ -54,8 +54,8 @@ export function layout(relationsOf) {
   const full = Array.from(layers, (layer) => layer ?? []);
   for (let sweep = 0; sweep < 6; sweep += 1) order(full, sweep % 2 === 0);
   stack(full);
-  for (let sweep = 0; sweep < 12; sweep += 1) relax(full, sweep % 2 === 0);
-  return settle(full, edges);
+  for (let sweep = 0; sweep < 24; sweep += 1) relax(full, sweep % 2 === 0);
+  return settle(full, edges, width);
 }
 
 const box = (node) => ({ node, height: BOX.height, before: [], after: [], y: 0 });
@@ -96,40 +96,52 @@ function stack(layers) {
 
 const middle = (item) => item.y + item.height / 2;
 
-// Pull every item towards its neighbours, then push apart what overlaps, keeping the order.
+// Pull every item towards its neighbours, and a little towards the middle, which keeps all together.
 function relax(layers, forward) {
   for (const layer of forward ? layers : [...layers].reverse()) {
     for (const item of layer) {
-      const near = forward ? item.before : item.after;
-      if (near.length) item.y = near.reduce((sum, n) => sum + middle(n), 0) / near.length - item.height / 2;
+      const near = [...item.before, ...item.after];
+      const wish = near.reduce((sum, n) => sum + middle(n), 0) / Math.max(1, near.length);
+      item.y = wish * 0.92 - item.height / 2;
     }
     apart(layer);
   }
 }
 
+// The places nearest to the wished ones at which nothing overlaps and the order stands: items that
+// would overlap move as one block, to the mean of what they wish (pool adjacent violators).
 function apart(layer) {
-  const wish = layer.reduce((sum, item) => sum + middle(item), 0) / Math.max(1, layer.length);
-  for (let i = 1; i < layer.length; i += 1) {
-    const free = layer[i - 1].y + layer[i - 1].height + BOX.gapY;
-    if (layer[i].y < free) layer[i].y = free;
+  const blocks = [];
+  let offset = 0;
+  for (const item of layer) {
+    let block = { items: [[item, offset]], sum: item.y - offset, size: 1 };
+    while (blocks.length && blocks.at(-1).sum / blocks.at(-1).size > block.sum / block.size) {
+      const last = blocks.pop();
+      block = { items: [...last.items, ...block.items], sum: last.sum + block.sum, size: last.size + block.size };
+    }
+    blocks.push(block);
+    offset += item.height + BOX.gapY;
   }
-  const now = layer.reduce((sum, item) => sum + middle(item), 0) / Math.max(1, layer.length);
-  for (const item of layer) item.y -= now - wish;
+  for (const { items, sum, size } of blocks) {
+    for (const [item, below] of items) item.y = sum / size + below;
+  }
 }
 
-function settle(layers, edges) {
+function settle(layers, edges, width) {
+  const free = (width - layers.length * BOX.width) / Math.max(1, layers.length - 1);
+  const gap = Math.max(BOX.gapX[0], Math.min(BOX.gapX[1], Math.floor(free)));
   const all = layers.flat();
   const top = Math.min(...all.map((i) => i.y));
   const bottom = Math.max(...all.map((i) => i.y + i.height));
   layers.forEach((layer, at) => layer.forEach((item) => {
-    item.x = at * (BOX.width + BOX.gapX);
+    item.x = at * (BOX.width + gap);
     item.y -= top;
   }));
   const boxes = all.filter((i) => i.node);
   return {
     boxes,
     edges: edges.map((e) => ({ from: e.from, to: e.to, path: curve(e.stops) })),
-    width: layers.length * (BOX.width + BOX.gapX) - BOX.gapX,
+    width: layers.length * (BOX.width + gap) - gap,
     height: bottom - top,
   };
 }
