@@ -152,7 +152,11 @@ def _asof(node: AsofJoin, left: str, right: str) -> str:
     on = [f"l.{_q(a)} = r.{_q(b)}" for a, b in pairs]
     on.append(f"l.{_q(node.left_time)} {'>' if node.is_strict else '>='} r.{_q(node.right_time)}")
     kind = "LEFT" if node.is_left else ""
-    return f"SELECT * FROM {left} l ASOF {kind} JOIN {right} r ON {' AND '.join(on)}"
+    by = _list((*node.right_keys, node.right_time))
+    # Of equal key and time the row that came last.
+    last = f"row_number() OVER (PARTITION BY {by} ORDER BY rowid DESC) = 1"
+    rows = f"(SELECT * FROM {right} QUALIFY {last})"
+    return f"SELECT * FROM {left} l ASOF {kind} JOIN {rows} r ON {' AND '.join(on)}"
 
 
 def _top(node: TopN, table: str) -> str:

@@ -1,11 +1,12 @@
 """The batch answer: every view computed at once by DuckDB, from the author's own queries.
 
-No plan is involved. A query is run as it was written, with two rewrites that only make it say what
+No plan is involved. A query is run as it was written, with rewrites that only make it say what
 the dialect means: window table functions become plain SQL, and where a query picks among rows that
-its ORDER BY does not tell apart the order is completed. A table holds the newest row of each key,
+its ORDER BY does not tell apart, or an ASOF JOIN among equal matches, the choice is made. A table
+holds the newest row of each key,
 in the order of its rows. Views are computed in order, each over the answers of those before it.
 
-This is what a stream is compared with, so it shares no code with the plan but these two rewrites.
+This is what a stream is compared with, so it shares no code with the plan but these rewrites.
 It runs on one thread: then functions that depend on the order of rows follow the order of the
 input.
 """
@@ -22,6 +23,7 @@ from sqlglot import exp
 
 from headwater.errors import DefinitionError
 from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewDefinition
+from headwater.replay.asof import last_of_equal_matches
 from headwater.schema.types import parse_type
 from headwater.sql.functions import refuse_volatile
 from headwater.sql.places import hint_for
@@ -174,6 +176,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, view: ViewDefinition) -> pa.T
             raise DefinitionError(_line(error)) from None
 
     query = break_ties(plain(view.query, view.origin), columns_of)
+    query = last_of_equal_matches(query, columns_of)
     whole = exp.select("*").from_(
         exp.Subquery(this=query, alias=exp.TableAlias(this=exp.to_identifier("_view")))
     )
