@@ -95,7 +95,7 @@ def headwater_lines() -> Iterator[Any]:
                     yield pytest.param(arguments, id=arguments)
 
 
-@pytest.mark.parametrize("arguments", headwater_lines())
+@pytest.mark.parametrize("arguments", list(headwater_lines()))
 def test_commands_in_the_docs_are_ones_that_the_command_line_takes(arguments: str) -> None:
     name, *rest = shlex.split(arguments.partition(" | ")[0])
     command = typer.main.get_command(command_line).commands[name]  # type: ignore[attr-defined]

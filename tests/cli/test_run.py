@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 from headwater.cli.client import Client
@@ -45,8 +46,8 @@ def running(*arguments: object) -> Iterator[tuple[Client, subprocess.Popen[str]]
         process.communicate()
 
 
-def totals(client: Client) -> list[dict[str, str]]:
-    rows: list[dict[str, str]] = client.get("/views/totals")["rows"]
+def totals(client: Client) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = client.get("/views/totals")["rows"]
     return rows
 
 
@@ -60,7 +61,7 @@ def test_a_pipeline_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
             assert (receipt["accepted"], receipt["offset_first"]) == (2, 2 * (round_ - 1))
 
     with running(shop, "--data", tmp_path / "data") as (client, _):
-        assert totals(client) == [{"item": "tea", "total": "8.00"}]
+        assert totals(client) == [{"item": "tea", "total": Decimal("8.00")}]
 
 
 def test_a_second_process_on_the_folder_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import http.client
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -26,12 +27,15 @@ from headwater.errors import (
 )
 
 DEFAULT_URL = "http://127.0.0.1:8484"
+PIECE_BYTES = 1 << 20
 
+# A request that is refused before a pipeline sees it has a kind of its own: it is as wrong as a
+# definition is.
 KINDS = {
-    "definition": DefinitionError,
     "record": RecordError,
     "connector": ConnectorError,
     "state": StateError,
+    "bug": HeadwaterError,
 }
 
 To = Annotated[
@@ -51,7 +55,7 @@ class Client:
     """Asks one running pipeline.
 
     Args:
-        url: Where it listens, such as `http://127.0.0.1:8484`.
+        url: Where it listens, such as `http://127.0.0.1:8484`; with a path, behind a proxy.
 
     """
 
@@ -66,6 +70,7 @@ class Client:
                 f"{url} is no URL of a pipeline", hint=f"it looks like {DEFAULT_URL}"
             )
         self.url = url
+        self._path = parts.path.rstrip("/")
         self._host, self._port = parts.hostname, port
         self._is_secure = parts.scheme == "https"
 
@@ -74,11 +79,20 @@ class Client:
         with self._answer("GET", _with(where, params)) as response:
             return _told(response)
 
-    def post(self, where: str, body: bytes, content_type: str, **params: object) -> Any:
+    def post(self, where: str, body: bytes, content_type: str) -> Any:
         """The JSON that a POST answers. A receipt of rows is one also when no row was taken."""
         headers = {"Content-Type": content_type}
-        with self._answer("POST", _with(where, params), body, headers) as response:
+        with self._answer("POST", where, body, headers) as response:
             return _told(response)
+
+    def ask(self, sql: str, media_type: str) -> Iterator[bytes]:
+        """The answer to one SELECT, as the server spells it in `media_type`, piece by piece."""
+        headers = {"Content-Type": "text/plain; charset=utf-8", "Accept": media_type}
+        with self._answer("POST", "/sql", sql.encode(), headers) as response:
+            if response.status >= http.client.BAD_REQUEST:
+                _told(response)
+            while piece := response.read(PIECE_BYTES):
+                yield piece
 
     def lines(self, where: str, **params: object) -> Iterator[bytes]:
         """The lines of a GET's body, as they come; the body may have no end."""
@@ -106,7 +120,7 @@ class Client:
                 "or say where one listens: --to URL",
             ) from None
         try:
-            connection.request(method, target, body, headers or {})
+            connection.request(method, self._path + target, body, headers or {})
             yield connection.getresponse()
         except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
             raise ConnectorError(
@@ -128,10 +142,15 @@ def _with(where: str, params: dict[str, object]) -> str:
     return f"{where}?{urlencode(given)}" if given else where
 
 
+def parsed(text: bytes) -> Any:
+    """JSON whose numbers keep all the digits that they were sent with."""
+    return json.loads(text, parse_float=Decimal)
+
+
 def _told(response: http.client.HTTPResponse) -> Any:
     body = response.read()
     try:
-        answer = json.loads(body)
+        answer = parsed(body)
         if response.status < http.client.BAD_REQUEST or "accepted" in answer:
             return answer
         told = answer["error"]
@@ -144,4 +163,4 @@ def _told(response: http.client.HTTPResponse) -> Any:
         ) from None
     at = told.get("place")
     place = Place(at["text"], at["start"], at["end"], at["source"]) if at else None
-    raise KINDS.get(told.get("kind"), HeadwaterError)(message, place=place, hint=told.get("hint"))
+    raise KINDS.get(told.get("kind"), DefinitionError)(message, place=place, hint=told.get("hint"))

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from headwater.cli.client import DEFAULT_URL, Client, To
-from headwater.cli.table import Output, show
+from headwater.cli.client import DEFAULT_URL, Client, To, parsed
+from headwater.cli.table import show
+
+
+class Output(StrEnum):
+    """How the rows are shown."""
+
+    TABLE = "table"
+    CSV = "csv"
+    NDJSON = "ndjson"
+    JSON = "json"
+
+
+# What programs read is passed on as the server spells it; people get a table made from JSON.
+MEDIA_TYPES = {
+    Output.TABLE: "application/json",
+    Output.CSV: "text/csv",
+    Output.NDJSON: "application/x-ndjson",
+    Output.JSON: "application/json",
+}
 
 
 def query(
@@ -27,6 +45,13 @@ def query(
 
     For example: `headwater query "SELECT * FROM spend ORDER BY spend DESC LIMIT 10"`.
     """
-    text = sys.stdin.read() if sql == "-" else sql
-    body = json.dumps({"sql": text}).encode()
-    show(Client(to).post("/sql", body, "application/json"), output)
+    pieces = Client(to).ask(sys.stdin.read() if sql == "-" else sql, MEDIA_TYPES[output])
+    if output is Output.TABLE:
+        answer = parsed(b"".join(pieces))
+        show(answer["columns"], answer["rows"])
+        return
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+    if output is Output.JSON:
+        sys.stdout.buffer.write(b"\n")
+    sys.stdout.flush()

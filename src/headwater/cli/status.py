@@ -29,7 +29,7 @@ def status(
     """Show rows, lag, watermarks, and what a window waits for."""
     client = Client(to)
     if as_json:
-        print(json.dumps(client.get("/status"), ensure_ascii=False, indent=2))
+        print(json.dumps(client.get("/status"), ensure_ascii=False, indent=2, default=float))
         return
     from rich.console import Console
     from rich.live import Live

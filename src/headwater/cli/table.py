@@ -1,48 +1,14 @@
-"""Rows as text: a table for people, CSV, NDJSON or JSON for programs."""
+"""Rows as a table for people."""
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
-from enum import StrEnum
 from typing import Any
 
 from headwater.cli.text import cell, is_number
 
 
-class Output(StrEnum):
-    """How rows are shown."""
-
-    TABLE = "table"
-    CSV = "csv"
-    NDJSON = "ndjson"
-    JSON = "json"
-
-
-def show(answer: dict[str, Any], output: Output) -> None:
-    """Print what the API answers to a question: `columns` in order, and `rows` by column name."""
-    names = [column["name"] for column in answer["columns"]]
-    if output is Output.JSON:
-        print(json.dumps(answer["rows"], ensure_ascii=False, indent=2))
-    elif output is Output.NDJSON:
-        for row in answer["rows"]:
-            print(json.dumps(row, ensure_ascii=False))
-    elif output is Output.CSV:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([[_csv(row[name]) for name in names] for row in answer["rows"]])
-    else:
-        _show_table(answer["columns"], answer["rows"])
-
-
-def _csv(value: Any) -> Any:
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False)
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else value
-
-
-def _show_table(columns: list[dict[str, str]], rows: list[dict[str, Any]]) -> None:
+def show(columns: list[dict[str, str]], rows: list[dict[str, Any]]) -> None:
+    """Print rows by column name, in the order of `columns`, and how many they are."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -6,14 +6,13 @@ value so far, so a line once printed never moves.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
-from headwater.cli.client import DEFAULT_URL, Client, To, path
+from headwater.cli.client import DEFAULT_URL, Client, To, parsed, path
 from headwater.cli.text import cell, is_number
 from headwater.errors import DefinitionError
 
@@ -83,7 +82,7 @@ def _changes(client: Client, view: str, start: int, end: int | None) -> Iterator
     for line in client.lines(path("views", view, "changes"), from_=start):
         if not line.startswith(b"data:"):
             continue
-        told = json.loads(line[5:])
+        told = parsed(line[5:])
         for row in told if isinstance(told, list) else [told]:
             yield row
             if end is not None and row["_offset"] + 1 >= end:
@@ -115,7 +114,7 @@ def _page(client: Client, topic: str, partition: int, start: int, end: int | Non
         return
     where = path("topics", topic, "rows")
     wish = {"from_": start, "limit": limit, "partition": partition, "format": "ndjson"}
-    yield from (json.loads(line) for line in client.lines(where, **wish) if line)
+    yield from (parsed(line) for line in client.lines(where, **wish) if line)
 
 
 class _Printer:
@@ -134,6 +133,7 @@ class _Printer:
         """One row, with its sign and, where it is not 1, its weight."""
         weight = int(row.get("_weight", 1))
         sign = ("+" if weight > 0 else "-") + (str(abs(weight)) if abs(weight) != 1 else "")
+        # The first row has widened the columns before their names are printed.
         line = self._line([cell(row.get(name)) for name in self._names])
         if not self._has_header:
             self._console.print(f"  {self._line(self._names)}", style="bold", markup=False)

@@ -20,7 +20,7 @@ def cell(value: Any) -> str:
     if isinstance(value, str):
         return value.replace("\n", "\\n")
     if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False, default=float)
     return str(value)
 
 
