@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -54,14 +56,50 @@ def test_readers_see_a_dense_prefix_while_others_append_flush_and_seal() -> None
     threads = [threading.Thread(target=guarded, args=(t,)) for t in (flushing, sealing, reading)]
     for thread in threads:
         thread.start()
-    for n in range(CHUNKS):
-        topic.append(Chunk(0, 3 * n, 3 * n, START_US, batch(3 * n, [n, n, n])))
-    is_done.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for n in range(CHUNKS):
+            topic.append(Chunk(0, 3 * n, 3 * n, START_US, batch(3 * n, [n, n, n])))
+    finally:
+        is_done.set()
+        for thread in threads:
+            thread.join()
 
     assert not failures
     assert topic.rows_total == 3 * CHUNKS
+
+
+class BusyDisk(FakeDisk):
+    """A disk during whose next write something else happens."""
+
+    meanwhile: Callable[[], None] | None = None
+
+    def write(self, path: str, parts: Sequence[Any]) -> None:
+        action, self.meanwhile = self.meanwhile, None
+        if action is not None:
+            action()
+        super().write(path, parts)
+
+
+def test_what_is_appended_during_a_flush_or_a_seal_stays() -> None:
+    disk = BusyDisk(1)
+    topic = Topic(CLICKS, Blobs(disk), FOLDER, seal_at=SealAt(rows=4))
+
+    def append(first: int) -> None:
+        topic.append(Chunk(0, first, first, START_US, batch(first, [first, first])))
+
+    def append_and_flush() -> None:
+        append(4)
+        topic.flush()
+
+    append(0)
+    disk.meanwhile = lambda: append(2)
+    assert topic.flush() == 2
+    assert topic.flush() == 2
+    disk.meanwhile = append_and_flush
+    assert topic.seal() == 1
+
+    rows = topic.read_offsets(0, 0, 99)
+    assert rows["id"].to_pylist() == rows["_offset"].to_pylist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_large_tail_becomes_several_hot_files_of_a_good_size() -> None:
