@@ -97,12 +97,13 @@ def search(hashes: UInt64Array, probes: UInt64Array) -> Ranges:
         probes = probes[order]
     first = np.searchsorted(hashes, probes)
     hits = np.flatnonzero(hashes.take(np.minimum(first, len(hashes) - 1)) == probes)
-    first = first[hits]
-    end = np.searchsorted(hashes, probes[hits], side="right")
+    first, end = first[hits], None
+    if (hashes.take(np.minimum(first + 1, len(hashes) - 1)) == hashes.take(first)).any():
+        end = np.searchsorted(hashes, probes[hits], side="right")
     if order is not None:
         hits = order[hits]
         back = np.argsort(hits)
-        hits, first, end = hits[back], first[back], end[back]
+        hits, first, end = hits[back], first[back], None if end is None else end[back]
     return Ranges(hits, first, end)
 
 
