@@ -13,8 +13,8 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner, Result
 
-from headwater.connectors import files
 from headwater.cli.main import app as command_line
+from headwater.connectors import files
 from headwater.errors import ConnectorError, DefinitionError, HeadwaterError
 from headwater.run.app import App
 from headwater.run.live import Live
