@@ -1,10 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import httpx
 import pytest
 
 from headwater.serve.server import Server
 from serve.memory import shop
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """One server for all: what these tests ask leaves nothing behind that another sees."""
+    server = Server(shop(), port=0)
+    server.start()
+    yield server
+    server.stop()
+
 
 ROW = {"ad": 7, "visitor": "ann", "ts": "2026-01-01T12:00:00"}
 

@@ -77,6 +77,7 @@ class ViewStatus:
         late: Rows that came too late for it.
         watermark_us: The lowest watermark of its sources.
         waits_for: Why its next window has not closed, in words, or None.
+        order: The order in which it is read, as (column, is_descending); empty for none.
 
     """
 
@@ -92,6 +93,7 @@ class ViewStatus:
     waits_for: str | None
     state_rows: int = 0
     state_bytes: int = 0
+    order: tuple[tuple[str, bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

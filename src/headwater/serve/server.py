@@ -13,6 +13,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import uvicorn
 
@@ -27,6 +28,8 @@ _FINISH_SECONDS_MAX = 2
 # Longer than most producers pause between batches: a connection that the server closes while the
 # client writes to it is an error that the client must handle.
 _KEEP_ALIVE_SECONDS = 75
+# uvicorn counts its ticks in tenths of a second, and renews the Date header each tenth tick.
+_TICKS_A_SECOND = 10
 
 
 class Server:
@@ -118,6 +121,7 @@ class _Uvicorn(uvicorn.Server):
         self.listening = threading.Event()
         self._end_streams = end_streams
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._told = asyncio.Event()
 
     def run_on(self, listener: socket.socket) -> None:
         """Serve until told to stop."""
@@ -131,11 +135,20 @@ class _Uvicorn(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         self.listening.set()
 
+    async def main_loop(self) -> None:
+        """Tick until told to stop, and stop when told: the inherited one notices a tick later."""
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += _TICKS_A_SECOND
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), 1.0)
+
     def request_stop(self) -> None:
         """Ask the loop to end; from any thread, any number of times."""
         self.should_exit = True
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._end_streams)
+            self._loop.call_soon_threadsafe(self._told.set)
 
 
 def _listen(host: str, port: int) -> socket.socket:

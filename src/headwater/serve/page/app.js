@@ -17,7 +17,8 @@ const spark = new Spark(at("spark"));
 const ask = new Ask();
 const detail = new Detail(at("detail"));
 const graph = new Graph(at("graph"), (id) => pick(id));
-let picked = null;
+let picked = null; // what the reader chose
+let shown = null; // what the page chose, as soon as there was something to show
 let latest = null;
 let failures = 0;
 let timer = null;
@@ -38,10 +39,19 @@ function bringIntoView(element) {
 
 function showPicked(status) {
   const { nodes, byId } = relations(status);
-  const wished = byId.get(picked) ?? nodes.find((n) => n.kind === "view") ?? nodes[0];
+  const wished = byId.get(picked) ?? byId.get(shown) ?? liveliest(nodes);
   if (!wished) return;
+  if (wished.kind !== "view" || wished.data.rows) shown = wished.id;
   graph.pick(wished.id);
   detail.show(wished);
+}
+
+// What to show a reader who has not picked anything: the busiest of the views that fit on the page.
+function liveliest(nodes) {
+  const views = nodes.filter((n) => n.kind === "view");
+  const small = views.filter((n) => n.data.rows > 0 && n.data.rows <= 200);
+  small.sort((a, b) => b.data.changes_per_second - a.data.changes_per_second);
+  return small[0] ?? views[0] ?? nodes[0];
 }
 
 function show(status) {

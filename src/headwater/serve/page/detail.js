@@ -9,6 +9,10 @@ import * as net from "./net.js";
 import { problem } from "./problem.js";
 
 const STEPS = [200, 1000, 5000];
+// Asking again may take at most this part of the time, however large the view is.
+const SHARE_MAX = 0.1;
+// Beyond so many rows the page does not sort by itself; the reader still may.
+const SORTED_ROWS_MAX = 1e6;
 const quoted = (name) => `"${name.replaceAll('"', '""')}"`;
 
 export class Detail {
@@ -54,6 +58,7 @@ export class Detail {
     this.source = source;
     this.step = 0;
     this.stamp = null;
+    this.notBefore = 0;
     this.grid = new Grid({ flashes: !source.isLog, onSort: source.sortSql && (() => this.load(true)) });
     this.panel.replaceChildren(source.lead ? source.lead(this.node) : "", this.grid.root);
     this.grid.root.hidden = true;
@@ -104,9 +109,11 @@ export class Detail {
     const { source, node } = this;
     if (!source?.fetch || this.isLoading) { this.again ||= isForced; return; }
     const stamp = source.stamp(node.data);
-    if (!isForced && stamp === this.stamp) return;
+    const now = performance.now();
+    if (!isForced && (stamp === this.stamp || now < this.notBefore)) return;
     this.isLoading = true;
     try {
+      if (!this.grid.isSortChosen && source.sortOf) this.grid.sort = source.sortOf(node);
       const answer = await source.fetch(node, STEPS[this.step], this.grid.sort);
       if (this.source === source && this.node.id === node.id) {
         this.stamp = stamp;
@@ -119,6 +126,7 @@ export class Detail {
       }
     } finally {
       this.isLoading = false;
+      this.notBefore = performance.now() + (performance.now() - now) / SHARE_MAX;
       if (this.again || this.source !== source) { this.again = false; this.load(true); }
     }
   }
@@ -150,6 +158,12 @@ function contentOf(stamp) {
     stamp: (data) => `${data[stamp]}/${data.computed ?? ""}`,
     total: stamp === "changes" ? (data) => data.rows : null,
     empty: "Nothing yet.",
+    // A long table without an order of its own shows its newest rows, else nothing would seem to happen.
+    sortOf: ({ data }) => {
+      const time = data.columns.find(([, type]) => type.startsWith("TIMESTAMP"));
+      const isLong = data.rows > STEPS[0] && data.rows <= SORTED_ROWS_MAX;
+      return time && isLong && !data.order?.length ? { name: time[0], down: true } : null;
+    },
     fetch: (node, limit, sort) => sort
       ? net.query(`SELECT * FROM ${quoted(node.name)} ORDER BY ${quoted(sort.name)} ${sort.down ? "DESC" : "ASC"} NULLS LAST LIMIT ${limit}`)
       : net.content(node.name, limit),

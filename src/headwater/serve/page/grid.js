@@ -13,6 +13,7 @@ export class Grid {
     this.onSort = onSort;
     this.flashes = flashes;
     this.sort = null;
+    this.isSortChosen = false;
     this.head = h("tr");
     this.body = h("tbody");
     this.table = h("table", {}, h("thead", {}, this.head), this.body);
@@ -33,6 +34,7 @@ export class Grid {
       this.drawHead(visible);
       this.body.replaceChildren();
     }
+    this.markSort(visible);
     this.drawRows(visible, this.sorted(rows));
   }
 
@@ -51,7 +53,6 @@ export class Grid {
       );
       return h("th", { scope: "col", class: format.isNumeric(column.type) ? "number" : "" }, button);
     }));
-    this.markSort(columns);
   }
 
   sortBy(column) {
@@ -60,6 +61,7 @@ export class Grid {
     else if (this.sort.down === format.isNumeric(column.type)) this.sort = { name, down: !this.sort.down };
     else this.sort = null;
     this.seen = null;
+    this.isSortChosen = true;
     this.markSort(this.data.columns.filter((c) => c.name !== "_weight"));
     if (this.onSort) this.onSort(this.sort);
     else this.show(this.data);
