@@ -46,7 +46,7 @@ def computed(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     rows=rows_of,
@@ -57,7 +57,7 @@ def computed(
     saved_after=st.none() | st.integers(0, 3),
 )
 def test_rows_in_time_come_out_and_late_rows_are_told(
-    engine: Engine, rows: Any, spec: Any, lateness: int, final: bool, cuts: Any, saved_after: Any
+    engine: Engine, *, rows: Any, spec: Any, lateness: int, final: bool, cuts: Any, saved_after: Any
 ) -> None:
     size, slide, offset = spec
     kind = WindowKind.TUMBLE if size == slide else WindowKind.HOP
@@ -88,9 +88,7 @@ def test_a_row_waits_for_the_end_of_its_window(engine: Engine) -> None:
     plan = Windows(scan, spec, "start", "stop", SHOWN, True, 5, SOURCES)
     data = table(ROWS, [(k, moment(t)) for k, t in rows], __tick=range(3))
 
-    outcome = run(
-        engine, plan, data, cuts=[1, 2], times_us=[t for _, t in rows], is_ended=False
-    )
+    outcome = run(engine, plan, data, cuts=[1, 2], times_us=[t for _, t in rows], is_ended=False)
 
     shown = [change.rows.column("k").to_pylist() for change in outcome.changes]
     assert shown == [[], ["a"], ["c"]]

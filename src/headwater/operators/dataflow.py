@@ -53,9 +53,7 @@ class _Feed:
         query = render.stretch(node, hidden_of(origin.schema))
         query = render.hashed(query, keys, [*node.schema.names, *hidden])
         self._origin = origin.position
-        self._statement = Statement(
-            engine, query, {render.INPUT: origin.schema}, is_ordered=False
-        )
+        self._statement = Statement(engine, query, {render.INPUT: origin.schema}, is_ordered=False)
         self.schema = self._statement.schema
         self._nothing = Delta(empty_batch(self.schema))
 
@@ -127,9 +125,7 @@ class _FusedStage:
 class _OperatorStage:
     """An operator with a feed for each of its inputs."""
 
-    def __init__(
-        self, node: Node, feeds: Sequence[_Feed], position: int, engine: Engine
-    ) -> None:
+    def __init__(self, node: Node, feeds: Sequence[_Feed], position: int, engine: Engine) -> None:
         self._feeds = feeds
         self.operator = operator_of(node, [feed.schema for feed in feeds], engine)
         self.schema: pa.Schema = self.operator.schema
@@ -197,9 +193,7 @@ class Dataflow:
 
     def save(self, saver: Saver) -> Any:
         """Hand over the state of all operators; return a JSON value from which `load` finds it."""
-        return [
-            stage.operator.save(saver) for stage in self._stages if stage.operator is not None
-        ]
+        return [stage.operator.save(saver) for stage in self._stages if stage.operator is not None]
 
     def load(self, manifest: Any, loader: Loader) -> None:
         """Take back what `save` handed over.

@@ -121,5 +121,3 @@ def late_batch(
 def times(values_us: Int64Array, kind: pa.DataType) -> pa.Array:
     """Microseconds as Arrow timestamps, with or without a zone."""
     return pa.array(values_us, type=pa.int64()).view(kind)
-
-

@@ -45,7 +45,13 @@ class Operator(Protocol):
     """Keeps one plan node's answer up to date.
 
     Order of calls: `load` at most once and first; then `step` once per epoch; `save` between steps.
+
+    Attributes:
+        schema: The columns of what `step` returns, hidden ones included.
+
     """
+
+    schema: pa.Schema
 
     def step(self, inputs: Sequence[Delta], epoch: Epoch) -> Delta:
         """Take what changed in the inputs; return what changed in the output.

@@ -47,9 +47,7 @@ class RecomputeOperator:
 
     """
 
-    def __init__(
-        self, node: Recompute, input_schemas: Sequence[pa.Schema], engine: Engine
-    ) -> None:
+    def __init__(self, node: Recompute, input_schemas: Sequence[pa.Schema], engine: Engine) -> None:
         self._node = node
         self._keys = node.keys[0] if node.keys else ()
         self._sides = [
@@ -59,9 +57,7 @@ class RecomputeOperator:
         inputs = {_raw(position): side.rows for position, side in enumerate(self._sides)}
         self._query = Statement(engine, _typed(node), inputs, is_ordered=True)
         self._difference = difference(engine, self._query.schema)
-        key_fields = [
-            pa.field(name, input_schemas[0].field(name).type) for name in self._keys
-        ]
+        key_fields = [pa.field(name, input_schemas[0].field(name).type) for name in self._keys]
         key_schema = pa.schema([*key_fields, pa.field(HASH, pa.uint64())])
         self._touched = touched(engine, key_schema, self._keys)
         self._answer: pa.RecordBatch | None = None
@@ -126,9 +122,7 @@ class RecomputeOperator:
         return self._query.run(**inputs)
 
     def _differing(self, before: pa.RecordBatch, after: pa.RecordBatch) -> Delta:
-        weights = np.repeat(
-            np.array([-1, 1], dtype=np.int64), [before.num_rows, after.num_rows]
-        )
+        weights = np.repeat(np.array([-1, 1], dtype=np.int64), [before.num_rows, after.num_rows])
         both = joined([before, after], self._query.schema)
         return Delta(self._difference.run(input=both.append_column(WEIGHT, pa.array(weights))))
 

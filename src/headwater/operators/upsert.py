@@ -93,9 +93,7 @@ class UpsertOperator:
         content = newest.select(self._rows.names).cast(self._rows)
         return content, chosen.column(HASH).to_numpy(), ticks
 
-    def _unchanged(
-        self, old: pa.RecordBatch, new: pa.RecordBatch, existed: BoolArray
-    ) -> BoolArray:
+    def _unchanged(self, old: pa.RecordBatch, new: pa.RecordBatch, existed: BoolArray) -> BoolArray:
         """Which rows say what was already known."""
         unchanged = np.zeros(new.num_rows, dtype=np.bool_)
         known = np.flatnonzero(existed)

@@ -136,9 +136,7 @@ class WindowedOperator:
         natural = pa.array(self._grid.start_first(slices))
         return partials.add_column(position, pa.field(FROM, pa.int64()), natural)
 
-    def _due(
-        self, pending: Runs, fresh: pa.RecordBatch, curve: WatermarkCurve
-    ) -> pa.RecordBatch:
+    def _due(self, pending: Runs, fresh: pa.RecordBatch, curve: WatermarkCurve) -> pa.RecordBatch:
         """What to add to closed windows: corrections of old ones, and the whole of new ones."""
         pending.add(fresh)
         parts = []
@@ -251,9 +249,7 @@ class _LatePath:
         missed = late_rows(timed, slices, rule=self._rule, watermarks=watermarks)
         if missed is not None:
             late.append(self._late_batch(missed))
-        starts_from = np.maximum(
-            grid.start_first(slices), self._rule.first_in_time(watermarks)
-        )
+        starts_from = np.maximum(grid.start_first(slices), self._rule.first_in_time(watermarks))
         kept = np.flatnonzero(starts_from <= grid.start_last(slices))
         read = timed.select(self._schema.names[:-2]).take(pa.array(kept))
         columns = [*read.columns, pa.array(slices[kept]), pa.array(starts_from[kept])]
@@ -303,9 +299,7 @@ def _rule(window: GroupWindow, grid: Grid) -> Lateness | None:
     return None if window.lateness_us is None else Lateness(grid, window.lateness_us)
 
 
-def _partial(
-    node: Aggregate, layout: Layout, input_schema: pa.Schema, engine: Engine
-) -> Statement:
+def _partial(node: Aggregate, layout: Layout, input_schema: pa.Schema, engine: Engine) -> Statement:
     """The statement from the rows of the input to partial results by slice."""
     assert node.window is not None
     spec = node.window.spec
@@ -316,6 +310,4 @@ def _partial(
     slice_us = render.named(render.aligned(render.column(TIME), width, spec.offset_us), SLICE)
     sliced = render.select([*map(render.column, names), slice_us], timed, None)
     query = layout.partial(sliced, (SLICE,))
-    return Statement(
-        engine, query, {render.INPUT: input_schema}, is_ordered=layout.is_ordered
-    )
+    return Statement(engine, query, {render.INPUT: input_schema}, is_ordered=layout.is_ordered)

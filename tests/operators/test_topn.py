@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headwater.operators.statement import Engine
+from headwater.plan.nodes import Order, Scan, TopN
+from operators.running import answer, changelog, run, schema, table
+
+ROWS = schema(p="VARCHAR", v="DOUBLE", w="INTEGER")
+NUMBERED = schema(p="VARCHAR", v="DOUBLE", w="INTEGER", place="BIGINT")
+TIES = "p ASC NULLS LAST, v ASC NULLS LAST, w ASC NULLS LAST"
+quick = settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+values = st.tuples(
+    st.sampled_from([None, "a", "b"]),
+    st.sampled_from([None, 0.0, 1.0, 2.5, float("nan"), float("-inf")]),
+    st.none() | st.integers(0, 2),
+)
+cuts_of = st.lists(st.integers(1, 25), max_size=6)
+
+
+@quick
+@given(
+    steps=st.lists(st.tuples(values, st.booleans()), max_size=25),
+    cuts=cuts_of,
+    limit=st.integers(1, 4),
+    offset=st.integers(0, 2),
+    is_descending=st.booleans(),
+    number=st.sampled_from([None, "place"]),
+    partition=st.sampled_from([(), ("p",)]),
+    append_only=st.booleans(),
+    saved_after=st.none() | st.integers(0, 3),
+)
+def test_the_first_rows_are_what_a_batch_query_answers(
+    engine: Engine,
+    *,
+    steps: Any,
+    cuts: Any,
+    limit: int,
+    offset: int,
+    is_descending: bool,
+    number: str | None,
+    partition: tuple[str, ...],
+    append_only: bool,
+    saved_after: int | None,
+) -> None:
+    log, weights, live = changelog([(row, gone and not append_only) for row, gone in steps])
+    data = table(ROWS, log) if append_only else table(ROWS, log, __weight=weights)
+    shown = NUMBERED if number else ROWS
+    scan = Scan("t", ROWS, append_only)
+    plan = TopN(scan, partition, (Order("v", is_descending),), limit, offset, number, shown)
+
+    outcome = run(engine, plan, data, cuts=cuts, saved_after=saved_after)
+
+    by = "PARTITION BY p" if partition else ""
+    order = f"v {'DESC' if is_descending else 'ASC'} NULLS LAST, {TIES}"
+    expected = f"""
+        SELECT p, v, w {", place" if number else ""}
+        FROM (SELECT *, row_number() OVER ({by} ORDER BY {order}) AS place FROM t)
+        WHERE place > {offset} AND place <= {offset + limit}
+    """
+    assert outcome.total == answer(expected, t=table(ROWS, live))
+
+
+def test_append_only_rows_that_are_pushed_out_are_forgotten(engine: Engine) -> None:
+    rows = [("a", float(n), 0) for n in range(200)]
+    plan = TopN(Scan("t", ROWS, append_only=True), ("p",), (Order("v", True),), 3, 0, None, ROWS)
+
+    outcome = run(engine, plan, table(ROWS, rows), cuts=range(0, 200, 10))
+
+    assert outcome.flow is not None
+    assert outcome.flow.state_size()[0] <= 20
+
+
+def test_without_an_order_the_whole_row_decides(engine: Engine) -> None:
+    plan = TopN(Scan("t", ROWS, append_only=True), (), (), 1, 0, None, ROWS)
+
+    outcome = run(engine, plan, table(ROWS, [("b", 1.0, 1), ("a", 2.0, 2), ("a", 1.0, 3)]))
+
+    assert list(outcome.total) == [("a", 1.0, 3)]
