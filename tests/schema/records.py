@@ -1,4 +1,4 @@
-"""Random schemas, and texts of values for them: right ones, and ones that are wrong in many ways."""
+"""Random schemas, and texts of values for them: right ones, and many kinds of wrong ones."""
 
 from __future__ import annotations
 
@@ -20,11 +20,31 @@ INTEGERS = {
     "UINTEGER": (0, 2**32 - 1),
     "UBIGINT": (0, 2**64 - 1),
 }
-OTHERS = (
-    "HUGEINT FLOAT DOUBLE DECIMAL(12,6) DECIMAL(4,0) DECIMAL(38,30) DECIMAL(38,38) BOOLEAN VARCHAR BLOB DATE TIME "
-    "TIMESTAMP TIMESTAMPTZ TIMESTAMP_S TIMESTAMP_MS TIMESTAMP_NS INTERVAL UUID JSON BIGINT[] VARCHAR[] "
-    "DOUBLE[]"
-).split()
+OTHERS = [
+    "HUGEINT",
+    "FLOAT",
+    "DOUBLE",
+    "DECIMAL(12,6)",
+    "DECIMAL(4,0)",
+    "DECIMAL(38,30)",
+    "DECIMAL(38,38)",
+    "BOOLEAN",
+    "VARCHAR",
+    "BLOB",
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
+    "TIMESTAMPTZ",
+    "TIMESTAMP_S",
+    "TIMESTAMP_MS",
+    "TIMESTAMP_NS",
+    "INTERVAL",
+    "UUID",
+    "JSON",
+    "BIGINT[]",
+    "VARCHAR[]",
+    "DOUBLE[]",
+]
 NESTED = ("STRUCT(a BIGINT, b VARCHAR)", "MAP(VARCHAR, BIGINT)", "STRUCT(a DATE)[]")
 TYPES = (*INTEGERS, *OTHERS, *NESTED)
 SIMPLE = tuple(
@@ -121,13 +141,60 @@ def _nested(column: Column) -> st.SearchStrategy[str]:
     return st.tuples(*parts).map(lambda items: _object(zip(names, items, strict=True)))
 
 
-WRONG_NUMBERS = (
-    "-0 0.0 -0.0 1.0 1e2 1E-2 01 +1 1. .5 1e400 -1e400 1e-400 1e39 3.5e38 NaN Infinity -Infinity "
-    "nan inf 9223372036854775808 18446744073709551616 128 256 65536 4294967296 -1 -129 0x1F 1_000 "
-    "99999999999999999999999999999999999999 100000000000000000000000000000000000000 0.1234567 "
-    "0.1000000 1234567.5 12345.5e-1 12345678 123456789 0.99 170141183460469231731687303715884105728 "
-    "9.9e37 12345678901234567890 1234567890.123456789012345678901234567890 1e-38 1e37 1e7 1e60 12e37 1e38 0.5e38 1e99999999999999999999 1e-99999999999999999999"
-).split()
+WRONG_NUMBERS = [
+    "-0",
+    "0.0",
+    "-0.0",
+    "1.0",
+    "1e2",
+    "1E-2",
+    "01",
+    "+1",
+    "1.",
+    ".5",
+    "1e400",
+    "-1e400",
+    "1e-400",
+    "1e39",
+    "3.5e38",
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "nan",
+    "inf",
+    "9223372036854775808",
+    "18446744073709551616",
+    "128",
+    "256",
+    "65536",
+    "4294967296",
+    "-1",
+    "-129",
+    "0x1F",
+    "1_000",
+    "99999999999999999999999999999999999999",
+    "100000000000000000000000000000000000000",
+    "0.1234567",
+    "0.1000000",
+    "1234567.5",
+    "12345.5e-1",
+    "12345678",
+    "123456789",
+    "0.99",
+    "170141183460469231731687303715884105728",
+    "9.9e37",
+    "12345678901234567890",
+    "1234567890.123456789012345678901234567890",
+    "1e-38",
+    "1e37",
+    "1e7",
+    "1e60",
+    "12e37",
+    "1e38",
+    "0.5e38",
+    "1e99999999999999999999",
+    "1e-99999999999999999999",
+]
 WRONG_TEXTS = (
     "",
     " ",
@@ -176,7 +243,7 @@ WRONG_TEXTS = (
 WRONG_JSON = (
     *WRONG_NUMBERS,
     *(json.dumps(text) for text in (*WRONG_TEXTS, *WRONG_NUMBERS)),
-    *"null true false [] {} [1] [null] [1.5] [[1]] tru".split(),
+    *["null", "true", "false", "[]", "{}", "[1]", "[null]", "[1.5]", "[[1]]", "tru"],
     '{"x":1}',
     '{"a":1}',
     '"\\ud800"',

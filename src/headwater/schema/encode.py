@@ -52,8 +52,16 @@ def to_json_rows(table: pa.Table) -> list[dict[str, Any]]:
 
     A DECIMAL is a float where that prints the same digits, and a text where it does not.
     """
-    text = to_ndjson(table).decode()
-    return [_ROW_READER.decode(line) for line in text.split("\n")[:-1]]
+    reader = _EXACT if any(map(_has_decimals, table.schema.types)) else _FLOATS
+    lines = to_ndjson(table).removesuffix(b"\n").replace(b"\n", b",")
+    rows: list[dict[str, Any]] = reader.decode(f"[{lines.decode()}]")
+    return rows
+
+
+def _has_decimals(kind: pa.DataType) -> bool:
+    if pa.types.is_nested(kind):
+        return any(_has_decimals(kind.field(at).type) for at in range(kind.num_fields))
+    return bool(pa.types.is_decimal(kind) and kind.scale)
 
 
 def _number(text: str) -> float | str:
@@ -61,7 +69,8 @@ def _number(text: str) -> float | str:
     return number if Decimal(repr(number)) == Decimal(text) else text
 
 
-_ROW_READER = json.JSONDecoder(parse_float=_number)
+_EXACT = json.JSONDecoder(parse_float=_number)
+_FLOATS = json.JSONDecoder()
 
 
 def _lines(batch: pa.RecordBatch) -> bytes:

@@ -28,7 +28,8 @@ _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _INSTANT = re.compile(
     rf"{_DATE.pattern}(?:[ T]{_CLOCK}(?:(Z)|([+-])([0-9]{{2}})(?::?([0-9]{{2}}))?)?)?"
 )
-_FAR = re.compile(r"[+-]?[0-9]{5,}-|[+-][0-9]{4}-")
+# Years of more than four digits, and how Arrow prints an instant that no calendar has.
+_FAR = re.compile(r"[+-]?[0-9]{5,}-|[+-][0-9]{4}-|<value out of range")
 _TIME = re.compile(_CLOCK)
 _INTERVAL_PART = re.compile(r"\s*([+-]?[0-9]+)\s*([a-zA-Z]+)\s*,?")
 _INTERVAL_CLOCK = re.compile(r"\s*(-)?([0-9]+):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,9}))?\s*")

@@ -37,6 +37,7 @@ _SHOWN_MAX = 80
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_NAN = Decimal("NaN")
 _TRUTH = {"true": True, "false": False}
 
 
@@ -134,12 +135,15 @@ def _decimal(data_type: DataType, value: Any) -> Decimal:
     arrow = data_type.arrow
     unit, context = _exactly(arrow.precision, arrow.scale)
     try:
-        return Decimal(value).quantize(unit, context=context)
+        number = Decimal(value).quantize(unit, context=context)
     except (DecimalException, ValueError):
+        number = _NAN
+    if number.is_nan():
         raise UnfitError(
             f"{shown(value)} does not fit {data_type}: it has at most {arrow.precision} digits, "
             f"{arrow.scale} of them after the point"
-        ) from None
+        )
+    return number
 
 
 @lru_cache

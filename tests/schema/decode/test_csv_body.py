@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schema.records import SIMPLE, WRONG_NUMBERS, WRONG_TEXTS, field_texts, json_texts, schemas
 
 from headwater.errors import RecordError
 from headwater.schema.ddl import parse_columns
@@ -11,6 +10,7 @@ from headwater.schema.decode import csv_body, decode
 from headwater.schema.decode.decoded import Decoded
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, parse_type
+from schema.records import SIMPLE, WRONG_NUMBERS, WRONG_TEXTS, field_texts, json_texts, schemas
 
 CLICKS = parse_columns("ad BIGINT NOT NULL, who VARCHAR, cost DECIMAL(8,2) DEFAULT 0").schema
 

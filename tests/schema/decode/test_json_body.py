@@ -5,12 +5,12 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schema.records import TYPES, WRONG_JSON, json_texts, schemas
 
 from headwater.errors import RecordError
 from headwater.schema.ddl import parse_columns
 from headwater.schema.decode import decode, json_body
 from headwater.schema.schema import Schema
+from schema.records import TYPES, WRONG_JSON, json_texts, schemas
 
 CLICKS = parse_columns("ad BIGINT NOT NULL, who VARCHAR").schema
 

@@ -5,7 +5,6 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schema.records import NESTED, TYPES, WRONG_JSON, json_texts, schemas
 
 from headwater.errors import RecordError
 from headwater.schema.ddl import parse_columns
@@ -20,6 +19,7 @@ from headwater.schema.decode.ndjson_body import (
 )
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, parse_type
+from schema.records import NESTED, TYPES, WRONG_JSON, json_texts, schemas
 
 CLICKS = parse_columns("ad BIGINT NOT NULL, who VARCHAR, cost DECIMAL(8,2) DEFAULT 0").schema
 

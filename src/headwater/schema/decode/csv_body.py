@@ -204,6 +204,9 @@ def _decode_quickly(block: _Block, header: tuple[str, ...], schema: Schema) -> D
     if options is None or not _is_safe(block):
         return None
     body = block.body.replace(b"\r\n", b"\n") if b"\r" in block.body else block.body
+    if not body.endswith(b"\n"):
+        # Arrow takes an empty field at the very end for quoted when the field before it was.
+        body += b"\n"
     read = pa.csv.ReadOptions(
         use_threads=False, block_size=len(body) + 1, column_names=list(header)
     )
