@@ -1,4 +1,4 @@
-"""Step an operator over deltas of its inputs, through a checkpoint, with honest or colliding hashes."""
+"""Step an operator over deltas of its inputs, through a checkpoint, also when hashes collide."""
 
 from __future__ import annotations
 

@@ -29,7 +29,9 @@ right_rows = st.lists(
 )
 
 
-def asof(left: Scan, right: Scan, *, is_left: bool, is_strict: bool, keyed: bool = True) -> AsofJoin:
+def asof(
+    left: Scan, right: Scan, *, is_left: bool, is_strict: bool, keyed: bool = True
+) -> AsofJoin:
     schema = Schema((*left.schema, *right.schema))
     columns = (("k",), ("rk",)) if keyed else ((), ())
     return AsofJoin(left, right, *columns, "t", "rt", is_left, is_strict, schema)
@@ -60,6 +62,7 @@ def operator(node: AsofJoin, *, ticks: bool = False) -> AsofOperator:
     random=st.randoms(use_true_random=False),
 )
 def test_the_sum_of_changes_is_the_batch_answer(
+    *,
     left: list[Any],
     right: list[Any],
     shape: tuple[bool, bool, bool],
@@ -117,17 +120,13 @@ def test_a_right_row_replaces_the_match_of_later_left_rows_up_to_the_next() -> N
 
     outputs = steps(("\n+ a 12:05\n+ a 12:20\n+ a 12:40", before), ("", "\n+ a 12:10 2"))
 
-    assert outputs[1] == (
-        "  k t     rk rt    rate\n- a 12:20 a  12:00 1\n+ a 12:20 a  12:10 2"
-    )
+    assert outputs[1] == ("  k t     rk rt    rate\n- a 12:20 a  12:00 1\n+ a 12:20 a  12:10 2")
 
 
 def test_a_withdrawn_right_row_gives_its_left_rows_back_to_the_one_before() -> None:
     outputs = steps(("\n+ a 12:20", "\n+ a 12:00 1\n+ a 12:10 2"), ("", "\n- a 12:10 2"))
 
-    assert outputs[1] == (
-        "  k t     rk rt    rate\n- a 12:20 a  12:10 2\n+ a 12:20 a  12:00 1"
-    )
+    assert outputs[1] == ("  k t     rk rt    rate\n- a 12:20 a  12:10 2\n+ a 12:20 a  12:00 1")
 
 
 def test_a_right_row_that_changes_no_match_says_nothing() -> None:

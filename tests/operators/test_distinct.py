@@ -45,7 +45,13 @@ def operator(source: Scan, *, ticks: bool = False) -> DistinctOperator:
     random=st.randoms(use_true_random=False),
 )
 def test_the_sum_of_changes_is_the_batch_answer(
-    rows: list[Any], append_only: bool, epochs: int, saved_after: int, collide: bool, random: Random
+    *,
+    rows: list[Any],
+    append_only: bool,
+    epochs: int,
+    saved_after: int,
+    collide: bool,
+    random: Random,
 ) -> None:
     source = scan("t", TYPES, append_only=append_only)
     table = rows_of(source, rows)

@@ -59,6 +59,7 @@ def operator(node: Join, *, ticks: bool = False) -> JoinOperator:
     random=st.randoms(use_true_random=False),
 )
 def test_the_sum_of_changes_is_the_batch_answer(
+    *,
     left: list[Any],
     right: list[Any],
     kind: JoinKind,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from headwater.delta.delta import Delta
 from headwater.state.latest import Latest
+from headwater.state.spine import Limits
 from headwater.testing.checkpoint import MemoryCheckpoint
 from headwater.testing.deltas import delta, with_constant_hash, with_hash
 
@@ -42,12 +43,13 @@ def rows_of(values: dict[Any, Any], collide: bool) -> Delta:
     collide=st.booleans(),
     saved_after=st.integers(0, 9),
     looks=st.sets(st.integers(0, 9)),
+    limits=st.sampled_from([Limits(), Limits(rows=6)]),
 )
 def test_the_newest_row_of_a_key_is_found(
-    puts: list[dict[Any, Any]], collide: bool, saved_after: int, looks: set[int]
+    puts: list[dict[Any, Any]], collide: bool, saved_after: int, looks: set[int], limits: Limits
 ) -> None:
     held: dict[Any, int] = {}
-    latest = Latest(SCHEMA, KEYS)
+    latest = Latest(SCHEMA, KEYS, limits=limits)
     every = rows_of(dict.fromkeys(EVERY), collide)
     for number, put in enumerate(puts):
         change = rows_of(put, collide)
@@ -58,7 +60,7 @@ def test_the_newest_row_of_a_key_is_found(
         if number == saved_after:
             checkpoint = MemoryCheckpoint()
             manifest = latest.save(checkpoint)
-            latest = Latest(SCHEMA, KEYS)
+            latest = Latest(SCHEMA, KEYS, limits=limits)
             latest.load(manifest, checkpoint)
         if number in looks:
             found = latest.find(every.rows.select(KEYS), every.hashes)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from headwater.delta.delta import HASH, WEIGHT, Delta
 from headwater.state.multiset import Multiset
+from headwater.state.spine import Limits
 from headwater.testing.checkpoint import MemoryCheckpoint
 from headwater.testing.deltas import (
     assert_same,
@@ -55,12 +56,19 @@ def shown(row: dict[str, Any]) -> tuple[Any, ...]:
     weighted=st.booleans(),
     collide=st.booleans(),
     saved_after=st.integers(0, 7),
+    limits=st.sampled_from([Limits(), Limits(rows=6)]),
 )
 def test_probes_find_what_was_inserted_under_an_equal_key(
-    parts: list[list[Any]], keys: list[str], weighted: bool, collide: bool, saved_after: int
+    *,
+    parts: list[list[Any]],
+    keys: list[str],
+    weighted: bool,
+    collide: bool,
+    saved_after: int,
+    limits: Limits,
 ) -> None:
     held: Counter[Any] = Counter()
-    rows = Multiset(SCHEMA, keys)
+    rows = Multiset(SCHEMA, keys, limits=limits)
     for number, part in enumerate(parts):
         change = batch(part, keys, weighted=weighted, collide=collide)
         rows.insert(change)
@@ -70,7 +78,7 @@ def test_probes_find_what_was_inserted_under_an_equal_key(
         if number == saved_after:
             checkpoint = MemoryCheckpoint()
             manifest = rows.save(checkpoint)
-            rows = Multiset(SCHEMA, keys)
+            rows = Multiset(SCHEMA, keys, limits=limits)
             rows.load(manifest, checkpoint)
         found = rows.probe(change.rows.select(keys), change.hashes)
         totals: Counter[Any] = Counter()
@@ -99,13 +107,18 @@ def test_probes_find_what_was_inserted_under_an_equal_key(
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows=entries, epochs=st.integers(1, 6), random=st.randoms(use_true_random=False))
+@given(
+    rows=entries,
+    epochs=st.integers(1, 6),
+    random=st.randoms(use_true_random=False),
+    limits=st.sampled_from([Limits(), Limits(rows=6)]),
+)
 def test_a_snapshot_shows_each_row_as_often_as_it_is_there(
-    rows: list[Any], epochs: int, random: Random
+    rows: list[Any], epochs: int, random: Random, limits: Limits
 ) -> None:
     columns = [pa.array([row[i] for row in rows], f.type) for i, f in enumerate(SCHEMA)]
     table = pa.Table.from_arrays(columns, schema=SCHEMA)
-    held = Multiset(SCHEMA, SCHEMA.names)
+    held = Multiset(SCHEMA, SCHEMA.names, limits=limits)
     changes = cut(table, random, epochs=epochs, withdrawn=1.0)
     seen = []
     for number, change in enumerate(changes):
@@ -129,7 +142,9 @@ def test_rows_of_a_key_are_found_in_the_order_of_their_arrival() -> None:
     found = rows.probe(key.visible(), key.hashes).rows.column("n").to_pylist()
 
     assert found == [
-        m for n in range(40) for m in ([n] if n % 2 == 1 else []) + ([n + 100] if n % 3 == 1 else [])
+        m
+        for n in range(40)
+        for m in ([n] if n % 2 == 1 else []) + ([n + 100] if n % 3 == 1 else [])
     ]
 
 

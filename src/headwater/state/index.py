@@ -33,15 +33,22 @@ class HashIndex:
         # With more buckets than hashes most probes need no second step; that is worth the memory
         # only while the directory fits into the processor's cache.
         bits = count.bit_length() + (1 if count < _SPARSE_BELOW else -1)
-        self._shift = np.uint64(64 - bits)
-        buckets = (self._heads >> self._shift).astype(np.int64)
+        bits = max(bits, 1)
+        self._low = self._heads[0]
+        width = int(self._heads[-1] - self._low).bit_length()
+        self._shift = np.uint64(max(0, width - bits))
+        self._buckets_last = np.uint64((1 << bits) - 1)
+        buckets = ((self._heads - self._low) >> self._shift).astype(np.int64)
         self._directory = np.zeros((1 << bits) + 1, dtype=np.int64)
         np.cumsum(np.bincount(buckets, minlength=1 << bits), out=self._directory[1:])
 
     def ranges(self, probes: UInt64Array) -> Ranges:
         """Where the hashes of the probes stand."""
         heads, last = self._heads, len(self._heads) - 1
-        places = self._directory.take((probes >> self._shift).view(np.int64))
+        # What is below all hashes wraps around, and is found missing at the end.
+        buckets = (probes - self._low) >> self._shift
+        np.minimum(buckets, self._buckets_last, out=buckets)
+        places = self._directory.take(buckets.view(np.int64))
         np.minimum(places, last, out=places)
         values = heads.take(places)
         behind = np.flatnonzero(values < probes)

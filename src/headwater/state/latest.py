@@ -2,7 +2,8 @@
 
 The rows lie in a spine of sorted runs, each of which holds a key at most once. A look-up asks the
 newest run first. A key that is gone leaves a mark (a row of weight 0) that hides older rows until
-it meets the oldest run. Putting costs a copy of the rows and, amortised, one more for each doubling.
+it meets the oldest run. Putting costs a copy of the rows and, amortised, one more for each
+doubling of the state.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import BoolArray, first_alike
 from headwater.state.multiset import matching
 from headwater.state.run import Run, conformed, load_run, merged, times_of
-from headwater.state.spine import Loose, Spine, sort
+from headwater.state.spine import Limits, Loose, Peek, Spine
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +43,26 @@ class LatestSnapshot:
 
     _schema: pa.Schema
     _keys: tuple[str, ...]
-    _runs: tuple[Run, ...]
-    _loose: tuple[Loose, ...]
+    _peek: Peek
 
     @property
     def rows(self) -> int:
-        """The number of keys."""
-        return self.table().num_rows
+        """The number of keys. Counted anew at each call, without copying the rows."""
+        keys = list(self._keys)
+        return sum(
+            len(_newest(_merged_keys(runs, keys), keys, is_oldest=True))
+            for runs in self._peek.parts()
+            if runs
+        )
 
     def table(self) -> pa.Table:
         """The newest row of each key."""
-        runs = [*self._runs, *([sort(self._loose)] if self._loose else [])]
-        if not runs:
-            return self._schema.empty_table()
-        return pa.Table.from_batches([_newest(merged(runs), self._keys, is_oldest=True).rows])
+        parts = [
+            _newest(merged(runs), self._keys, is_oldest=True).rows
+            for runs in self._peek.parts()
+            if runs
+        ]
+        return pa.Table.from_batches(parts, self._schema)
 
 
 class Latest:
@@ -64,15 +71,22 @@ class Latest:
     Args:
         schema: The columns of the rows.
         keys: The key columns; may be empty, then there is one row at most.
+        limits: How large the rows may grow before they are split by hash.
 
     """
 
-    def __init__(self, schema: pa.Schema, keys: Sequence[str]) -> None:
+    def __init__(
+        self,
+        schema: pa.Schema,
+        keys: Sequence[str],
+        *,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
         # What is not found comes out null.
         self.schema = pa.schema([pa.field(f.name, f.type) for f in schema])
         self.keys = tuple(keys)
         self._bound: tuple[str, int] | None = None
-        self._spine = Spine(self._settled)
+        self._spine = Spine(self._settled, limits=limits)
 
     def find(self, keys: pa.RecordBatch, hashes: UInt64Array) -> Found:
         """The newest row of each of `keys`; a null in a key is a value like any other.
@@ -134,15 +148,14 @@ class Latest:
 
     def all(self) -> pa.RecordBatch:
         """The newest row of each key, by hash."""
-        run = self._spine.one()
-        if run is not None:
-            run = self._settled(run, True)
-            self._spine.replace([run])
-        return pa.RecordBatch.from_pylist([], schema=self.schema) if run is None else run.rows
+        runs = self._spine.settled()
+        if not runs:
+            return pa.RecordBatch.from_pylist([], schema=self.schema)
+        return self._settled(merged(runs), True).rows
 
     def snapshot(self) -> LatestSnapshot:
         """What is held now; cheap, whatever its size."""
-        return LatestSnapshot(self.schema, self.keys, *self._spine.peek())
+        return LatestSnapshot(self.schema, self.keys, self._spine.peek())
 
     def size(self) -> tuple[int, int]:
         """Rows and bytes that are held, hidden ones too."""
@@ -150,11 +163,11 @@ class Latest:
 
     def save(self, saver: Saver) -> Any:
         """Hand the rows over; return a JSON value from which `load` finds them."""
-        return {"runs": [run.save(saver) for run in self._spine.runs()]}
+        return self._spine.save(saver)
 
     def load(self, manifest: Any, loader: Loader) -> None:
         """Take back what `save` handed over."""
-        self._spine.replace([load_run(name, loader, self.schema) for name in manifest["runs"]])
+        self._spine.load(manifest, lambda name: load_run(name, loader, self.schema))
 
     def _lookups(
         self, keys: pa.RecordBatch, hashes: UInt64Array
@@ -191,6 +204,10 @@ class Latest:
 def nulls(schema: pa.Schema, rows: int) -> pa.RecordBatch:
     """Rows of nulls."""
     return pa.RecordBatch.from_arrays([pa.nulls(rows, f.type) for f in schema], schema=schema)
+
+
+def _merged_keys(runs: Sequence[Run], keys: list[str]) -> Run:
+    return merged([Run(run.hashes, run.rows.select(keys), run.weights) for run in runs])
 
 
 def _newest(run: Run, keys: Sequence[str], *, is_oldest: bool) -> Run:

@@ -5,8 +5,8 @@ for each doubling of the state; looking up a key costs a probe of each run, of w
 as many as the number of rows has digits. Equal rows become one only when runs merge, so a row may
 be found in several places: its weight is the sum over them.
 
-Rows of a key are found in the order of their arrival. A row that was withdrawn and added again stands
-where it first arrived or where it came back, depending on which runs have merged since.
+Rows of a key are found in the order of their arrival. A row that was withdrawn and added again
+stands where it first arrived or where it came back, depending on which runs have merged since.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import rows_equal
 from headwater.state.run import Run, conformed, consolidated, load_run, merged, times_of
-from headwater.state.spine import Loose, Spine, sort
+from headwater.state.spine import Limits, Loose, Peek, Spine
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +61,12 @@ class Snapshot:
 
     rows: int
     _schema: pa.Schema
-    _runs: tuple[Run, ...]
-    _loose: tuple[Loose, ...]
+    _peek: Peek
 
     def table(self) -> pa.Table:
         """All rows, each as often as it is there, in the order of the hash of their keys."""
-        runs = [*self._runs, *([sort(self._loose)] if self._loose else [])]
-        if not runs:
-            return self._schema.empty_table()
-        whole = consolidated(merged(runs))
-        table = pa.Table.from_batches([whole.rows])
-        if whole.weights is None:
-            return table
-        assert int(whole.weights.min(initial=1)) > 0, "a row was withdrawn that was not there"
-        return table.take(pa.array(np.repeat(np.arange(len(whole)), whole.weights)))
+        parts = [_repeated(consolidated(merged(runs))) for runs in self._peek.parts() if runs]
+        return pa.Table.from_batches(parts, self._schema)
 
 
 class Multiset:
@@ -85,14 +77,22 @@ class Multiset:
         keys: The key columns; may be empty, then all rows have the same key.
         time: A timestamp, date or integer column without nulls by which rows of one hash are sorted
             before they are by arrival.
+        limits: How large the rows may grow before they are split by hash.
 
     """
 
-    def __init__(self, schema: pa.Schema, keys: Sequence[str], *, time: str | None = None) -> None:
+    def __init__(
+        self,
+        schema: pa.Schema,
+        keys: Sequence[str],
+        *,
+        time: str | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
         self.schema = schema
         self.keys = tuple(keys)
         self.time = time
-        self._spine = Spine(lambda run, _: consolidated(run))
+        self._spine = Spine(lambda run, _: consolidated(run), limits=limits)
         self._rows = 0
 
     def insert(self, delta: Delta) -> None:
@@ -148,23 +148,23 @@ class Multiset:
         return self._spine.runs()
 
     def whole(self) -> Sequence[Run]:
-        """All rows as one run, equal ones as one; no run when there are none."""
-        run = self._spine.one()
-        return [] if run is None else [run]
+        """All rows, equal ones as one, as runs of which no two share a hash."""
+        return self._spine.settled()
 
     def all(self) -> Delta:
         """All rows with hash and weight, equal ones as one, by hash and then by arrival."""
-        run = self._spine.one()
+        runs = self._spine.settled()
         fields = [*self.schema, pa.field(HASH, pa.uint64()), pa.field(WEIGHT, pa.int64())]
         schema = pa.schema(fields)
-        if run is None:
+        if not runs:
             return Delta(pa.RecordBatch.from_pylist([], schema=schema))
+        run = merged(runs)
         columns = [*run.rows.columns, pa.array(run.hashes), pa.array(run.ones())]
         return Delta(pa.RecordBatch.from_arrays(columns, schema=schema))
 
     def snapshot(self) -> Snapshot:
         """What is held now; cheap, whatever its size."""
-        return Snapshot(self._rows, self.schema, *self._spine.peek())
+        return Snapshot(self._rows, self.schema, self._spine.peek())
 
     def size(self) -> tuple[int, int]:
         """Rows and bytes that are held; equal rows that have not met yet count each."""
@@ -172,12 +172,13 @@ class Multiset:
 
     def save(self, saver: Saver) -> Any:
         """Hand the rows over; return a JSON value from which `load` finds them."""
-        return {"rows": self._rows, "runs": [run.save(saver) for run in self._spine.runs()]}
+        return {"rows": self._rows, "spine": self._spine.save(saver)}
 
     def load(self, manifest: Any, loader: Loader) -> None:
         """Take back what `save` handed over."""
-        runs = [load_run(name, loader, self.schema, self.time) for name in manifest["runs"]]
-        self._spine.replace(runs)
+        self._spine.load(
+            manifest["spine"], lambda name: load_run(name, loader, self.schema, self.time)
+        )
         self._rows = manifest["rows"]
 
 
@@ -209,6 +210,14 @@ def is_identity(places: Int64Array) -> bool:
     return not len(places) or bool(
         places[-1] == len(places) - 1 and (places[1:] != places[:-1]).all()
     )
+
+
+def _repeated(run: Run) -> pa.RecordBatch:
+    """Each row as often as its weight says."""
+    if run.weights is None:
+        return run.rows
+    assert int(run.weights.min(initial=1)) > 0, "a row was withdrawn that was not there"
+    return run.rows.take(pa.array(np.repeat(np.arange(len(run)), run.weights)))
 
 
 def _together(

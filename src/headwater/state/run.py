@@ -1,8 +1,8 @@
 """A run: rows sorted by the hash of their key, and never changed.
 
 Rows of one key stand in the order of their arrival, or, in runs for `ASOF`, of their time and then
-of their arrival. Two runs merge in linear time. A weight may be of any sign; in a `Latest`, a row of
-weight 0 says that its key is gone.
+of their arrival. Two runs merge in linear time. A weight may be of any sign; in a `Latest`, a row
+of weight 0 says that its key is gone.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from headwater.state.index import HashIndex, Ranges, search
 
 # An index costs about as much as so many binary searches as it has hashes, divided by this.
 _INDEX_WORTH = 8
+# A run that spans less than this is that of a shard.
+_NARROW = 1 << 60
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +59,27 @@ class Run:
         if not len(self.hashes) or not len(probes):
             nothing = np.zeros(0, dtype=np.int64)
             return Ranges(nothing, nothing, None)
+        low, high = self.hashes[0], self.hashes[-1]
+        if int(high) - int(low) >= _NARROW:
+            return self._find(probes)
+        # The run of a shard: most of the probes belong elsewhere.
+        mine = np.flatnonzero((probes >= low) & (probes <= high))
+        found = self._find(probes.take(mine))
+        return Ranges(mine.take(found.probes), found.first, found.end)
+
+    def between(self, low: int, high: int) -> Run:
+        """The rows whose hash is at least `low` and below `high`; nothing is copied."""
+        start = int(np.searchsorted(self.hashes, np.uint64(low)))
+        past = high >= 1 << 64
+        end = len(self) if past else int(np.searchsorted(self.hashes, np.uint64(high)))
+        return Run(
+            self.hashes[start:end],
+            self.rows.slice(start, end - start),
+            None if self.weights is None else self.weights[start:end],
+            None if self.times is None else self.times[start:end],
+        )
+
+    def _find(self, probes: UInt64Array) -> Ranges:
         if self._index is None:
             # An index pays off only for a run that is probed often before it is merged away.
             self._probed += len(probes)

@@ -4,23 +4,41 @@ What is inserted waits unsorted until somebody looks for it. Then it becomes a r
 merged while the last is not much smaller than the one before it, so that there are about as many
 runs as the number of rows has digits, and each row is copied as often as that (as in DBSP and in
 differential dataflow).
+
+A spine that grows large is split by the top bits of the hash into shards, each a spine of its own,
+so that no merge is long and no run too large for an Arrow array. New runs then grow in the spine
+until they are worth handing down.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from headwater.delta.delta import Int64Array, UInt64Array
+from headwater.state.checkpoint import Saver
 from headwater.state.run import Run, merged, sorted_run
 
 # A run is merged into the one before it when it has at least this part of its rows.
 _LIKE_SIZE = 2
 # Rows that nobody asks for wait at most so long: sorting them later would be one long stop.
 _LOOSE_ROWS_MAX = 1 << 22
+# A shard takes over so many bits of the hash.
+_SHARD_BITS = 5
+# Runs are handed down to the shards when they have this part of the rows that a spine may have.
+_HANDED_DOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a spine may grow before it is split."""
+
+    rows: int = 1 << 23
+    size_bytes: int = 1 << 29
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +54,50 @@ class Loose:
         return len(self.hashes)
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The hashes that a spine is for: all that begin with some bits.
+
+    Args:
+        low: The least of them.
+        bits: How many bits they begin with.
+
+    """
+
+    low: int = 0
+    bits: int = 0
+
+    @property
+    def high(self) -> int:
+        """What is above all of them."""
+        return self.low + (1 << (64 - self.bits))
+
+    def parts(self) -> list[Span]:
+        """The spans of the shards."""
+        bits = self.bits + _SHARD_BITS
+        return [Span(self.low + (n << (64 - bits)), bits) for n in range(1 << _SHARD_BITS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """What a spine held at some moment. Immutable, so that any thread may read it."""
+
+    span: Span
+    runs: tuple[Run, ...]
+    shards: tuple[Peek, ...]
+    loose: tuple[Loose, ...]
+
+    def parts(self, younger: Sequence[Run] = ()) -> Iterator[list[Run]]:
+        """For each span of hashes its runs, the oldest first; spans in ascending order."""
+        runs = [*self.runs, *([sort(self.loose)] if self.loose else []), *younger]
+        if not self.shards:
+            yield [run for run in runs if len(run)]
+            return
+        for shard in self.shards:
+            low, high = shard.span.low, shard.span.high
+            yield from shard.parts([run.between(low, high) for run in runs])
+
+
 Settle = Callable[[Run, bool], Run]
 
 
@@ -49,9 +111,18 @@ class Spine:
 
     """
 
-    def __init__(self, settle: Settle) -> None:
+    def __init__(
+        self,
+        settle: Settle,
+        *,
+        limits: Limits = Limits(),
+        span: Span = Span(),
+    ) -> None:
         self._settle = settle
+        self._limits = limits
+        self._span = span
         self._runs: list[Run] = []
+        self._shards: list[Spine] = []
         self._loose: list[Loose] = []
         self._loose_rows = 0
 
@@ -62,32 +133,27 @@ class Spine:
         self._loose.append(loose)
         self._loose_rows += len(loose)
         if self._loose_rows >= _LOOSE_ROWS_MAX:
-            self.runs()
+            self._sort()
 
-    def runs(self) -> Sequence[Run]:
-        """All rows as runs, the oldest first."""
-        if self._loose:
-            run = sort(self._loose)
-            self._loose, self._loose_rows = [], 0
-            self._push(run)
-        return self._runs
+    def runs(self) -> list[Run]:
+        """All rows as runs; of two that share hashes the older stands first."""
+        self._sort()
+        return [*(run for shard in self._shards for run in shard.runs()), *self._runs]
 
-    def peek(self) -> tuple[tuple[Run, ...], tuple[Loose, ...]]:
-        """What there is now, as it is; both are immutable."""
-        return tuple(self._runs), tuple(self._loose)
+    def settled(self) -> list[Run]:
+        """All rows as runs of which no two share a hash, in ascending order; so they stay."""
+        self._sort()
+        if self._shards:
+            self._hand_down()
+            return [run for shard in self._shards for run in shard.settled()]
+        if len(self._runs) > 1:
+            self._runs = _some(self._settle(merged(self._runs), True))
+        return list(self._runs)
 
-    def one(self) -> Run | None:
-        """All rows as one run, which the spine then consists of; None when there are none."""
-        runs = self.runs()
-        if len(runs) > 1:
-            whole = self._settle(merged(runs), True)
-            self._runs = [whole] if len(whole) else []
-        return self._runs[0] if self._runs else None
-
-    def replace(self, runs: Sequence[Run]) -> None:
-        """Hold these runs instead of all that is held."""
-        self._runs = [run for run in runs if len(run)]
-        self._loose, self._loose_rows = [], 0
+    def peek(self) -> Peek:
+        """What there is now, as it is."""
+        shards = tuple(shard.peek() for shard in self._shards)
+        return Peek(self._span, tuple(self._runs), shards, tuple(self._loose))
 
     def size(self) -> tuple[int, int]:
         """Rows and bytes, those counted twice that are not yet merged."""
@@ -95,17 +161,63 @@ class Spine:
         size_bytes = sum(run.size_bytes for run in self._runs)
         for loose in self._loose:
             size_bytes += int(loose.rows.nbytes) + loose.hashes.nbytes
-        return rows, size_bytes
+        sizes = [(rows, size_bytes), *(shard.size() for shard in self._shards)]
+        return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
+
+    def save(self, saver: Saver) -> Any:
+        """Hand the runs over; return a JSON value from which `load` finds them."""
+        self._sort()
+        runs = [run.save(saver) for run in self._runs]
+        return {"runs": runs, "shards": [shard.save(saver) for shard in self._shards]}
+
+    def load(self, manifest: Any, load: Callable[[str], Run]) -> None:
+        """Take back what `save` handed over."""
+        self._runs = [load(name) for name in manifest["runs"]]
+        self._shards = self._new_shards() if manifest["shards"] else []
+        for shard, part in zip(self._shards, manifest["shards"], strict=True):
+            shard.load(part, load)
+
+    def _sort(self) -> None:
+        if self._loose:
+            run = sort(self._loose)
+            self._loose, self._loose_rows = [], 0
+            self._push(run)
 
     def _push(self, run: Run) -> None:
+        """Hold a run that is younger than all others."""
         first = len(self._runs)
         rows = len(run)
         while first and rows * _LIKE_SIZE >= len(self._runs[first - 1]):
             first -= 1
             rows += len(self._runs[first])
+        is_oldest = first == 0 and not self._shards
         parts = [*self._runs[first:], run]
-        settled = self._settle(merged(parts), first == 0)
-        self._runs[first:] = [settled] if len(settled) else []
+        self._runs[first:] = _some(self._settle(merged(parts), is_oldest))
+        if self._is_full():
+            self._hand_down()
+
+    def _is_full(self) -> bool:
+        if not self._runs:
+            return False
+        run, limits = self._runs[0], self._limits
+        part = _HANDED_DOWN if self._shards else 1
+        is_large = len(run) * part >= limits.rows or run.size_bytes * part >= limits.size_bytes
+        can_split = self._span.bits + _SHARD_BITS <= 64 and run.hashes[0] != run.hashes[-1]
+        return is_large and (can_split or bool(self._shards))
+
+    def _hand_down(self) -> None:
+        if not self._shards:
+            self._shards = self._new_shards()
+        for run in self._runs:
+            for shard in self._shards:
+                part = run.between(shard._span.low, shard._span.high)
+                if len(part):
+                    shard._push(part)
+        self._runs = []
+
+    def _new_shards(self) -> list[Spine]:
+        spans = self._span.parts()
+        return [Spine(self._settle, limits=self._limits, span=span) for span in spans]
 
 
 def sort(loose: Sequence[Loose]) -> Run:
@@ -126,3 +238,7 @@ def sort(loose: Sequence[Loose]) -> Run:
 
 def _ones(loose: Loose) -> Int64Array:
     return np.ones(len(loose), dtype=np.int64) if loose.weights is None else loose.weights
+
+
+def _some(run: Run) -> list[Run]:
+    return [run] if len(run) else []

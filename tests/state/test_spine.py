@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from headwater.state.run import Run
+from headwater.state.spine import Limits, Loose, Spine
+from headwater.testing.checkpoint import MemoryCheckpoint
+
+SCHEMA = pa.schema([("n", pa.int64())])
+LIMITS = Limits(rows=2_000)
+
+
+def spine() -> Spine:
+    return Spine(lambda run, _: run, limits=LIMITS)
+
+
+def grown(hashes: np.ndarray, step: int = 300) -> Spine:
+    rows = spine()
+    for first in range(0, len(hashes), step):
+        part = hashes[first : first + step]
+        numbers = pa.array(np.arange(first, first + len(part)))
+        rows.add(Loose(part, pa.RecordBatch.from_arrays([numbers], schema=SCHEMA), None))
+        rows.runs()
+    return rows
+
+
+def spread(count: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 2**64, count, dtype=np.uint64)
+
+
+def contents(runs: list[Run]) -> list[tuple[int, int]]:
+    return sorted(
+        pair
+        for run in runs
+        for pair in zip(run.hashes.tolist(), run.rows.column("n").to_pylist(), strict=True)
+    )
+
+
+def test_no_run_of_a_large_spine_is_large() -> None:
+    hashes = spread(20_000)
+
+    rows = grown(hashes)
+
+    assert max(map(len, rows.runs())) <= LIMITS.rows
+    assert rows.size()[0] == len(hashes)
+    assert contents(rows.runs()) == sorted(zip(hashes.tolist(), range(20_000), strict=True))
+
+
+def test_settled_runs_ascend_and_share_no_hash() -> None:
+    rows = grown(np.repeat(spread(3_000), 3))
+
+    runs = rows.settled()
+
+    ends = [(int(run.hashes[0]), int(run.hashes[-1])) for run in runs]
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(ends))
+    assert len(contents(runs)) == 9_000
+
+
+@pytest.mark.parametrize("few", [[7], [7, 8], [0, 2**64 - 1]])
+def test_keys_that_cannot_be_split_are_held_all_the_same(few: list[int]) -> None:
+    hashes = np.resize(np.array(few, dtype=np.uint64), 9_000)
+
+    rows = grown(hashes)
+
+    assert rows.size()[0] == 9_000
+    held = np.concatenate([run.hashes for run in rows.runs()])
+    assert np.unique(held).tolist() == few
+
+
+def test_shards_come_back_from_a_checkpoint() -> None:
+    rows, checkpoint = grown(spread(20_000)), MemoryCheckpoint()
+    runs = {}
+
+    manifest = rows.save(checkpoint)
+    loaded = spine()
+
+    def load(name: str) -> Run:
+        batch = checkpoint.get(name)
+        runs[name] = Run(batch.column("__hash").to_numpy(), batch.select(["n"]), name=name)
+        return runs[name]
+
+    loaded.load(manifest, load)
+
+    assert contents(loaded.runs()) == contents(rows.runs())
+    assert loaded.save(checkpoint) == manifest
+
+
+def test_a_peek_stays_as_it_was() -> None:
+    rows = grown(spread(5_000))
+    rows.add(
+        Loose(spread(9), pa.RecordBatch.from_arrays([pa.array(range(9))], schema=SCHEMA), None)
+    )
+    peek = rows.peek()
+    before = [contents(runs) for runs in peek.parts()]
+
+    rows.settled()
+    for loose in (spread(3_000), spread(50)):
+        batch = pa.RecordBatch.from_arrays([pa.array(range(len(loose)))], schema=SCHEMA)
+        rows.add(Loose(loose, batch, None))
+        rows.settled()
+
+    assert [contents(runs) for runs in peek.parts()] == before
+    assert sum(map(len, before)) == 5_009
