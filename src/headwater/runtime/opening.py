@@ -8,7 +8,7 @@ were: their rows are there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -92,6 +92,7 @@ class Opening:
         self._epoch_rows_max = epoch_rows_max
         self._report = report
         self._is_state_known = False
+        self._kept: Sequence[Manifest] = ()
         # Views that another view reads with their places in the log.
         self._with_ticks = {
             node.relation
@@ -101,15 +102,26 @@ class Opening:
         }
 
     def run(
-        self, manifest: Manifest | None, journal: Journal, now_us: int, *, rebuild: bool
+        self,
+        manifest: Manifest | None,
+        kept: Sequence[Manifest],
+        journal: Journal,
+        now_us: int,
+        *,
+        rebuild: bool,
     ) -> Opened:
         """Open everything.
+
+        Args:
+            manifest: The checkpoint to start from.
+            kept: All checkpoints that are kept; their files must stay.
 
         Raises:
             DefinitionError: The pipeline does not fit the folder.
             StateError: What is stored cannot be read, or does not repeat itself.
         """
         decision = self._decide(manifest, rebuild=rebuild)
+        self._kept = kept
         self._is_state_known = manifest is not None and manifest.hashing == hashing()
         topics, rejected = self._open_topics(manifest)
         recovery = self._recover(manifest, journal, topics, rejected, decision)
@@ -162,14 +174,21 @@ class Opening:
         segments_rejected = manifest.rejected if manifest else {}
         for definition in self._pipeline.topics:
             name = definition.name
-            topics[name] = self._topic(definition, f"topics/{name}", segments.get(name))
-            rejected[name] = self._topic(
-                rejected_definition(definition), f"rejected/{name}", segments_rejected.get(name)
+            topics[name] = Topic.open(
+                definition,
+                self._blobs,
+                f"topics/{name}",
+                segments.get(name),
+                older=[m.topics[name] for m in self._kept if name in m.topics],
+            )
+            rejected[name] = Topic.open(
+                rejected_definition(definition),
+                self._blobs,
+                f"rejected/{name}",
+                segments_rejected.get(name),
+                older=[m.rejected[name] for m in self._kept if name in m.rejected],
             )
         return topics, rejected
-
-    def _topic(self, definition: TopicDefinition, folder: str, manifest: Any) -> Topic:
-        return Topic.open(definition, self._blobs, folder, manifest)
 
     def _recover(
         self,
@@ -221,6 +240,7 @@ class Opening:
             self._blobs,
             f"{folder}/changes",
             manifest["changes"] if manifest else None,
+            older=self._older(plan, "changes"),
         )
         dataflow = Dataflow(plan.root, self._engine, has_ticks=plan.name in self._with_ticks)
         late = None
@@ -232,11 +252,17 @@ class Opening:
                 self._blobs,
                 f"{folder}/late",
                 manifest["late"] if manifest else None,
+                older=self._older(plan, "late"),
             )
         view = ViewRunner(plan, dataflow, changes, late)
         if manifest:
             view.load(manifest, loader)
         return view
+
+    def _older(self, plan: ViewPlan, log: str) -> list[Any]:
+        """What the kept checkpoints say of a log of this version of a view."""
+        found = [m.views[plan.name] for m in self._kept if plan.name in m.views]
+        return [v[log] for v in found if v["fingerprint"] == plan.fingerprint and v[log]]
 
     def _build(
         self,

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from headwater.clock import Clock
+from headwater.log.changes import ChangeLog
+from headwater.log.topic import Topic
 from headwater.operators.statement import Engine
 from headwater.plan.pipeline import Pipeline, ViewPlan
+from headwater.runtime.archiver import Archiver
 from headwater.runtime.checkpoint import Checkpoints, Manifest
 from headwater.runtime.intake import Intake
 from headwater.runtime.loop import EPOCH_ROWS_MAX, EpochLoop, Progress
@@ -81,7 +84,15 @@ class Runtime:
 
     def start(self) -> None:
         """Begin to run epochs."""
+        self._archiver.start()
         self.loop.start()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong, in words; empty when all is well."""
+        failure = self.loop.failure
+        found = (None if failure is None else str(failure), self._archiver.problem)
+        return tuple(problem for problem in found if problem)
 
     def settle(self, timeout: float | None = None) -> bool:
         """Return when all that is visible in the log now is computed, committed and published.
@@ -95,6 +106,7 @@ class Runtime:
     def close(self) -> None:
         """Stop, take a checkpoint, and let go of the folder."""
         self.loop.stop()
+        self._archiver.stop()
         try:
             if self.loop.failure is None:
                 self.checkpoint()
@@ -130,9 +142,11 @@ class Runtime:
         self._remove_unreferenced()
         self._checkpoint_at = self.clock.monotonic()
         self._checkpoint_bytes = self.journal.written_bytes
+        self._archiver.wake()
 
     def _open(self, plans: tuple[ViewPlan, ...]) -> Decision:
         manifest = self._checkpoints.newest()
+        self._archiver = Archiver(self._logs)
         opening = Opening(
             self.pipeline,
             plans,
@@ -142,7 +156,11 @@ class Runtime:
             report=self.settings.report,
         )
         opened = opening.run(
-            manifest, self.journal, self.started_us, rebuild=self.settings.rebuild
+            manifest,
+            self._checkpoints.kept(),
+            self.journal,
+            self.started_us,
+            rebuild=self.settings.rebuild,
         )
         self.topics, self.rejected = opened.topics, opened.rejected
         recovery = opened.recovery
@@ -175,11 +193,13 @@ class Runtime:
             self.checkpoint()
 
     def _flush(self) -> None:
-        for topic in (*self.topics.values(), *self.rejected.values()):
-            topic.flush()
-        for view in self.loop.stepper.views:
-            for log in view.logs():
-                log.flush()
+        for log in self._logs():
+            log.flush()
+
+    def _logs(self) -> list[Topic | ChangeLog]:
+        views = self.loop.stepper.views
+        written = [log for view in views for log in view.logs()]
+        return [*self.topics.values(), *self.rejected.values(), *written]
 
     def _remove_unreferenced(self) -> None:
         """Delete segment files that were replaced and that no kept checkpoint names."""

@@ -19,7 +19,6 @@ def status_of(runtime: Runtime, sinks: Sequence[SinkRunner], data: str) -> Statu
     """Everything there is to know of `runtime` now."""
     visible = runtime.loop.visible
     epochs_per_second, rows_per_second, rates = runtime.loop.rates()
-    failure = runtime.loop.failure
     return Status(
         pipeline=runtime.pipeline.name,
         data=data,
@@ -34,7 +33,7 @@ def status_of(runtime: Runtime, sinks: Sequence[SinkRunner], data: str) -> Statu
             _view(runtime, view, visible, rates) for view in runtime.loop.stepper.views
         ),
         sinks=tuple(sink.status() for sink in sinks),
-        problems=() if failure is None else (str(failure),),
+        problems=runtime.problems,
     )
 
 
