@@ -15,7 +15,7 @@ LIMITS = Limits(rows=2_000)
 
 
 def spine() -> Spine:
-    return Spine(lambda run, _: run, limits=LIMITS)
+    return Spine(lambda merge, _: merge.run(), limits=LIMITS)
 
 
 def grown(hashes: np.ndarray, step: int = 300) -> Spine:

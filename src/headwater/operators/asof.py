@@ -35,7 +35,7 @@ from headwater.state.equality import first_alike, rows_equal, taken
 from headwater.state.index import search_times, spread
 from headwater.state.latest import Found, nulls
 from headwater.state.multiset import Multiset
-from headwater.state.run import Run, consolidated, gathered, sorted_run, times_of
+from headwater.state.run import Run, consolidated, gathered, merge, sorted_run, times_of
 
 _AFTER_ALL = int(np.iinfo(np.int64).max)
 # The rows of the keys in question are brought together alone when they are at most this part.
@@ -177,7 +177,7 @@ def _settled_runs(rows: Multiset, sought: _Sought) -> Sequence[Run]:
     times = times_of(matches.rows.column(rows.time))
     hashes = keys.hashes.take(matches.probes)
     run, _ = sorted_run(hashes, matches.rows, matches.weights, times)
-    return [consolidated(run)]
+    return [consolidated(merge([run]))]
 
 
 def _newest(runs: Sequence[Run], sought: _Sought, rows: Multiset, *, is_strict: bool) -> Found:

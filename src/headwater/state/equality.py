@@ -54,15 +54,18 @@ def rows_equal(
     return same
 
 
-def first_alike(hashes: UInt64Array, columns: Sequence[pa.Array]) -> Int64Array | None:
+def first_alike(
+    hashes: UInt64Array, columns: Sequence[pa.Array], order: Int64Array | None = None
+) -> Int64Array | None:
     """For each row the place of the first row that is equal to it.
 
     Args:
         hashes: Ascending; equal for equal rows.
         columns: The columns in which rows are compared.
+        order: Where in the columns the row of each hash stands; None when in the same place.
 
     Returns:
-        Places, not after the row's own; None when no two rows are equal in hash.
+        Places among the hashes, not after the row's own; None when no two rows are equal in hash.
 
     """
     same_hash = hashes[1:] == hashes[:-1]
@@ -79,7 +82,8 @@ def first_alike(hashes: UInt64Array, columns: Sequence[pa.Array]) -> Int64Array 
         is_leader = np.concatenate([[True], values[1:] != values[:-1]])
         leaders = rows[is_leader][np.cumsum(is_leader) - 1][~is_leader]
         rows = rows[~is_leader]
-        equal = rows_equal(columns, rows, columns, leaders)
+        left, right = (rows, leaders) if order is None else (order[rows], order[leaders])
+        equal = rows_equal(columns, left, columns, right)
         if equal is None:
             first[rows] = leaders
             return first
@@ -87,7 +91,8 @@ def first_alike(hashes: UInt64Array, columns: Sequence[pa.Array]) -> Int64Array 
         rows = rows[~equal]
         if not len(rows):
             return first
-    _group(hashes, columns, rows, first)
+    at = rows if order is None else order[rows]
+    _group(hashes[rows], [taken(c, at) for c in columns], rows, first)
     return first
 
 
@@ -159,9 +164,9 @@ def _same_by_duckdb(x: pa.Array, y: pa.Array) -> BoolArray:
 def _group(
     hashes: UInt64Array, columns: Sequence[pa.Array], rows: Int64Array, first: Int64Array
 ) -> None:
-    """Write into `first` the first equal row among `rows`."""
+    """Write into `first` the first equal row among `rows`, whose hashes and columns are given."""
     names = ["i", "h", *(f"c{n}" for n in range(len(columns)))]
-    values = [pa.array(rows), pa.array(hashes[rows]), *(taken(c, rows) for c in columns)]
+    values = [pa.array(rows), pa.array(hashes), *columns]
     answer = _asked(_GROUPS, "grouped", pa.table(values, names=names)).combine_chunks()
     members = answer.column("members").combine_chunks()
     sizes = pc.list_value_length(members).to_numpy()

@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
-from headwater.state.equality import BoolArray, first_alike
+from headwater.state.equality import BoolArray
 from headwater.state.multiset import matching
-from headwater.state.run import Run, conformed, load_run, merged, times_of
+from headwater.state.run import Merge, Run, conformed, load_run, merge, times_of
 from headwater.state.spine import Limits, Loose, Peek, Spine
 
 
@@ -58,7 +58,7 @@ class LatestSnapshot:
     def table(self) -> pa.Table:
         """The newest row of each key."""
         parts = [
-            _newest(merged(runs), self._keys, is_oldest=True).rows
+            _newest(merge(runs), self._keys, is_oldest=True).rows
             for runs in self._peek.parts()
             if runs
         ]
@@ -151,7 +151,7 @@ class Latest:
         runs = self._spine.settled()
         if not runs:
             return pa.RecordBatch.from_pylist([], schema=self.schema)
-        return self._settled(merged(runs), True).rows
+        return self._settled(merge(runs), True).rows
 
     def snapshot(self) -> LatestSnapshot:
         """What is held now; cheap, whatever its size."""
@@ -190,8 +190,8 @@ class Latest:
                 break
         return found
 
-    def _settled(self, run: Run, is_oldest: bool) -> Run:
-        run = _newest(run, self.keys, is_oldest=is_oldest)
+    def _settled(self, merge: Merge, is_oldest: bool) -> Run:
+        run = _newest(merge, self.keys, is_oldest=is_oldest)
         if self._bound is None or not len(run):
             return run
         column, bound = self._bound
@@ -206,25 +206,25 @@ def nulls(schema: pa.Schema, rows: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.nulls(rows, f.type) for f in schema], schema=schema)
 
 
-def _merged_keys(runs: Sequence[Run], keys: list[str]) -> Run:
-    return merged([Run(run.hashes, run.rows.select(keys), run.weights) for run in runs])
+def _merged_keys(runs: Sequence[Run], keys: list[str]) -> Merge:
+    return merge([Run(run.hashes, run.rows.select(keys), run.weights) for run in runs])
 
 
-def _newest(run: Run, keys: Sequence[str], *, is_oldest: bool) -> Run:
+def _newest(merge: Merge, keys: Sequence[str], *, is_oldest: bool) -> Run:
     """The last row of each key; without the marks of gone keys where they hide nothing."""
-    first = first_alike(run.hashes, [run.rows.column(name) for name in keys])
+    first = merge.first_alike(keys)
     kept: Int64Array | None = None
     if first is not None:
-        last = np.zeros(len(run), dtype=np.int64)
+        last = np.zeros(len(merge), dtype=np.int64)
         # Of several writes to one place numpy keeps the last.
-        last[first] = np.arange(len(run))
-        kept = last[first == np.arange(len(run))]
+        last[first] = np.arange(len(merge))
+        kept = last[first == np.arange(len(merge))]
         kept.sort()
-    if is_oldest and run.weights is not None:
-        kept = np.flatnonzero(run.weights) if kept is None else kept[run.weights.take(kept) > 0]
-    if kept is None or len(kept) == len(run):
-        return run
-    weights = None if run.weights is None else run.weights.take(kept)
+    if is_oldest and merge.weights is not None:
+        kept = np.flatnonzero(merge.weights) if kept is None else kept[merge.weights.take(kept) > 0]
+    if kept is None or len(kept) == len(merge):
+        return merge.run()
+    weights = None if merge.weights is None else merge.weights.take(kept)
     if weights is not None and bool(weights.all()):
         weights = None
-    return run.take(kept, weights)
+    return merge.take(kept, weights)

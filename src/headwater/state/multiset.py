@@ -21,7 +21,7 @@ import pyarrow as pa
 from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import rows_equal
-from headwater.state.run import Run, conformed, consolidated, load_run, merged, times_of
+from headwater.state.run import Run, conformed, consolidated, load_run, merge, times_of
 from headwater.state.spine import Limits, Loose, Peek, Spine
 
 
@@ -65,7 +65,7 @@ class Snapshot:
 
     def table(self) -> pa.Table:
         """All rows, each as often as it is there, in the order of the hash of their keys."""
-        parts = [_repeated(consolidated(merged(runs))) for runs in self._peek.parts() if runs]
+        parts = [_repeated(consolidated(merge(runs))) for runs in self._peek.parts() if runs]
         return pa.Table.from_batches(parts, self._schema)
 
 
@@ -92,7 +92,7 @@ class Multiset:
         self.schema = schema
         self.keys = tuple(keys)
         self.time = time
-        self._spine = Spine(lambda run, _: consolidated(run), limits=limits)
+        self._spine = Spine(lambda merge, _: consolidated(merge), limits=limits)
         self._rows = 0
 
     def insert(self, delta: Delta) -> None:
@@ -158,7 +158,7 @@ class Multiset:
         schema = pa.schema(fields)
         if not runs:
             return Delta(pa.RecordBatch.from_pylist([], schema=schema))
-        run = merged(runs)
+        run = merge(runs).run()
         columns = [*run.rows.columns, pa.array(run.hashes), pa.array(run.ones())]
         return Delta(pa.RecordBatch.from_arrays(columns, schema=schema))
 

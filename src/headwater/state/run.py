@@ -20,6 +20,7 @@ from headwater.state.index import HashIndex, Ranges, search
 
 # An index costs about as much as so many binary searches as it has hashes, divided by this.
 _INDEX_WORTH = 8
+_INDEX_PROBES_MIN = 1 << 14
 # A run that spans less than this is that of a shard.
 _NARROW = 1 << 60
 
@@ -83,7 +84,7 @@ class Run:
         if self._index is None:
             # An index pays off only for a run that is probed often before it is merged away.
             self._probed += len(probes)
-            if self._probed * _INDEX_WORTH < len(self.hashes):
+            if self._probed < max(_INDEX_PROBES_MIN, len(self.hashes) // _INDEX_WORTH):
                 return search(self.hashes, probes)
             self._index = HashIndex(self.hashes)
         return self._index.ranges(probes)
@@ -141,10 +142,52 @@ def sorted_run(
     return run, order
 
 
-def merged(runs: Sequence[Run]) -> Run:
-    """All rows of runs as one run; the rows of an earlier run stand before those of a later one."""
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Runs on their way to become one: what stands where is known, and no row has moved yet.
+
+    Args:
+        rows: The rows of all runs, one run after the other.
+        order: Where each row of the merged run stands in `rows`; None when they are in order.
+        hashes, weights, times: Those of the merged run.
+
+    """
+
+    rows: pa.RecordBatch
+    order: Int64Array | None
+    hashes: UInt64Array
+    weights: Int64Array | None
+    times: Int64Array | None
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def first_alike(self, names: Sequence[str]) -> Int64Array | None:
+        """For each row of the merged run the first one that is equal to it in some columns."""
+        columns = [self.rows.column(name) for name in names]
+        return first_alike(self.hashes, columns, self.order)
+
+    def run(self) -> Run:
+        """The merged run."""
+        rows = self.rows if self.order is None else self.rows.take(pa.array(self.order))
+        return Run(self.hashes, rows, self.weights, self.times)
+
+    def take(self, places: Int64Array, weights: Int64Array | None) -> Run:
+        """Some rows of the merged run, with other weights; `places` ascend."""
+        at = places if self.order is None else self.order.take(places)
+        return Run(
+            self.hashes.take(places),
+            self.rows.take(pa.array(at)),
+            weights,
+            None if self.times is None else self.times.take(places),
+        )
+
+
+def merge(runs: Sequence[Run]) -> Merge:
+    """Bring runs together; the rows of an earlier one stand before those of a later one."""
     if len(runs) == 1:
-        return runs[0]
+        run = runs[0]
+        return Merge(run.rows, None, run.hashes, run.weights, run.times)
     hashes = np.concatenate([run.hashes for run in runs])
     weights = None
     if any(run.weights is not None for run in runs):
@@ -152,32 +195,32 @@ def merged(runs: Sequence[Run]) -> Run:
     times = None
     if runs[0].times is not None:
         times = np.concatenate([run.times for run in runs if run.times is not None])
-    rows = pa.concat_batches([run.rows for run in runs])
     order = _merge_order(hashes, times)
-    return Run(
+    return Merge(
+        pa.concat_batches([run.rows for run in runs]),
+        order,
         hashes.take(order),
-        rows.take(pa.array(order)),
         None if weights is None else weights.take(order),
         None if times is None else times.take(order),
     )
 
 
-def consolidated(run: Run) -> Run:
+def consolidated(merge: Merge) -> Run:
     """The run with equal rows as one, their weights added, and without rows of weight 0."""
-    if run.weights is None:
-        return run
-    first = first_alike(run.hashes, run.rows.columns)
-    if first is not None and run.times is not None:
+    if merge.weights is None:
+        return merge.run()
+    first = merge.first_alike(merge.rows.schema.names)
+    if first is not None and merge.times is not None:
         # In order of time the newest of equal rows is the one that counts.
-        last = np.zeros(len(run), dtype=np.int64)
-        last[first] = np.arange(len(run))
+        last = np.zeros(len(merge), dtype=np.int64)
+        last[first] = np.arange(len(merge))
         first = last.take(first)
-    totals = run.weights if first is None else summed(run.weights, first)
+    totals = merge.weights if first is None else summed(merge.weights, first)
     kept = np.flatnonzero(totals)
-    if len(kept) == len(run):
-        return run
+    if len(kept) == len(merge):
+        return merge.run()
     weights = totals.take(kept)
-    return run.take(kept, None if bool((weights == 1).all()) else weights)
+    return merge.take(kept, None if bool((weights == 1).all()) else weights)
 
 
 def summed(weights: Int64Array, places: Int64Array) -> Int64Array:

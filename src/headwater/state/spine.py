@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.state.checkpoint import Saver
-from headwater.state.run import Run, merged, sorted_run
+from headwater.state.run import Merge, Run, merge, sorted_run
 
 # A run is merged into the one before it when it has at least this part of its rows.
 _LIKE_SIZE = 2
@@ -98,16 +98,15 @@ class Peek:
             yield from shard.parts([run.between(low, high) for run in runs])
 
 
-Settle = Callable[[Run, bool], Run]
+Settle = Callable[[Merge, bool], Run]
 
 
 class Spine:
     """Sorted runs and rows on their way to become one.
 
     Args:
-        settle: What becomes of rows that were sorted or merged (equal ones become one, say); the
-            second argument says whether no older run is left out. Given and returned runs are never
-            changed.
+        settle: What becomes of runs that meet (equal rows become one, say); the second argument
+            says whether no older run is left out.
 
     """
 
@@ -147,7 +146,7 @@ class Spine:
             self._hand_down()
             return [run for shard in self._shards for run in shard.settled()]
         if len(self._runs) > 1:
-            self._runs = _some(self._settle(merged(self._runs), True))
+            self._runs = _some(self._settle(merge(self._runs), True))
         return list(self._runs)
 
     def peek(self) -> Peek:
@@ -192,7 +191,7 @@ class Spine:
             rows += len(self._runs[first])
         is_oldest = first == 0 and not self._shards
         parts = [*self._runs[first:], run]
-        self._runs[first:] = _some(self._settle(merged(parts), is_oldest))
+        self._runs[first:] = _some(self._settle(merge(parts), is_oldest))
         if self._is_full():
             self._hand_down()
 

@@ -162,7 +162,7 @@ def _asked(sql: str, tables: Mapping[str, pa.Table], *, is_ordered: bool = False
 
 @cache
 def _database() -> duckdb.DuckDBPyConnection:
-    """One for all: opening it costs more than most questions. What a cursor registers is its own."""
+    """One for all, as opening costs more than a question. What a cursor registers is its own."""
     return duckdb.connect(":memory:", config={"threads": 1})
 
 
