@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,6 +71,40 @@ def test_the_quick_way_answers_as_the_careful_way(drawn: tuple[Schema, bytes]) -
 
     assert_same(decoded, carefully(body, schema))
     decoded.rows.validate(full=True)
+
+
+TEXTS = parse_columns("a VARCHAR, b VARCHAR").schema
+
+
+@given(
+    st.lists(st.tuples(*[st.text('ab",\n é', max_size=5)] * 2), min_size=1, max_size=5),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
+)
+def test_what_another_program_writes_is_read_as_it_was(
+    rows: list[tuple[str, str]], end: str, quoting: int
+) -> None:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator=end, quoting=quoting)
+    writer.writerows([("a", "b"), *rows])
+
+    decoded = decode("csv", out.getvalue().encode(), TEXTS)
+
+    read = [(row["a"] or "", row["b"] or "") for row in decoded.rows.to_pylist()]
+    assert read == rows
+    assert not decoded.rejected
+
+
+@given(st.text('a",\r\n', max_size=30))
+def test_any_body_is_read_to_its_end(text: str) -> None:
+    body = f"a,b\n{text}".encode()
+
+    decoded = decode("csv", body, TEXTS)
+
+    assert_same(decoded, carefully(body, TEXTS))
+    place = 0
+    for rejected in decoded.rejected:
+        place = body.index(rejected.record, place) + len(rejected.record)
 
 
 @pytest.mark.parametrize("name", SIMPLE)

@@ -37,7 +37,7 @@ from headwater.schema.types import Column, DataType
 _RECORDS_AT_ONCE = 4_096
 _QUOTED = rb'"(?:[^"]|"")*+"'
 _RECORD = re.compile(
-    rb'(?:%b|[^",\n][^,\n]*+|)(?:,(?:%b|[^",\n][^,\n]*+|))*+\n?' % (_QUOTED, _QUOTED)
+    rb'(?:%b|[^",\n][^,\n]*+|)(?:,(?:%b|[^",\n][^,\n]*+|))*+\r?\n?' % (_QUOTED, _QUOTED)
 )
 _FIELD = re.compile(r'(?:"((?:[^"]|"")*+)"|([^,]*+))(?:,|\Z)', re.DOTALL)
 _HEXADECIMAL = re.compile(rb"0[xX]")
@@ -145,7 +145,7 @@ def _records(body: bytes, start: int) -> Iterator[tuple[bytes, int, bool]]:
         end, is_proper = line_end, True
         if body.find(b'"', start, line_end) >= 0:
             match = _RECORD.match(body, start)
-            is_proper = match is not None and _ends_record(body, match.end())
+            is_proper = match is not None and _is_whole(body, start, match.end())
             if match is not None and is_proper:
                 end = match.end()
         record = body[start:end].removesuffix(b"\n").removesuffix(b"\r")
@@ -154,8 +154,9 @@ def _records(body: bytes, start: int) -> Iterator[tuple[bytes, int, bool]]:
         start = end
 
 
-def _ends_record(body: bytes, end: int) -> bool:
-    return end == len(body) or body[end - 1 : end] == b"\n"
+def _is_whole(body: bytes, start: int, end: int) -> bool:
+    """True when a match from `start` to `end` is a record and not the beginning of a broken one."""
+    return end > start and (end == len(body) or body[end - 1 : end] == b"\n")
 
 
 def _fields(record: str) -> list[str | None]:
