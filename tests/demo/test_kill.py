@@ -29,11 +29,11 @@ def kill_after(data: Path, flights: int) -> None:
     process = demo(data, "--year-in", "8s")
     assert process.stdout is not None
     try:
-        found = None
+        found, lines = None, []
         while not found:
-            line = process.stdout.readline()
-            assert line, "it ended by itself"
-            found = re.search(r"http://\S+", line)
+            lines.append(process.stdout.readline())
+            assert lines[-1], f"it ended by itself: {''.join(lines)}"
+            found = re.search(r"http://\S+", lines[-1])
         client, entered = Client(found[0]), 0
         while entered < flights:
             topics = client.get("/status")["topics"]

@@ -125,7 +125,7 @@ class _Progress:
         self._recent.append((at, now.sent))
         while len(self._recent) > 2 and self._recent[1][0] <= at - RATE_SECONDS:
             self._recent.popleft()
-        if at - self._shown_at < self._every and now.share < 1:
+        if at - self._shown_at < self._every:
             return
         self._shown_at = at
         line = self._line(now)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headwater.runtime.status import Receipt, Status
 
 TICK_SECONDS = 0.1
+SETTLE_SECONDS = 0.25
 # As fast as possible: about 6,500 departures a batch.
 STRIDE_US = 7 * 86_400 * 1_000_000
 # The last windows are over, and what may still correct them has passed.
@@ -39,8 +40,8 @@ class Target(Protocol):
         """Say that no event before `until` will come."""
         ...
 
-    def settle(self) -> None:
-        """Return when all that was sent is computed."""
+    def settle(self, timeout: float | None = None) -> None:
+        """Return when all that was sent is computed, or raise TimeoutError."""
         ...
 
     def status(self) -> Status:
@@ -92,6 +93,8 @@ class Replay:
                     sent[stream.topic] = last
             yield Moment(now_us, self._share(now_us), sum(sent.values()))
         self._close()
+        while not self._is_settled():
+            yield Moment(self.year.end_us, 1.0, sum(sent.values()))
 
     def _sent_before(self) -> dict[str, int]:
         rows = {topic.name: topic.rows for topic in self.target.status().topics}
@@ -135,4 +138,11 @@ class Replay:
         over = EPOCH + timedelta(microseconds=self.year.end_us) + CLOSING
         for stream in self.year.streams:
             self.target.advance(stream.topic, over)
-        self.target.settle()
+
+    def _is_settled(self) -> bool:
+        """Wait a moment for all that was sent to be computed."""
+        try:
+            self.target.settle(SETTLE_SECONDS)
+        except TimeoutError:
+            return False
+        return True
