@@ -150,7 +150,10 @@ class MemoryService:
             self._changed.wait_for(lambda: len(log) > offset_from or self.is_broken, wait_seconds)
             if self.is_broken:
                 raise StateError("the journal could not be read")
-            return pa.Table.from_pylist(log[offset_from : offset_from + rows_max])
+            content = self.views[view].content
+            hidden = [pa.field(name, pa.int64()) for name in ("_weight", "_epoch", "_offset")]
+            schema = pa.schema([*content.schema, *hidden])
+            return pa.Table.from_pylist(log[offset_from : offset_from + rows_max], schema)
 
     def query(self, sql: str) -> pa.Table:
         with self._changed:

@@ -88,7 +88,9 @@ class Page:
         return list(self.chrome.execute_script(script, within))
 
     def click(self, css: str) -> None:
-        self.chrome.execute_script("arguments[0].click()", self.find(css))
+        self.find(css)
+        # Found again in the page itself: a redraw in between would leave the element stale.
+        self.chrome.execute_script("document.querySelector(arguments[0]).click()", css)
 
     def tab(self, title: str) -> None:
         buttons = self.chrome.find_elements(By.CSS_SELECTOR, "[role=tab]")

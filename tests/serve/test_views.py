@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from headwater.serve import follow
-from serve.memory import MemoryService
+from headwater.serve.server import Server
+from serve.memory import MemoryService, MemoryTopic, MemoryView
 
 
 def click(ad: int) -> dict[str, object]:
@@ -196,14 +197,34 @@ def test_followers_leave_the_threads_of_senders_and_readers_alone(client: httpx.
             answer.close()
 
 
-def test_a_follower_that_does_not_read_slows_nobody(client: httpx.Client) -> None:
-    with client.stream("GET", "/views/per_ad/changes") as deaf:
-        with client.stream("GET", "/views/per_ad/changes") as answer:
+def test_a_follower_that_does_not_read_slows_nobody() -> None:
+    """Its socket is full long before all changes are out, and it stays full."""
+    texts = MemoryView("SELECT visitor FROM clicks", ("clicks",))
+    service = MemoryService({"clicks": MemoryTopic({"visitor": "VARCHAR"})}, {"texts": texts})
+    server = Server(service, port=0)
+    server.start()
+    try:
+        with (
+            httpx.Client(base_url=server.url, timeout=20, trust_env=False) as client,
+            client.stream("GET", "/views/texts/changes") as deaf,
+            client.stream("GET", "/views/texts/changes") as answer,
+        ):
+            assert deaf.status_code == 200
             events = Events(answer)
-            for round_ in range(30):
-                send(client, *range(round_ * 50, round_ * 50 + 50))
-                assert len(events.changes(50)) == 50
-        assert deaf.status_code == 200
+            for number in range(20):
+                text = f"{number} " + "x" * 1_000_000
+                client.post("/topics/clicks", json={"visitor": text}).raise_for_status()
+                assert events.next()[2]["visitor"] == text
+    finally:
+        server.stop()
+
+
+def test_a_large_epoch_comes_in_small_pages(client: httpx.Client) -> None:
+    send(client, *range(2_500))
+    with client.stream("GET", "/views/per_ad/changes") as answer:
+        ads = [ad for _, ad, _ in Events(answer).changes(2_500)]
+
+    assert sorted(ads) == list(range(2_500))
 
 
 def test_a_silent_stream_is_kept_alive(

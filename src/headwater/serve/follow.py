@@ -60,7 +60,7 @@ class Followers:
     async def events(self, view: str, page: Page) -> AsyncIterator[bytes]:
         """The stream of events, beginning with `page`."""
         yield b"retry: 1000\n\n"
-        tail = self._tails.setdefault(view, _Tail())
+        tail = self._tails.setdefault(view.lower(), _Tail())
         try:
             while not self._closed.is_set():
                 if page.events:
@@ -108,6 +108,9 @@ class Followers:
 
     def _read(self, view: str, offset: int, wait_seconds: float) -> Page:
         changes = self._service.changes(view, offset, PAGE_ROWS, wait_seconds)
+        if changes.num_rows > PAGE_ROWS:
+            # An epoch may hold a million changes; what a follower holds at a time stays small.
+            changes = changes.slice(0, PAGE_ROWS)
         return page_of(changes, offset)
 
 

@@ -38,7 +38,7 @@ class Server:
     Args:
         host: The address to listen at; the default is reached from this machine only.
         port: The port; 0 takes a free one, and `url` tells which.
-        title: The name shown; by default the pipeline's.
+        names: More host names under which the server is reached, for example behind a proxy.
 
     """
 
@@ -48,13 +48,13 @@ class Server:
         host: str = DEFAULT_HOST,
         port: int = DEFAULT_PORT,
         *,
-        title: str | None = None,
+        names: frozenset[str] = frozenset(),
         body_bytes_max: int = BODY_BYTES_MAX,
     ) -> None:
         self._service = service
         self._host = host
         self._port = port
-        self._title = title
+        self._names = names
         self._body_bytes_max = body_bytes_max
         self._uvicorn: _Uvicorn | None = None
         self._thread: threading.Thread | None = None
@@ -77,9 +77,9 @@ class Server:
         self._port = listener.getsockname()[1]
         app = create_app(
             self._service,
-            title=self._title or self._service.status().pipeline,
+            title=self._service.status().pipeline,
             host=self._host,
-            host_names=_own_names(self._host),
+            host_names=self._names | _own_names(self._host),
             body_bytes_max=self._body_bytes_max,
         )
         self._uvicorn = _Uvicorn(app, app.state.followers.close)

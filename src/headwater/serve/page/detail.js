@@ -10,7 +10,7 @@ import { problem } from "./problem.js";
 
 const STEPS = [200, 1000, 5000];
 // Asking again may take at most this part of the time, however large the view is.
-const SHARE_MAX = 0.1;
+const SHARE_MAX = 0.2;
 // Beyond so many rows the page does not sort by itself; the reader still may.
 const SORTED_ROWS_MAX = 1e6;
 const quoted = (name) => `"${name.replaceAll('"', '""')}"`;
@@ -59,7 +59,7 @@ export class Detail {
     this.step = 0;
     this.stamp = null;
     this.notBefore = 0;
-    this.grid = new Grid({ flashes: !source.isLog, onSort: source.sortSql && (() => this.load(true)) });
+    this.grid = new Grid({ flashes: !source.isLog, isSteady: source.isUnordered?.(this.node), onSort: source.sortSql && (() => this.load(true)) });
     this.panel.replaceChildren(source.lead ? source.lead(this.node) : "", this.grid.root);
     this.grid.root.hidden = true;
     this.more.hidden = true;
@@ -155,6 +155,7 @@ function contentOf(stamp) {
   return {
     title: "Rows",
     sortSql: true,
+    isUnordered: ({ data }) => !data.order?.length,
     stamp: (data) => `${data[stamp]}/${data.computed ?? ""}`,
     total: stamp === "changes" ? (data) => data.rows : null,
     empty: "Nothing yet.",

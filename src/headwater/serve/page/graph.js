@@ -61,7 +61,9 @@ export class Graph {
     const stage = h("div", { class: "stage" }, lines, [...this.boxes.values()].map((b) => b.box));
     stage.style.width = `${plan.width}px`;
     stage.style.height = `${plan.height}px`;
+    const focused = document.activeElement?.dataset?.id;
     this.root.replaceChildren(stage);
+    this.boxes.get(focused)?.box.focus({ preventScroll: true });
     this.pick(this.picked);
   }
 

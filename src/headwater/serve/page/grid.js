@@ -1,7 +1,7 @@
 // A table of rows that changes under the reader's eye: cells that changed flash, nothing jumps.
 //
 // A row is recognised by the columns that are not numbers where those are unique, else by more columns.
-// That is a guess, and only the flash depends on it.
+// That is a guess, and only the flash and the steady order depend on it.
 
 import { h } from "./dom.js";
 import * as format from "./format.js";
@@ -9,7 +9,8 @@ import * as format from "./format.js";
 const CHANGED_MAX = 0.5;
 
 export class Grid {
-  constructor({ onSort = null, flashes = true } = {}) {
+  constructor({ onSort = null, flashes = true, isSteady = false } = {}) {
+    this.isSteady = isSteady;
     this.onSort = onSort;
     this.flashes = flashes;
     this.sort = null;
@@ -35,7 +36,16 @@ export class Grid {
       this.body.replaceChildren();
     }
     this.markSort(visible);
-    this.drawRows(visible, this.sorted(rows));
+    const key = keyOf(visible, rows);
+    const steady = this.isSteady && !this.sort && this.seen && !isOrdered(visible, rows);
+    this.drawRows(visible, steady ? this.asBefore(rows, key) : this.sorted(rows), key);
+  }
+
+  // Rows that have no order stay where the reader last saw them; new ones come last.
+  asBefore(rows, key) {
+    const place = new Map([...this.seen.keys()].map((id, i) => [id, i]));
+    const at = (row) => place.get(key(row)) ?? Infinity;
+    return rows.map((row) => [at(row), row]).sort((a, b) => (a[0] === b[0] ? 0 : a[0] - b[0])).map((pair) => pair[1]);
   }
 
   sorted(rows) {
@@ -75,8 +85,7 @@ export class Grid {
     });
   }
 
-  drawRows(columns, rows) {
-    const key = keyOf(columns, rows);
+  drawRows(columns, rows, key) {
     const before = this.seen;
     const now = new Map();
     const changed = [];
@@ -125,6 +134,15 @@ function keyOf(columns, rows) {
   const text = (row) => JSON.stringify(names.map((n) => row[n]));
   while (new Set(rows.map(text)).size < rows.length && numbers.length) names.push(numbers.shift());
   return text;
+}
+
+// Do the rows come in the order of some number or time? Then that is the order they are meant to have.
+function isOrdered(columns, rows) {
+  return columns.some(({ name, type }) => {
+    if (!format.isNumeric(type) && !format.isTime(type)) return false;
+    const steps = rows.slice(1).map((row, i) => Math.sign(compare(row[name], rows[i][name])));
+    return steps.some((s) => s !== 0) && (steps.every((s) => s >= 0) || steps.every((s) => s <= 0));
+  });
 }
 
 function compare(a, b) {

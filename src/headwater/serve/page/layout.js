@@ -5,7 +5,7 @@
 // the order follows the neighbours' (barycentre), which keeps crossings few. Positions depend on the
 // pipeline alone, never on its numbers: nothing moves while the page is watched.
 
-export const BOX = { width: 226, height: 78, gapX: [56, 120], gapY: 16, lane: 14 };
+export const BOX = { width: 226, height: 72, gapX: [56, 120], gapY: 13, lane: 14 };
 
 export function relations(status) {
   const nodes = [
