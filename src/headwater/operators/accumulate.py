@@ -170,8 +170,9 @@ def published(layout: Layout, changes: pa.RecordBatch) -> dict[str, pa.Array]:
     for term in layout.terms:
         values = changes.column(term.value)
         if term.count is not None:
-            has_value = pc.not_equal(changes.column(term.count), 0)
-            values = pc.if_else(has_value, values, pa.scalar(None, term.arrow))
+            has_value = changes.column(term.count).to_numpy() != 0
+            if not has_value.all():
+                values = pc.if_else(pa.array(has_value), values, pa.scalar(None, term.arrow))
         shown[term.name] = values
     return shown
 
@@ -229,9 +230,12 @@ def _extreme_names(layout: Layout) -> list[str]:
 def _int64(rows: pa.RecordBatch, name: str, existed: BoolArray | None) -> Int64Array:
     """A column of counts; 0 where no row existed."""
     values = rows.column(name)
-    if existed is None:
-        return np.asarray(values.to_numpy())
-    return np.asarray(pc.fill_null(values, 0).to_numpy()) * existed
+    if not values.null_count:
+        counts = np.asarray(values.to_numpy())
+    else:
+        data = np.frombuffer(values.buffers()[1], dtype=np.int64)
+        counts = data[values.offset : values.offset + len(values)]
+    return counts if existed is None else np.where(existed, counts, 0)
 
 
 def _chunk(values: Any) -> pa.Array:

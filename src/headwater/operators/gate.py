@@ -16,7 +16,7 @@ import pyarrow as pa
 from headwater.delta.delta import TICK, WEIGHT, Delta, Int64Array
 from headwater.delta.watermark import BEFORE_ALL, WatermarkCurve
 from headwater.operators import render
-from headwater.operators.lateness import Lateness, late_batch, late_rows, times
+from headwater.operators.lateness import Lateness, late_batch, late_rows, ticks_of, times
 from headwater.operators.layout import START
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.render import TIME
@@ -109,6 +109,8 @@ class GateOperator:
         shown[self._node.start] = times(starts, self.schema.field(self._node.start).type)
         shown[self._node.end] = times(ends, self.schema.field(self._node.end).type)
         if curve is not None:
-            shown[TICK] = pa.array(np.maximum(shown[TICK].to_numpy(), curve.tick_of(ends)))
+            shown[TICK] = pa.array(
+                np.maximum(shown[TICK].to_numpy(), ticks_of(curve, ends, self._grid.slide_us))
+            )
         columns = [shown[name] for name in self.schema.names]
         return Delta(pa.RecordBatch.from_arrays(columns, schema=self.schema))

@@ -23,7 +23,7 @@ from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
 from headwater.operators import render
 from headwater.operators.accumulate import Totals, published
 from headwater.operators.aggregate import shown_schema
-from headwater.operators.lateness import Lateness, late_batch, late_rows, times
+from headwater.operators.lateness import Lateness, late_batch, late_rows, ticks_of, times
 from headwater.operators.layout import FROM, ROWS, SLICE, START, Layout, layout
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.render import TIME
@@ -165,7 +165,9 @@ class WindowedOperator:
         """Merge partial results of windows, add them to the totals, and say what is new."""
         if not due.num_rows:
             return Delta(empty_batch(self.schema))
-        merged = by_window(self._merge.run(input=due))
+        # One epoch's partial results by slice are already one row per group and tumbling window.
+        is_merged = self._grid.is_tumbling and self._pending is None
+        merged = by_window(due if is_merged else self._merge.run(input=due))
         if curve is not None and self._has_ticks:
             merged = self._ticked(merged, curve)
         if self._totals is not None:
@@ -179,7 +181,8 @@ class WindowedOperator:
     def _ticked(self, merged: pa.RecordBatch, curve: WatermarkCurve) -> pa.RecordBatch:
         """A closed window's row stands where the window closed, or where its correction came."""
         ends = merged.column(START).to_numpy() + self._grid.size_us
-        ticks = np.maximum(merged.column(TICK).to_numpy(), curve.tick_of(ends))
+        closed_at = ticks_of(curve, ends, self._grid.slide_us)
+        ticks = np.maximum(merged.column(TICK).to_numpy(), closed_at)
         index = merged.schema.get_field_index(TICK)
         return merged.set_column(index, merged.schema.field(index), pa.array(ticks))
 
