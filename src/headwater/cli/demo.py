@@ -140,8 +140,8 @@ class _Progress:
         (then, before), (at, sent) = self._recent[0], self._recent[-1]
         rate = (sent - before) / (at - then) if at > then else 0.0
         return (
-            f"{moment(now.now_us)[:16]}  {now.share:4.0%}  {now.sent:,} events  {rate:,.0f}/s  "
-            f"lag {status.lag_rows:,}  watermark {moment(flights.watermark_us)[:16]}"
+            f"{moment(now.now_us)[:10]}  {now.share:4.0%}  {now.sent:,} events  {rate:,.0f}/s  "
+            f"lag {status.lag_rows:,}  watermark {moment(flights.watermark_us)[:10]}"
         )
 
 
