@@ -27,7 +27,7 @@ def bodies(draw: st.DrawFn) -> tuple[Schema, bytes]:
     return schema, "\n".join(records).encode("utf-8", "surrogatepass")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(bodies())
 def test_rows_that_were_written_are_read_back(drawn: tuple[Schema, bytes]) -> None:
     schema, body = drawn

@@ -62,7 +62,7 @@ def bodies(draw: st.DrawFn) -> tuple[Schema, bytes]:
     return schema, text.encode("utf-8", "surrogatepass")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(bodies())
 def test_the_quick_way_answers_as_the_careful_way(drawn: tuple[Schema, bytes]) -> None:
     schema, body = drawn

@@ -34,7 +34,7 @@ def bodies(draw: st.DrawFn) -> tuple[Schema, list[str], str]:
     return schema, objects, draw(st.sampled_from([",", ", ", "\n,\n  ", "\n", ""]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(bodies())
 def test_the_quick_way_answers_as_the_careful_way(drawn: tuple[Schema, list[str], str]) -> None:
     schema, objects, gap = drawn

@@ -88,7 +88,7 @@ def assert_same(quick: Decoded, careful: Decoded) -> None:
     assert quick.rejected == careful.rejected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(bodies())
 def test_the_quick_way_answers_as_the_careful_way(drawn: tuple[Schema, bytes]) -> None:
     schema, body = drawn
