@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -130,6 +131,15 @@ def answered(views: tuple[ViewDefinition, ...], seed: int) -> dict[str, Content]
     return {name: Counter(tuples(table)) for name, table in tables.items()}
 
 
+@cache
+def answers(queries: tuple[str, ...], seed: int) -> dict[str, Content]:
+    """The batch answer of each query, by its text; all in one run, which is quicker."""
+    views = tuple(declare.view(f"v{i}", query) for i, query in enumerate(queries))
+    found = answered(views, seed)
+    return {query: found[f"v{i}"] for i, query in enumerate(queries)}
+
+
+@cache
 def content_of(seed: int) -> dict[str, pa.Table]:
     """The rows of topics and the content of tables, as a view reads them."""
     views = tuple(declare.view(f"all_{topic.name}", f"FROM {topic.name}") for topic in TOPICS)

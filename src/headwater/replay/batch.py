@@ -3,8 +3,8 @@
 No plan is involved. A query is run as it was written, with rewrites that only make it say what
 the dialect means: window table functions become plain SQL, and where a query picks among rows that
 its ORDER BY does not tell apart, or an ASOF JOIN among equal matches, the choice is made. A table
-holds the newest row of each key,
-in the order of its rows. Views are computed in order, each over the answers of those before it.
+holds the newest row of each key, in the order of its rows. Views are computed in order, each over
+the answers of those before it.
 
 This is what a stream is compared with, so it shares no code with the plan but these rewrites.
 It runs on one thread: then functions that depend on the order of rows follow the order of the

@@ -15,6 +15,7 @@ from sqlglot import exp
 from headwater.errors import DefinitionError
 from headwater.plan.pipeline import ViewDefinition
 from headwater.schema.schema import Schema
+from headwater.schema.types import Column
 from headwater.sql.functions import name_of
 from headwater.sql.places import hint_for, place_of
 from headwater.sql.relations import Describe, Relation
@@ -41,9 +42,17 @@ def checked_schema(
         if (relation := relations.get(table.name.lower())) is not None
     }
     try:
-        return describe(outer, schemas)
+        return _spelled(describe(outer, schemas), definition.query)
     except DefinitionError as error:
         raise _explained(error, definition, schemas) from None
+
+
+def _spelled(schema: Schema, query: exp.Query) -> Schema:
+    """The columns with the author's capitals; DESCRIBE tells those of the table's column."""
+    names = query.named_selects
+    if [n.lower() for n in names] != [n.lower() for n in schema.names]:
+        return schema
+    return Schema(tuple(Column(n, c.type) for n, c in zip(names, schema, strict=True)))
 
 
 def _check_tables(definition: ViewDefinition, relations: Mapping[str, Relation]) -> None:
@@ -88,10 +97,12 @@ _MISSING_IN = re.compile(
 _TABLE = re.compile(r'Referenced table "([^"]+)" not found')
 _FUNCTION = re.compile(r"Function with name \"?(\w+)\"? (?:does not exist|is not)", re.IGNORECASE)
 _USING = re.compile(r'Column "([^"]+)" does not exist on (left|right) side of join')
+_AMBIGUOUS = re.compile(r'Ambiguous reference to column name "([^"]+)" \(use: (.+?)\)')
+_MISFIT = re.compile(r"No function matches the given name and argument types '([^(]+)\(")
 _GROUPED = re.compile(r'column "([^"]+)" must appear in the GROUP BY clause')
 
 
-def _explained(
+def _explained(  # noqa: PLR0911 - one for each kind of refusal
     error: DefinitionError, definition: ViewDefinition, schemas: Mapping[str, Schema]
 ) -> DefinitionError:
     """DuckDB's refusal as our own."""
@@ -121,6 +132,18 @@ def _explained(
             place=place_of(_named(query, name), origin),
             hint=f"add {name} to GROUP BY, or use any_value({name})",
         )
+    if found := _AMBIGUOUS.search(message):
+        return DefinitionError(
+            f"{found.group(1)} could be one of several columns",
+            place=place_of(_named(query, found.group(1)), origin),
+            hint=f"write {found.group(2)}".replace("'", ""),
+        )
+    if found := _MISFIT.search(message):
+        return DefinitionError(
+            _first_line(message).split(". ")[0],
+            place=place_of(_call(query, found.group(1)), origin),
+            hint="cast the argument to a type that the function takes",
+        )
     return DefinitionError(_first_line(message), place=origin, hint=_suggestion(message))
 
 
@@ -135,9 +158,7 @@ def _no_column(name: str, definition: ViewDefinition, known: list[str]) -> Defin
 
 
 def _no_function(name: str, message: str, definition: ViewDefinition) -> DefinitionError:
-    node = next(
-        (f for f in definition.query.find_all(exp.Func) if name_of(f) == name.lower()), None
-    )
+    node = _call(definition.query, name)
     return DefinitionError(
         f"there is no function {name}",
         place=place_of(node, definition.origin),
@@ -151,9 +172,8 @@ def _suggestion(message: str) -> str | None:
 
 
 def _first_line(message: str) -> str:
-    """DuckDB's message without its kind and without the text of the query."""
-    first = message.split("\n\nLINE ", maxsplit=1)[0].split("\nLINE ", maxsplit=1)[0]
-    return re.sub(r"^\w[\w ]* Error: ", "", first).strip().rstrip(".!")
+    """DuckDB's message without its kind, its candidates and the text of the query."""
+    return re.sub(r"^\w[\w ]* Error: ", "", message.split("\n", maxsplit=1)[0]).strip().rstrip(".!")
 
 
 def _named(query: exp.Expr, name: str) -> exp.Expr | None:
@@ -162,6 +182,11 @@ def _named(query: exp.Expr, name: str) -> exp.Expr | None:
         if node.name.lower() == name.lower() and not isinstance(node.parent, exp.Alias):
             return node
     return None
+
+
+def _call(query: exp.Expr, name: str) -> exp.Expr | None:
+    """The first call of a function."""
+    return next((f for f in query.find_all(exp.Func) if name_of(f) == name.lower()), None)
 
 
 def _aliases(query: exp.Expr) -> list[str]:

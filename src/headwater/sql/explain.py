@@ -1,8 +1,8 @@
 """A plan as text: what is computed, what is remembered, and what is computed again.
 
-The view's last step stands at the top and what it reads is indented below it. A line begins with
-what the node does; then come the columns and conditions in SQL, then, after a dash, the state it
-keeps.
+The view's last step stands at the top and what it reads is indented below it. A node says what it
+does, then its conditions and windows, and last what it remembers; a node that remembers nothing
+says nothing of that.
 """
 
 from __future__ import annotations
@@ -121,9 +121,9 @@ def _map(node: Map) -> list[str]:
 
 
 def _windows(node: Windows) -> list[str]:
-    held = " - keeps rows until their window closes" if node.final else ""
-    line = f"windows {_spec(node.spec)}, adding {node.start} and {node.end}{held}"
-    return [line, *_decides(node)]
+    line = f"windows {_spec(node.spec)}, adding {node.start} and {node.end}"
+    held = ["keeps rows until their window closes"] if node.final else []
+    return [line, *_decides(node), *held]
 
 
 def _aggregate(node: Aggregate) -> list[str]:
@@ -132,9 +132,9 @@ def _aggregate(node: Aggregate) -> list[str]:
     window = node.window
     if window is None:
         state = "keeps one row for each group" if node.keys else "keeps one row"
-        return [f"aggregate{keys}: {computed} - {state}"]
-    line = f"aggregate{keys} and window: {computed} - keeps one row for each group and slice"
-    return [line, f"windows {_spec(window.spec)}", *_decides(window)]
+        return [f"aggregate{keys}: {computed}", state]
+    lines = [f"aggregate{keys} and window: {computed}", f"windows {_spec(window.spec)}"]
+    return [*lines, *_decides(window), "keeps one row for each group and slice of time"]
 
 
 def _join(node: Join) -> list[str]:
@@ -144,7 +144,7 @@ def _join(node: Join) -> list[str]:
         JoinKind.SEMI: "keep rows with a match",
         JoinKind.ANTI: "keep rows without a match",
     }
-    return [f"{words[node.kind]} on {_pairs(node)} - keeps both sides by key"]
+    return [f"{words[node.kind]} on {_pairs(node)}", "keeps both sides by key"]
 
 
 def _asof(node: AsofJoin) -> list[str]:
@@ -152,11 +152,11 @@ def _asof(node: AsofJoin) -> list[str]:
     word = "asof left join" if node.is_left else "asof join"
     on = [_pairs(node)] if node.left_keys else []
     on.append(f"{node.left_time} {sign} {node.right_time}")
-    return [f"{word} on {' and '.join(on)} - keeps both sides by key and time"]
+    return [f"{word} on {' and '.join(on)}", "keeps both sides by key and time"]
 
 
 def _distinct(node: Distinct) -> list[str]:
-    return [f"distinct {_names(node.schema.names)} - keeps each row with its count"]
+    return [f"distinct {_names(node.schema.names)}", "keeps each row with its count"]
 
 
 def _union(node: Union) -> list[str]:
@@ -170,16 +170,16 @@ def _top(node: TopN) -> list[str]:
     line += f" of each {_names(node.partition)}" if node.partition else ""
     line += f" by {order}" if order else ""
     line += f", numbered as {node.number}" if node.number else ""
-    return [f"{line} - keeps the input, ordered"]
+    return [line, "keeps its input"]
 
 
 def _recompute(node: Recompute) -> list[str]:
     keyed = any(node.keys)
     scope = f"by {_names(node.keys[0])}, for the keys that changed" if keyed else "as a whole"
-    lines = [f"recompute {scope} - keeps the input", f"because {node.reason}"]
+    lines = [f"recompute {scope}", f"recomputed because {node.reason}"]
     if len(node.sources) > 1:
         lines.append(f"over, in this order, {_names(node.names)}")
-    return [*lines, _sql(_without_echoes(node.query))]
+    return [*lines, _sql(_without_echoes(node.query)), "keeps its input"]
 
 
 def _decides(window: Windows | GroupWindow) -> list[str]:

@@ -65,10 +65,12 @@ def syntax_error(error: ParseError | TokenError, text: str, source: str) -> Defi
         word = str(first.get("highlight") or "")
         end = len(str(first.get("start_context") or "")) + len(word)
         start = _offset(text, int(first.get("line") or 1), int(first.get("col") or 1), len(word))
-        reason = str(first.get("description") or "it cannot be read").rstrip(".")
+        wanted = re.match(r"Expecting (\S+)", str(first.get("description") or ""))
         place = Place(text, start, max(start + 1, start + len(word) if word else end), source)
         return DefinitionError(
-            f"this is not SQL that can be read: {reason}" + (f" near {word!r}" if word else ""),
+            (f"expected {wanted.group(1)}, not {word}" if wanted else f"{word} does not fit here")
+            if word
+            else "the query ends too early",
             place=place,
             hint="the dialect is DuckDB's: https://duckdb.org/docs/stable/sql/introduction",
         )

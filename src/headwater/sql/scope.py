@@ -138,6 +138,9 @@ def _marked(bound: exp.Expr, reference: exp.Column, scope: Scope) -> exp.Expr:
     if isinstance(bound, exp.Column):
         labels = [f"{f.table}.{f.name}" for f in scope.fields if f.column == bound.name]
         bound.this.meta.update(reference.this.meta)
+        first = reference.parts[0]
+        if "start" in first.meta and "start" in bound.this.meta:
+            bound.this.meta["start"] = first.meta["start"]
         bound.this.meta["label"] = labels[0] if labels else bound.name
     return bound
 

@@ -77,7 +77,7 @@ def _correlations(
     for clause in ("group", "having", "qualify", "distinct", "limit", "offset", "with_", "windows"):
         if query.args.get(clause):
             raise Decline("of a correlated subquery with further clauses")
-    from headwater.sql.joins import read_items
+    from headwater.sql.sources import read_items
 
     own = read_items(planner, query, names).scope
     where = query.args.get("where")

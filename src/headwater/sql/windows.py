@@ -83,7 +83,7 @@ def window_call(table: exp.Table, origin: Place | None) -> WindowCall:
             f"{function} takes {wanted} or {wanted + 1} arguments, not {len(arguments)}",
             f"for example {_EXAMPLES[function]}",
         )
-    lengths = [_microseconds(argument, origin) for argument in arguments[2:]]
+    lengths = [_microseconds(argument, fail) for argument in arguments[2:]]
     size_us = lengths[wanted - 3]
     slide_us = lengths[0]
     if size_us <= 0 or slide_us <= 0:
@@ -203,9 +203,8 @@ def _time(argument: exp.Expr, fail: partial[DefinitionError], function: str) -> 
     )
 
 
-def _microseconds(argument: exp.Expr, origin: Place | None) -> int:
+def _microseconds(argument: exp.Expr, fail: partial[DefinitionError]) -> int:
     """A fixed length of time, in microseconds."""
-    fail = partial(_fail, argument, origin)
     sign = 1
     if isinstance(argument, exp.Neg):
         argument, sign = argument.this, -1

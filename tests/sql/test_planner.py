@@ -1,0 +1,317 @@
+"""What the planner makes of a query, node by node."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+from sql.planning import planned, tree
+
+
+def test_a_filter_and_a_projection_are_one_map_over_the_columns_they_read() -> None:
+    assert tree("SELECT ad, cost * 2 AS twice FROM clicks WHERE visitor = 'ann'") == dedent("""\
+        map ad, cost * 2 AS twice
+            where visitor = 'ann'
+          scan clicks: rows of ad, visitor, cost""")
+
+
+def test_nested_queries_that_only_pick_columns_melt_into_one_map() -> None:
+    query = """
+        WITH dear AS (SELECT ad, cost AS c FROM clicks WHERE cost > 1), again AS (FROM dear)
+        SELECT c AS price FROM (SELECT * FROM again WHERE ad = 3)
+    """
+
+    assert tree(query) == dedent("""\
+        map cost AS price
+            where cost > 1 AND ad = 3
+          scan clicks: rows of ad, cost""")
+
+
+def test_a_window_is_pulled_up_through_a_join_into_the_aggregate() -> None:
+    query = """
+        SELECT campaign, window_start, count(*) AS clicks, sum(cost) AS spend
+        FROM TUMBLE(clicks, ts, INTERVAL '1 minute') JOIN campaigns USING (ad)
+        GROUP BY campaign, window_start, window_end EMIT FINAL
+    """
+
+    assert tree(query) == dedent("""\
+        map campaign, window_start, count AS clicks, sum_cost AS spend
+          aggregate by campaign and window: count(*) AS count, sum(cost) AS sum_cost
+              windows of 1 minute over ts
+              closed by the watermark of clicks
+              keeps one row for each group and slice of time
+            map campaign, cost, ts
+              join on ad = campaigns_ad
+                  keeps both sides by key
+                scan clicks: rows of ad, cost, ts
+                map ad AS campaigns_ad, campaign
+                  scan campaigns: changes of ad, campaign""")
+
+
+def test_a_window_that_a_condition_reads_stays_below_it() -> None:
+    query = """
+        SELECT window_start, count(*) AS n FROM TUMBLE(clicks, ts, INTERVAL '1 minute')
+        WHERE window_start > TIMESTAMP '2024-01-01' GROUP BY ALL
+    """
+
+    assert tree(query) == dedent("""\
+        map window_start, count AS n
+          aggregate by window_start: count(*) AS count
+              keeps one row for each group
+            map window_start
+                where window_start > CAST('2024-01-01' AS TIMESTAMP)
+              windows of 1 minute over ts, adding window_start and window_end
+                scan clicks: rows of ts""")
+
+
+def test_a_hopping_window_names_its_slide_and_its_lateness() -> None:
+    query = """
+        SELECT ad, window_end, avg(price) AS mean
+        FROM HOP(clicks, ts, INTERVAL '1 minute', INTERVAL '1 hour') WHERE cost > 1
+        GROUP BY ad, window_end HAVING count(*) > 2
+    """
+
+    assert tree(query, emit="final", lateness="1 hour") == dedent("""\
+        map ad, window_end, (CAST(sum_price AS DOUBLE) / count_price) AS mean
+            where count > 2
+          aggregate by ad and window: sum(price) AS sum_price, count(price) AS count_price, \
+count(*) AS count
+              windows of 1 hour every 1 minute over ts
+              closed by the watermark of clicks, corrected for 1 hour
+              keeps one row for each group and slice of time
+            map ad, price, ts
+                where cost > 1
+              scan clicks: rows of ad, cost, price, ts""")
+
+
+def test_rows_below_a_window_that_decides_carry_their_place() -> None:
+    query = "SELECT count(*) FROM TUMBLE(clicks, ts, INTERVAL '1 minute') GROUP BY window_start"
+
+    assert "ticks=True" in repr(planned(query, emit="final").root)
+    assert "ticks=True" in repr(planned(query, lateness="1 minute").root)
+    assert "ticks=True" not in repr(planned(query).root)
+
+
+def test_a_filter_of_an_aggregate_is_a_case_below_it() -> None:
+    assert tree("SELECT ad, count(*) FILTER (WHERE price > 1) AS n FROM clicks GROUP BY ad") == (
+        dedent("""\
+        map ad, count_argument AS n
+          aggregate by ad: count(argument) AS count_argument
+              keeps one row for each group
+            map ad, CASE WHEN price > 1 THEN 1 END AS argument
+              scan clicks: rows of ad, price""")
+    )
+
+
+def test_a_maximum_over_rows_that_may_be_withdrawn_is_recomputed_by_key() -> None:
+    assert tree("SELECT campaign, max(ad) AS m FROM campaigns GROUP BY campaign") == dedent("""\
+        map campaign, result AS m
+          recompute by campaign, for the keys that changed
+              recomputed because max cannot take back a row that is withdrawn
+              SELECT campaign, MAX(ad) AS result FROM input GROUP BY campaign
+              keeps its input
+            map campaign, ad
+              scan campaigns: changes of ad, campaign""")
+
+
+def test_conditions_on_one_side_move_below_an_inner_join_and_the_rest_above_it() -> None:
+    query = """
+        SELECT c.ad FROM clicks c JOIN shows s ON c.ad = s.ad AND c.price > s.n AND s.n > 3
+        WHERE c.cost > 1
+    """
+
+    assert tree(query) == dedent("""\
+        map ad
+            where price > n
+          join on ad = s_ad
+              keeps both sides by key
+            map ad, price
+                where cost > 1
+              scan clicks: rows of ad, cost, price
+            map ad AS s_ad, n
+                where n > 3
+              scan shows: rows of ad, n""")
+
+
+def test_comma_joins_are_joined_in_an_order_that_has_keys() -> None:
+    query = """
+        SELECT c.visitor FROM clicks c, shows s, campaigns k
+        WHERE k.ad = c.ad AND s.ad = k.ad AND s.n = 1
+    """
+
+    assert "without an equality" not in tree(query)
+
+
+def test_a_where_condition_stays_above_the_outer_side_of_a_left_join() -> None:
+    query = "SELECT c.ad FROM clicks c LEFT JOIN shows s ON c.ad = s.ad WHERE s.n IS NULL"
+
+    assert tree(query) == dedent("""\
+        map ad
+            where n IS NULL
+          left join on ad = s_ad
+              keeps both sides by key
+            scan clicks: rows of ad
+            map ad AS s_ad, n
+              scan shows: rows of ad, n""")
+
+
+def test_a_right_join_is_a_left_join_the_other_way_round() -> None:
+    assert tree("SELECT visitor, n FROM clicks c RIGHT JOIN shows s ON c.ad = s.ad") == dedent("""\
+        map visitor, n
+          left join on s_ad = ad
+              keeps both sides by key
+            map ad AS s_ad, n
+              scan shows: rows of ad, n
+            scan clicks: rows of ad, visitor""")
+
+
+def test_a_full_join_is_recomputed_by_its_keys() -> None:
+    assert tree("SELECT c.cost, s.n FROM clicks c FULL JOIN shows s ON c.ad = s.ad") == dedent("""\
+        recompute by ad, for the keys that changed
+            recomputed because of a FULL JOIN
+            over, in this order, left_rows, right_rows
+            SELECT cost, n FROM left_rows FULL JOIN right_rows ON ad = s_ad
+            keeps its input
+          scan clicks: rows of ad, cost
+          map ad AS s_ad, n
+            scan shows: rows of ad, n""")
+
+
+def test_keys_of_two_number_types_meet_in_their_common_type() -> None:
+    assert tree("SELECT c.ad FROM clicks c JOIN shows s ON c.ad = s.n") == dedent("""\
+        map ad
+          join on ad = key
+              keeps both sides by key
+            scan clicks: rows of ad
+            map CAST(n AS BIGINT) AS key
+              scan shows: rows of n""")
+
+
+def test_in_and_exists_keep_rows_with_a_match() -> None:
+    query = """
+        SELECT visitor FROM clicks c WHERE ad IN (SELECT ad FROM campaigns)
+        AND NOT EXISTS (SELECT 1 FROM shows s WHERE s.ad = c.ad AND n > 2)
+    """
+
+    assert tree(query) == dedent("""\
+        map visitor
+          keep rows without a match on ad = match_key_0
+              keeps both sides by key
+            keep rows with a match on ad = match_ad
+                keeps both sides by key
+              scan clicks: rows of ad, visitor
+              map ad AS match_ad
+                scan campaigns: changes of ad
+            map ad AS match_key_0
+                where n > 2
+              scan shows: rows of ad, n""")
+
+
+def test_an_asof_join_takes_its_time_from_the_inequality() -> None:
+    query = "SELECT c.ad, s.n FROM clicks c ASOF LEFT JOIN shows s ON s.ad = c.ad AND s.at <= c.ts"
+
+    assert tree(query) == dedent("""\
+        map ad, n
+          asof left join on ad = s_ad and ts >= at
+              keeps both sides by key and time
+            scan clicks: rows of ad, ts
+            map ad AS s_ad, n, at
+              scan shows: rows of ad, n, at""")
+
+
+def test_a_bound_on_a_row_number_is_a_top() -> None:
+    query = """
+        SELECT ad, cost FROM
+        (SELECT ad, cost, row_number() OVER (PARTITION BY ad ORDER BY ts DESC) AS rn FROM clicks)
+        WHERE rn <= 3
+    """
+
+    assert tree(query) == dedent("""\
+        map ad, cost
+            where row_number <= 3
+          first 3 rows of each ad by order_by descending, numbered as row_number
+              keeps its input
+            map ad, cost, ts AS order_by
+              scan clicks: rows of ad, cost, ts""")
+
+
+def test_the_newest_row_of_each_key_is_a_top() -> None:
+    query = "FROM shows QUALIFY row_number() OVER (PARTITION BY ad ORDER BY at DESC) = 1"
+
+    assert tree(query) == dedent("""\
+        first row of each ad by at descending
+            keeps its input
+          scan shows: rows of ad, n, at, seen""")
+
+
+def test_other_window_functions_are_recomputed_by_partition() -> None:
+    query = "SELECT ad, n - avg(n) OVER (PARTITION BY ad) AS off FROM shows"
+
+    assert tree(query) == dedent("""\
+        map ad, n - result AS off
+          recompute by ad, for the keys that changed
+              recomputed because avg looks at other rows of its partition
+              SELECT ad, n, AVG(n) OVER (PARTITION BY ad) AS result FROM input
+              keeps its input
+            scan shows: rows of ad, n""")
+
+
+def test_only_the_block_that_is_not_understood_is_recomputed() -> None:
+    query = """
+        SELECT campaign, per.n FROM campaigns JOIN (
+            SELECT ad, count(*) AS n FROM shows WHERE n > (SELECT avg(n) FROM shows) GROUP BY ad
+        ) per USING (ad)
+    """
+
+    assert tree(query) == dedent("""\
+        map campaign, n
+          join on ad = per_ad
+              keeps both sides by key
+            scan campaigns: changes of ad, campaign
+            map ad AS per_ad, n
+              recompute as a whole
+                  recomputed because of a subquery in WHERE
+                  SELECT * FROM (SELECT ad, COUNT(*) AS n FROM shows AS shows WHERE n > \
+(SELECT AVG(n) FROM shows AS shows) GROUP BY ad) AS _block(ad, n)
+                  keeps its input
+                scan shows: rows of ad, n""")
+
+
+def test_the_final_order_is_remembered_and_not_computed() -> None:
+    plan = planned("SELECT visitor, sum(cost) AS s FROM clicks GROUP BY 1 ORDER BY 2 DESC, visitor")
+
+    assert plan.order == (("s", True), ("visitor", False))
+
+
+def test_output_names_are_those_that_duckdb_gives() -> None:
+    plan = planned("SELECT ad, ad + 1, count(*), ad FROM clicks GROUP BY ALL")
+
+    assert plan.schema.names == ("ad", "(ad + 1)", "count_star()", "ad_1")
+
+
+def test_names_are_known_without_regard_to_case() -> None:
+    assert tree('SELECT C.AD AS "Ad" FROM Clicks c WHERE COST > 1') == dedent("""\
+        map ad AS Ad
+            where cost > 1
+          scan clicks: rows of ad, cost""")
+
+
+def test_the_fingerprint_forgets_what_cannot_change_the_answer() -> None:
+    one = planned("SELECT c.ad AS ad FROM clicks AS c WHERE (c.cost > 1)")
+    other = planned("SELECT ad -- the ad\nFROM clicks WHERE cost > 1")
+
+    assert one.fingerprint == other.fingerprint
+
+
+def test_the_fingerprint_changes_with_the_answer() -> None:
+    queries = (
+        "SELECT sum(cost) AS x FROM clicks",
+        "SELECT count(cost) AS x FROM clicks",
+        "SELECT sum(cost) AS y FROM clicks",
+        "SELECT sum(cost) AS x FROM clicks WHERE ad > 1",
+        "SELECT sum(cost) AS x FROM clicks WHERE ad > 2",
+        "SELECT sum(cost) AS x FROM TUMBLE(clicks, ts, INTERVAL '1 day') GROUP BY window_end",
+        "SELECT sum(cost) AS x FROM TUMBLE(clicks, ts, INTERVAL '2 day') GROUP BY window_end",
+        "SELECT median(cost) AS x FROM clicks",
+    )
+
+    assert len({planned(query).fingerprint for query in queries}) == len(queries)

@@ -1,0 +1,218 @@
+"""A wrong view is refused with the place underlined and a hint that can be typed."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+import pytest
+
+from headwater.errors import DefinitionError
+from headwater.sql.planner import plan_view
+from headwater.sql.statements import parse
+from sql.planning import DESCRIBE, RELATIONS, refusal
+
+
+def test_an_unknown_column_is_refused_in_the_file_it_stands_in() -> None:
+    text = "-- ads\nCREATE VIEW v AS\n\nSELECT ad,\n       visitr FROM clicks;\n"
+    (definition,) = parse(text, "ads.sql")
+
+    with pytest.raises(DefinitionError) as caught:
+        plan_view(definition, RELATIONS, DESCRIBE)  # type: ignore[arg-type]
+
+    assert str(caught.value) == (
+        "ads.sql, line 5: there is no column visitr\n"
+        "           visitr FROM clicks;\n"
+        "           ──────\n"
+        "  hint: did you mean visitor?"
+    )
+
+
+REFUSALS = (
+    (
+        "SELECT ad FROM clickz",
+        """\
+        view v, line 1: there is no topic, table or view called clickz
+            SELECT ad FROM clickz
+                           ──────
+          hint: did you mean clicks?""",
+    ),
+    (
+        "SELECT c.add FROM clicks c",
+        """\
+        view v, line 1: there is no column add
+            SELECT c.add FROM clicks c
+                     ───
+          hint: did you mean ad?""",
+    ),
+    (
+        "SELECT click.ad FROM clicks",
+        """\
+        view v, line 1: there is no click in FROM
+            SELECT click.ad FROM clicks
+                   ─────
+          hint: did you mean clicks?""",
+    ),
+    (
+        "SELECT summ(cost) FROM clicks",
+        """\
+        view v, line 1: there is no function summ
+            SELECT summ(cost) FROM clicks
+                   ─────────
+          hint: did you mean sum?""",
+    ),
+    (
+        "SELECT ad, visitor, count(*) FROM clicks GROUP BY ad",
+        """\
+        view v, line 1: visitor is neither grouped by nor in an aggregate
+            SELECT ad, visitor, count(*) FROM clicks GROUP BY ad
+                       ───────
+          hint: add visitor to GROUP BY, or use any_value(visitor)""",
+    ),
+    (
+        "SELECT ad FROM clicks, campaigns",
+        """\
+        view v, line 1: ad could be one of several columns
+            SELECT ad FROM clicks, campaigns
+                   ──
+          hint: write clicks.ad or campaigns.ad""",
+    ),
+    (
+        "SELECT sum(visitor) FROM clicks",
+        """\
+        view v, line 1: No function matches the given name and argument types 'sum(VARCHAR)'
+            SELECT sum(visitor) FROM clicks
+                   ───────────
+          hint: cast the argument to a type that the function takes""",
+    ),
+    (
+        "SELECT visitor\nFROM clicks JOIN notes USING (ad)",
+        """\
+        view v, line 2: join keys differ in type: clicks.ad is BIGINT, notes.ad is VARCHAR
+            FROM clicks JOIN notes USING (ad)
+                                          ──
+          hint: cast one side, for example CAST(notes.ad AS BIGINT)""",
+    ),
+    (
+        "SELECT 1 FROM clicks c JOIN notes n ON n.ad = c.ad",
+        """\
+        view v, line 1: join keys differ in type: c.ad is BIGINT, n.ad is VARCHAR
+            SELECT 1 FROM clicks c JOIN notes n ON n.ad = c.ad
+                                                   ───────────
+          hint: cast one side, for example CAST(n.ad AS BIGINT)""",
+    ),
+    (
+        "SELECT now() - ts FROM clicks",
+        """\
+        view v, line 1: now gives another answer each time it is asked, so a replay would differ
+            SELECT now() - ts FROM clicks
+                   ───
+          hint: use the event time of a row""",
+    ),
+    (
+        "SELECT random() FROM clicks",
+        """\
+        view v, line 1: random gives another answer each time it is asked, so a replay would differ
+            SELECT random() FROM clicks
+                   ──────
+          hint: let the producer put the value into the row""",
+    ),
+    (
+        "SELECT * FROM read_csv('x.csv')",
+        """\
+        view v, line 1: a view reads topics, tables and views, and no files
+            SELECT * FROM read_csv('x.csv')
+                          ────────────────
+          hint: send the file into a topic: headwater send TOPIC FILE""",
+    ),
+    (
+        "SELECT count(*) FROM TUMBLE(clicks, day, INTERVAL '1 day') GROUP BY window_start",
+        """\
+        view v, line 1: a window needs a TIMESTAMP, and day is DATE
+            SELECT count(*) FROM TUMBLE(clicks, day, INTERVAL '1 day') GROUP BY window_start
+                                                ───
+          hint: select CAST(day AS TIMESTAMP) AS day in a query around clicks""",
+    ),
+    (
+        "SELECT count(*) FROM TUMBLE(clicks, tss, INTERVAL '1 day') GROUP BY window_start",
+        """\
+        view v, line 1: there is no column tss
+            SELECT count(*) FROM TUMBLE(clicks, tss, INTERVAL '1 day') GROUP BY window_start
+                                                ───
+          hint: did you mean ts?""",
+    ),
+    (
+        "SELECT count(*) FROM TUMBLE(clicks, ts, INTERVAL '1 month') GROUP BY window_start",
+        """\
+        view v, line 1: a window's length must be fixed, and a month is not
+            SELECT count(*) FROM TUMBLE(clicks, ts, INTERVAL '1 month') GROUP BY window_start
+                                 ─────────────────
+          hint: use days, hours, minutes or seconds""",
+    ),
+    (
+        "SELECT count(*) FROM HOP(clicks, ts, INTERVAL '1 day') GROUP BY window_start",
+        """\
+        view v, line 1: HOP takes 4 or 5 arguments, not 3
+            SELECT count(*) FROM HOP(clicks, ts, INTERVAL '1 day') GROUP BY window_start
+                                 ──────────────
+          hint: for example HOP(clicks, ts, INTERVAL '1 minute', INTERVAL '5 minutes')""",
+    ),
+    (
+        "SELECT ad FROM clicks EMIT FINAL",
+        """\
+        view v, line 1: EMIT FINAL needs a window: without one nothing is ever final
+            SELECT ad FROM clicks EMIT FINAL
+            ─────────────────────
+          hint: use EMIT CHANGES, or read FROM TUMBLE(topic, time, INTERVAL '1 minute')""",
+    ),
+    (
+        "SELECT ad FROM TUMBLE(shows, seen, INTERVAL '1 day') EMIT FINAL",
+        """\
+        view v, line 1: EMIT FINAL needs the event time of shows, which is at, not seen
+            SELECT ad FROM TUMBLE(shows, seen, INTERVAL '1 day') EMIT FINAL
+                           ──────────────────
+          hint: use at in the window, or EMIT CHANGES""",
+    ),
+    (
+        "SELECT ad FROM TUMBLE(notes, at, INTERVAL '1 day') EMIT FINAL",
+        """\
+        view v, line 1: EMIT FINAL needs a watermark, and notes has no event time
+            SELECT ad FROM TUMBLE(notes, at, INTERVAL '1 day') EMIT FINAL
+                           ────────────────
+          hint: declare it: WATERMARK FOR at AS at - INTERVAL '10 seconds', or event_time='at'""",
+    ),
+)
+
+
+@pytest.mark.parametrize(("query", "message"), REFUSALS)
+def test_a_wrong_view_is_refused_at_its_place(query: str, message: str) -> None:
+    assert refusal(query) == dedent(message)
+
+
+def test_lateness_without_a_window_is_refused() -> None:
+    assert "lateness needs a window" in refusal("SELECT ad FROM clicks", lateness="1 hour")
+
+
+def test_final_over_a_computed_time_is_refused() -> None:
+    query = """
+        SELECT count(*) FROM TUMBLE((SELECT ts + INTERVAL '1 hour' AS t FROM clicks), t,
+        INTERVAL '1 day') GROUP BY window_start
+    """
+
+    assert "t is computed" in refusal(query, emit="final")
+
+
+def test_final_over_a_window_of_a_window_is_refused() -> None:
+    query = """
+        SELECT count(*) FROM TUMBLE((SELECT w.ts, window_start AS inner_start
+        FROM TUMBLE(clicks, ts, INTERVAL '1 minute') w), ts, INTERVAL '1 day')
+        GROUP BY window_end
+    """
+
+    assert "a window of a window" in refusal(query, emit="final")
+
+
+@pytest.mark.parametrize("function", ["SESSION", "CUMULATE"])
+def test_windows_of_later_versions_are_refused_as_such(function: str) -> None:
+    query = f"SELECT 1 FROM {function}(clicks, ts, INTERVAL '1 day', INTERVAL '2 days')"
+
+    assert f"{function} windows are not supported yet" in refusal(query)
