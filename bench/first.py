@@ -115,9 +115,7 @@ def headwater_seconds(query: Query, rows: int) -> tuple[float, int]:
     rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as folder:
         disk = LocalDisk(Path(folder))
-        runtime = Runtime(
-            compiled.pipeline, compiled.plans, disk, SystemClock(), Settings()
-        )
+        runtime = Runtime(compiled.pipeline, compiled.plans, disk, SystemClock(), Settings())
         ingest = Ingest(runtime.intake, runtime.clock)
         ingest.send(runtime.topics["visitors"].definition, visitors())
         step = 100_000

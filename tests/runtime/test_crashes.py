@@ -88,8 +88,10 @@ def batches(seed: int) -> list[tuple[str, pa.Table]]:
         topic = rng.choice(["clicks", "clicks", "clicks", "prices", "ads"])
         count = rng.randint(1, 40)
         times = pa.array(
-            [at + timedelta(seconds=rng.randint(-40, 40), microseconds=rng.randint(0, 999_999))
-             for _ in range(count)],
+            [
+                at + timedelta(seconds=rng.randint(-40, 40), microseconds=rng.randint(0, 999_999))
+                for _ in range(count)
+            ],
             pa.timestamp("us"),
         )
         ads = pa.array([rng.randint(1, 4) for _ in range(count)], pa.int64())

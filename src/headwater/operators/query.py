@@ -8,6 +8,7 @@ one costs about 10 ms, and nothing of a question is left for the next.
 from __future__ import annotations
 
 import difflib
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from headwater.errors import DefinitionError
+from headwater.errors import DefinitionError, Place
 
 _SETTINGS: dict[str, Any] = {
     "threads": 2,
@@ -75,7 +76,7 @@ def _check_is_one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> Non
     try:
         statements = connection.extract_statements(sql)
     except duckdb.Error as error:
-        raise DefinitionError(_first_line(error)) from None
+        raise DefinitionError(_first_line(error), place=_place(error, sql)) from None
     if len(statements) != 1:
         raise DefinitionError(
             f"expected one statement, got {len(statements)}", hint="send one SELECT at a time"
@@ -102,13 +103,25 @@ def _run(
             hint="ask for less, or make it a view",
         ) from None
     except duckdb.Error as error:
-        raise DefinitionError(_first_line(error), hint=_hint(error, known)) from None
+        raise DefinitionError(
+            _first_line(error), place=_place(error, sql), hint=_hint(error, known)
+        ) from None
     finally:
         timer.cancel()
 
 
 def _first_line(error: duckdb.Error) -> str:
     return str(error).strip().splitlines()[0].removesuffix("!")
+
+
+def _place(error: duckdb.Error, sql: str) -> Place | None:
+    """Where the first thing that the message names stands in the question."""
+    text = _first_line(error)
+    named = re.search(r'"([^"]+)"', text) or re.search(r"with name (\S+) does not exist", text)
+    if named is None:
+        return None
+    start = sql.lower().find(named[1].lower())
+    return None if start < 0 else Place(sql, start, start + len(named[1]), "query")
 
 
 def _hint(error: duckdb.Error, known: list[str]) -> str | None:

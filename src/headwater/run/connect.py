@@ -75,7 +75,7 @@ def check_options(definition: SinkDefinition) -> None:
 
 
 def _parquet(definition: SinkDefinition, plan: ViewPlan) -> Sink:
-    blobs = Blobs(LocalDisk(Path(definition.options["path"])))
+    blobs = Blobs.open(LocalDisk.made(Path(definition.options["path"])))
     return ParquetSink(blobs, is_append_only=plan.root.append_only)
 
 

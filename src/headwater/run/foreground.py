@@ -142,4 +142,3 @@ def _settle(live: Live, progress: Progress, stop: threading.Event) -> None:
             progress.show(live.status())
         else:
             return
-

@@ -289,5 +289,3 @@ def _address(listen: str) -> tuple[str, int]:
             f"cannot listen on {listen!r}", hint="write HOST:PORT, for example 127.0.0.1:8484"
         )
     return host.strip("[]") or "127.0.0.1", int(port)
-
-

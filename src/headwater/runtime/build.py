@@ -69,5 +69,3 @@ def _cuts(
         cuts.append(Cut(number, start, end, tuple(facts[given:until]), time_us))
         given = until
     return cuts
-
-

@@ -113,7 +113,8 @@ def _guarded(topic: TopicDefinition, decoded: Decoded, arrived_us: int) -> Decod
     rejected = tuple(
         RejectedRecord(int(position), f"{topic.event_time} {time} {reason}", topic.event_time, line)
         for position, time, line in zip(
-            decoded.positions[is_ahead], times.filter(pa.array(is_ahead)).cast("string").to_pylist(),
+            decoded.positions[is_ahead],
+            times.filter(pa.array(is_ahead)).cast("string").to_pylist(),
             records,
             strict=True,
         )

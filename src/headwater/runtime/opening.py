@@ -141,9 +141,7 @@ class Opening:
         self._check_topics(manifest.definitions)
         known = {name: value["fingerprint"] for name, value in manifest.views.items()}
         is_known = manifest.hashing == hashing()
-        kept = tuple(
-            p.name for p in self._plans if is_known and known.get(p.name) == p.fingerprint
-        )
+        kept = tuple(p.name for p in self._plans if is_known and known.get(p.name) == p.fingerprint)
         changed = tuple(p.name for p in self._plans if p.name in known and p.name not in kept)
         if changed and not rebuild:
             raise _refusal(changed, manifest.hashing)
@@ -166,9 +164,7 @@ class Opening:
                     hint="declare it as it was, or give --data another folder",
                 )
 
-    def _open_topics(
-        self, manifest: Manifest | None
-    ) -> tuple[dict[str, Topic], dict[str, Topic]]:
+    def _open_topics(self, manifest: Manifest | None) -> tuple[dict[str, Topic], dict[str, Topic]]:
         topics, rejected = {}, {}
         segments = manifest.topics if manifest else {}
         segments_rejected = manifest.rejected if manifest else {}

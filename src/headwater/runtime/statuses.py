@@ -29,9 +29,7 @@ def status_of(runtime: Runtime, sinks: Sequence[SinkRunner], data: str) -> Statu
         rows_per_second=rows_per_second,
         lag_rows=max(0, runtime.intake.visible_tick - visible.tick),
         topics=tuple(_topic(runtime, name, rates) for name in runtime.topics),
-        views=tuple(
-            _view(runtime, view, visible, rates) for view in runtime.loop.stepper.views
-        ),
+        views=tuple(_view(runtime, view, visible, rates) for view in runtime.loop.stepper.views),
         sinks=tuple(sink.status() for sink in sinks),
         problems=runtime.problems,
     )
@@ -101,6 +99,7 @@ def _view(
         columns=tuple((column.name, column.type.sql) for column in plan.schema),
         emit=plan.definition.emit.value,
         inputs=tuple(inputs),
+        order=plan.order,
         rows=visible.contents[view.name].count(),
         changes=view.changes.next_offset(),
         late=0 if view.late is None else view.late.next_offset(),

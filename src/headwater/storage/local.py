@@ -79,6 +79,18 @@ class LocalDisk:
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
 
+    @classmethod
+    def made(cls, root: Path) -> LocalDisk:
+        """The disk of a folder that is made, with those above it, when it is missing.
+
+        Raises:
+            StateError: It cannot be made.
+
+        """
+        with refusing("make", root, root):
+            root.mkdir(parents=True, exist_ok=True)
+        return cls(root)
+
     def append_to(self, path: str) -> LocalFile:
         """Open a file for appending; it and its folders are created when missing."""
         target = self._at(path)

@@ -193,9 +193,7 @@ def _run_whole(case: Case, world: World) -> None:
         _compare(case, step, _net(world.published(step)), _net(rows))
 
 
-def _compare(
-    case: Case, step: Step, found: Counter[Any], expected: Counter[Any]
-) -> None:
+def _compare(case: Case, step: Step, found: Counter[Any], expected: Counter[Any]) -> None:
     assert found == expected, (
         f"{case.title}: {step.name}\n"
         f"  missing: {sorted((expected - found).elements(), key=str)}\n"
