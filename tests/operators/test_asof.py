@@ -136,13 +136,18 @@ def test_a_right_row_that_changes_no_match_says_nothing() -> None:
 
 
 @pytest.mark.parametrize("cut", range(4))
-def test_of_equal_right_times_the_last_to_come_counts(cut: int) -> None:
-    rows = ["\n+ a 12:00 2", "\n+ a 12:00 1", "\n+ a 12:00 2", "\n+ a 12:00 3"]
+@pytest.mark.parametrize("order", [(2, 1, 3), (2, 1, 2), (3, 3, 1)])
+def test_of_equal_right_times_the_last_to_come_counts(cut: int, order: tuple[int, ...]) -> None:
+    rows = [f"\n+ a 12:00 {rate}" for rate in order]
+    joined = operator(NODE)
 
-    outputs = steps(("\n+ a 12:20", "".join(rows[:cut])), *(("", row) for row in rows[cut:]))
+    parts = [("\n+ a 12:20", "".join(rows[:cut])), *(("", row) for row in rows[cut:])]
+    outputs = [
+        joined.step([flights(left), rates(right)], Epoch(number, 0, 0, {}))
+        for number, (left, right) in enumerate(parts)
+    ]
 
-    added = [line for output in outputs for line in output.split("\n") if line[0] == "+"]
-    assert added[-1] == "+ a 12:20 a  12:00 3"
+    assert sum_of(outputs).column("rate").to_pylist() == [order[-1]]
 
 
 def test_a_corrected_match_has_the_tick_of_the_right_row() -> None:
