@@ -1,11 +1,14 @@
-"""The demo, killed in the middle and started again, ends with the right answers."""
+"""The demo, stopped or killed in the middle and started again, ends with the right answers."""
 
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from demo.batch_answers import ANSWERS, answer, assert_same
 from headwater.cli.client import Client
@@ -24,8 +27,8 @@ def demo(data: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def kill_after(data: Path, flights: int) -> None:
-    """End a demo without warning when so many flights have entered."""
+def end_after(data: Path, flights: int, number: signal.Signals) -> tuple[int, str]:
+    """Send a demo a signal when so many flights have entered; how it ended and what it printed."""
     process = demo(data, "--year-in", "8s")
     assert process.stdout is not None
     try:
@@ -38,15 +41,18 @@ def kill_after(data: Path, flights: int) -> None:
         while entered < flights:
             topics = client.get("/status")["topics"]
             entered = next(topic["rows"] for topic in topics if topic["name"] == "flights")
-        assert entered < 300_000, "it was too late to kill it in the middle"
+        assert entered < 300_000, "it was too late to end it in the middle"
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=60)
+        return process.returncode, "".join(lines) + rest
     finally:
         process.kill()
         process.communicate()
 
 
 def test_the_answers_are_right_after_two_kills(tmp_path: Path) -> None:
-    kill_after(tmp_path, flights=50_000)
-    kill_after(tmp_path, flights=150_000)
+    end_after(tmp_path, flights=50_000, number=signal.SIGKILL)
+    end_after(tmp_path, flights=150_000, number=signal.SIGKILL)
 
     last = demo(tmp_path, "--year-in", "0")
     printed, _ = last.communicate(timeout=120)
@@ -56,3 +62,12 @@ def test_the_answers_are_right_after_two_kills(tmp_path: Path) -> None:
     with app.start(data=tmp_path, listen=None) as live:
         for view in ANSWERS:
             assert_same(live.content(view), answer(view))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_stopped_ends_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    code, printed = end_after(tmp_path, flights=10_000, number=number)
+
+    assert code == 0, printed
+    assert "Stopped." in printed
+    assert "Traceback" not in printed

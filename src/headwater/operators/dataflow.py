@@ -48,10 +48,19 @@ class _Feed:
     """The linear stretch from a stage to an operator, or to the view."""
 
     def __init__(
-        self, node: Node, origin: _Stage, keys: Sequence[str], hidden: Sequence[str], engine: Engine
+        self,
+        node: Node,
+        origin: _Stage,
+        keys: Sequence[str] | None,
+        hidden: Sequence[str],
+        engine: Engine,
     ) -> None:
         query = render.stretch(node, hidden_of(origin.schema))
-        query = render.hashed(query, keys, [*node.schema.names, *hidden])
+        names = [*node.schema.names, *hidden]
+        if keys is None:
+            query = render.select([render.column(name) for name in names], query, None)
+        else:
+            query = render.hashed(query, keys, names)
         self._origin = origin.position
         self._statement = Statement(engine, query, {render.INPUT: origin.schema}, is_ordered=False)
         self.schema = self._statement.schema
@@ -153,10 +162,13 @@ class Dataflow:
         root: The plan. Its columns are the view's.
         engine: The DuckDB instances; several dataflows may share them, on one thread.
         has_ticks: True when what reads the view needs its rows' places in the log.
+        has_hash: False when nobody needs the hash over all columns of the view.
 
     """
 
-    def __init__(self, root: Node, engine: Engine, *, has_ticks: bool = False) -> None:
+    def __init__(
+        self, root: Node, engine: Engine, *, has_ticks: bool = False, has_hash: bool = True
+    ) -> None:
         self._engine = engine
         self._stages: list[_Stage] = []
         self._by_node: dict[int, _Stage] = {}
@@ -165,7 +177,8 @@ class Dataflow:
         if has_ticks and TICK in origin.schema.names:
             hidden.append(TICK)
         self._adds_ticks = has_ticks and TICK not in hidden
-        self._answer = _Feed(root, origin, root.schema.names, hidden, engine)
+        keys = root.schema.names if has_hash else None
+        self._answer = _Feed(root, origin, keys, hidden, engine)
 
     @property
     def schema(self) -> pa.Schema:
@@ -182,7 +195,7 @@ class Dataflow:
 
         Returns:
             The view's change: its columns, `__weight` unless the plan is append-only, `__tick`
-            if it was asked for, and `__hash` over all columns of the view.
+            if it was asked for, and `__hash` over all columns of the view if it was.
 
         """
         moment = _Moment(inputs, epoch, [])

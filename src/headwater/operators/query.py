@@ -24,6 +24,8 @@ _SETTINGS: dict[str, Any] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "python_enable_replacements": False,
+    # As in views, a lambda may be written with an arrow.
+    "lambda_syntax": "ENABLE_SINGLE_ARROW",
     "temp_directory": "",
     "max_temp_directory_size": "0KB",
     "enable_external_access": False,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from headwater.operators.describe import describe
+from headwater.operators.describe import Describer
 from headwater.plan.nodes import Scan, walk
 from headwater.plan.pipeline import Pipeline, ViewPlan
 from headwater.plan.ticks import with_ticks
 from headwater.sql.planner import plan_view
-from headwater.sql.relations import Relation, relation_of_topic, relation_of_view
+from headwater.sql.relations import Describe, Relation, relation_of_topic, relation_of_view
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,18 @@ def compile_pipeline(pipeline: Pipeline) -> Compiled:
     Raises:
         DefinitionError: A view is wrong; the place in its text is underlined.
     """
+    with Describer() as describe:
+        return Compiled(pipeline, _with_ticks_where_read(_plans(pipeline, describe)))
+
+
+def _plans(pipeline: Pipeline, describe: Describe) -> list[ViewPlan]:
     relations: dict[str, Relation] = {t.name: relation_of_topic(t) for t in pipeline.topics}
     plans: list[ViewPlan] = []
     for definition in pipeline.views:
         plan = plan_view(definition, relations, describe)
         relations[plan.name] = relation_of_view(plan, relations)
         plans.append(plan)
-    return Compiled(pipeline, _with_ticks_where_read(plans))
+    return plans
 
 
 def _with_ticks_where_read(plans: list[ViewPlan]) -> tuple[ViewPlan, ...]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from headwater.clock import Clock
 from headwater.errors import HeadwaterError
+from headwater.runtime.checksum import checksum
 from headwater.runtime.intake import Intake
 from headwater.runtime.records import EpochRecord, Kind
 from headwater.runtime.stepper import Cut, Stepper
@@ -182,7 +183,11 @@ class EpochLoop:
             cut.tick_to,
             self.progress.facts + len(cut.facts),
             cut.time_us,
-            {name: stepped.checksum() for name, stepped in steps.items() if len(stepped.delta)},
+            {
+                name: checksum(stepped.delta)
+                for name, stepped in steps.items()
+                if len(stepped.delta)
+            },
         )
         self._journal.append(Kind.EPOCH, [record.encode()]).wait()
         self.publish(cut, steps)

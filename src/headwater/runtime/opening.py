@@ -24,6 +24,7 @@ from headwater.plan.nodes import Scan, walk
 from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewPlan
 from headwater.runtime.build import build, closure
 from headwater.runtime.checkpoint import BatchLoader, Manifest
+from headwater.runtime.checksum import needs_hash
 from headwater.runtime.recovery import Recovery, Report
 from headwater.runtime.stepper import Stepper
 from headwater.runtime.table import TableRunner
@@ -238,7 +239,12 @@ class Opening:
             manifest["changes"] if manifest else None,
             older=self._older(plan, "changes"),
         )
-        dataflow = Dataflow(plan.root, self._engine, has_ticks=plan.name in self._with_ticks)
+        dataflow = Dataflow(
+            plan.root,
+            self._engine,
+            has_ticks=plan.name in self._with_ticks,
+            has_hash=needs_hash(plan.schema, append_only=plan.root.append_only),
+        )
         late = None
         columns = late_schema(plan.root)
         if columns is not None:

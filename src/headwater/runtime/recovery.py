@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 from headwater.errors import StateError
 from headwater.log.topic import Chunk, Topic
+from headwater.runtime.checksum import checksum
 from headwater.runtime.records import Append, EpochRecord, Fact, Kind
 from headwater.runtime.stepper import Cut, Stepper
 from headwater.runtime.view import Stepped
@@ -111,7 +112,7 @@ class Recovery:
 def _compare(record: EpochRecord, steps: Mapping[str, Stepped]) -> None:
     for name, stepped in steps.items():
         recorded = record.sums.get(name, (0, 0))
-        found = stepped.checksum() if len(stepped.delta) else (0, 0)
+        found = checksum(stepped.delta) if len(stepped.delta) else (0, 0)
         if found != recorded:
             raise StateError(
                 f"view {name} does not repeat epoch {record.epoch}: recorded {recorded[0]} rows "

@@ -45,13 +45,6 @@ class Stepped:
     delta: Delta
     late: tuple[pa.RecordBatch, ...]
 
-    def checksum(self) -> tuple[int, int]:
-        """Rows put out, and the sum of their hashes by weight, modulo 2^64; blind to row order."""
-        hashes, weights = self.delta.hashes, self.delta.weights
-        if weights is not None:
-            hashes = hashes * weights.astype(np.uint64)
-        return len(self.delta), int(hashes.sum(dtype=np.uint64))
-
 
 class ViewRunner:
     """Keeps one view.
