@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import threading
 from collections import deque
 from pathlib import Path
@@ -61,6 +62,8 @@ def demo(
     from headwater.demo.replay import Replay
     from headwater.demo.year import year
 
+    # What stops a service (SIGTERM) ends the demo as Ctrl-C does: in order.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     clock, pause = SystemClock(), threading.Event()
     with app.start(data=data, listen=listen) as live:
         _greet(live)

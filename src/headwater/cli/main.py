@@ -7,7 +7,6 @@ The commands' modules import nothing heavy at their top, so that `--help` is qui
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -70,16 +69,13 @@ def headwater(
 
 
 def main() -> None:
-    """Run the command line; the process ends here."""
+    """Run the command line; the process ends here.
+
+    Typer ends it quietly when whoever reads our output has left (`headwater tail spend | head`) and
+    on Ctrl-C.
+    """
     try:
         app()
     except HeadwaterError as error:
         typer.echo(str(error), err=True)
         sys.exit(1)
-    except BrokenPipeError:
-        # The reader of our output has left (`headwater tail spend | head`): that is no error. The
-        # descriptor is pointed elsewhere so that the interpreter's last flush does not fail too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except KeyboardInterrupt:
-        sys.exit(130)
