@@ -38,6 +38,10 @@ _COMPARED = (
     "INT", "DECIMAL", *_FLOATING, "VARCHAR", "DATE", "TIME", "BOOLEAN", "UUID", "BLOB",
 )  # fmt: skip
 
+_BOOLEAN, _INTEGER, _DOUBLE = (
+    exp.DataType.build(name, dialect="duckdb") for name in ("BOOLEAN", "INTEGER", "DOUBLE")
+)
+
 
 class _NotMergeable(Exception):  # noqa: N818 - it steers the choice of the node, and goes no further
     """A function that keeps no partial result; the reason is for `explain`."""
@@ -222,15 +226,17 @@ class _Merging:
         return self._partial(Merge.COUNT, _case(condition, argument))
 
     def _count_if(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
-        matched = _case(_bare(call), exp.Literal.number(1))
-        count = self._partial(Merge.COUNT, _case(condition, matched))
-        return exp.Cast(this=count, to=exp.DataType.build("HUGEINT", dialect="duckdb"))
+        """DuckDB's count_if is a sum: over nothing but nulls it is null, and not 0."""
+        is_true = exp.Cast(this=_bare(call), to=_BOOLEAN.copy())
+        return self._partial(
+            Merge.SUM, _case(condition, exp.Cast(this=is_true, to=_INTEGER.copy()))
+        )
 
     def _sum(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
         argument = _bare(call)
         found = self._arguments.type_of(argument)
         if found == "BOOLEAN":
-            argument = exp.Cast(this=argument, to=exp.DataType.build("INTEGER", dialect="duckdb"))
+            argument = exp.Cast(this=argument, to=_INTEGER.copy())
             found = "INTEGER"
         if not _is(found, _SUMMED):
             raise _NotMergeable(f"a sum of {found} keeps no partial result")
@@ -245,8 +251,8 @@ class _Merging:
             raise _NotMergeable("an average of this type keeps no partial result")
         total = self._sum(call, condition)
         count = self._partial(Merge.COUNT, _case(condition, _bare(call)))
-        double = exp.DataType.build("DOUBLE", dialect="duckdb")
-        return exp.paren(exp.Div(this=exp.Cast(this=total, to=double), expression=count))
+        total = exp.Cast(this=total, to=_DOUBLE.copy())
+        return exp.paren(exp.Div(this=total, expression=count))
 
     def _extreme(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
         argument = _bare(call)
