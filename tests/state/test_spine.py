@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from headwater.state.run import Run
+from headwater.state.run import Run, load_run
 from headwater.state.spine import Limits, Loose, Spine
 from headwater.testing.checkpoint import MemoryCheckpoint
 
@@ -105,3 +105,49 @@ def test_a_peek_stays_as_it_was() -> None:
 
     assert [contents(runs) for runs in peek.parts()] == before
     assert sum(map(len, before)) == 5_009
+
+
+def test_a_look_into_a_pile_finds_what_a_sorted_spine_has_and_sorts_one_piece() -> None:
+    limits = Limits(piece_rows=500)
+    hashes = np.random.default_rng(2).integers(0, 300, 5_000).astype(np.uint64) << np.uint64(50)
+    pile = Spine(lambda merge, _: merge.run(), limits=limits)
+    plain = grown(hashes)
+    for first in range(0, len(hashes), 70):
+        part = hashes[first : first + 70]
+        numbers = pa.array(np.arange(first, first + len(part)))
+        pile.add(Loose(part, pa.RecordBatch.from_arrays([numbers], schema=SCHEMA), None))
+
+    for asked in (hashes[:3], hashes[100:110], hashes[:1]):
+        before = pile.size()[0]
+        found = of_hashes(pile.runs_with(asked), asked)
+
+        assert found == of_hashes(plain.runs(), asked)
+        assert pile.size()[0] == before
+
+
+def of_hashes(runs: list[Run], asked: np.ndarray) -> dict[int, list[int]]:
+    """The rows of each hash, in the order in which the runs have them."""
+    found: dict[int, list[int]] = {int(one): [] for one in asked}
+    for run in runs:
+        for one, number in zip(run.hashes.tolist(), run.rows.column("n").to_pylist(), strict=True):
+            if one in found:
+                found[one].append(number)
+    return found
+
+
+def test_a_pile_survives_a_checkpoint_unsorted() -> None:
+    hashes = spread(3_000)
+    limits = Limits(piece_rows=500)
+    pile = Spine(lambda merge, _: merge.run(), limits=limits)
+    for first in range(0, len(hashes), 100):
+        numbers = pa.array(np.arange(first, first + 100))
+        rows = pa.RecordBatch.from_arrays([numbers], schema=SCHEMA)
+        pile.add(Loose(hashes[first : first + 100], rows, None))
+    checkpoint = MemoryCheckpoint()
+
+    manifest = pile.save(checkpoint)
+    again = Spine(lambda merge, _: merge.run(), limits=limits)
+    again.load(manifest, lambda name: load_run(name, checkpoint, SCHEMA))
+
+    assert len(manifest["loose"]) >= 6
+    assert contents(again.runs()) == contents(pile.runs())

@@ -130,7 +130,7 @@ class Multiset:
         """
         names = self.schema.names if columns is None else list(columns)
         found: list[tuple[Int64Array, pa.RecordBatch, Int64Array]] = []
-        for run in self._spine.runs():
+        for run in self._spine.runs_with(hashes):
             probes, places = matching(run, keys, hashes, self.keys, null_equal=null_equal)
             if not len(probes):
                 continue

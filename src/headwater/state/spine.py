@@ -5,6 +5,10 @@ merged while the last is not much smaller than the one before it, so that there 
 runs as the number of rows has digits, and each row is copied as often as that (as in DBSP and in
 differential dataflow).
 
+Where very many rows wait (the side of a join that nobody has asked yet), who looks for a few hashes
+scans them instead and sorts a piece of them, so that no look stops for long and the pile is sorted
+by those who look.
+
 A spine that grows large is split by the top bits of the hash into shards, each a spine of its own,
 so that no merge is long and no run too large for an Arrow array. New runs then grow in the spine
 until they are worth handing down.
@@ -13,7 +17,7 @@ until they are worth handing down.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,8 +29,10 @@ from headwater.state.run import Merge, Run, merge, sorted_run
 
 # A run is merged into the one before it when it has at least this part of its rows.
 _LIKE_SIZE = 2
-# Rows that nobody asks for wait at most so long: sorting them later would be one long stop.
-_LOOSE_ROWS_MAX = 1 << 22
+# One look may ask for so many hashes for each row of a pile before it is cheaper to sort it all.
+_SCAN_SHARE = 16
+# A scan first compares so many top bits of the hash.
+_SCAN_BITS = 18
 # A shard takes over so many bits of the hash.
 _SHARD_BITS = 5
 # Runs are handed down to the shards when they have this part of the rows that a spine may have.
@@ -35,10 +41,19 @@ _HANDED_DOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How large a spine may grow before it is split."""
+    """How large a spine may grow before it is split.
+
+    Args:
+        rows: In rows.
+        size_bytes: In bytes.
+        piece_rows: Waiting rows are kept in pieces of about so many; of a larger pile a look for a
+            few hashes sorts one piece.
+
+    """
 
     rows: int = 1 << 23
     size_bytes: int = 1 << 29
+    piece_rows: int = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +64,7 @@ class Loose:
     rows: pa.RecordBatch
     weights: Int64Array | None
     times: Int64Array | None = None
+    name: str | None = None
 
     def __len__(self) -> int:
         return len(self.hashes)
@@ -129,15 +145,30 @@ class Spine:
         """Take rows in."""
         if not len(loose):
             return
-        self._loose.append(loose)
         self._loose_rows += len(loose)
-        if self._loose_rows >= _LOOSE_ROWS_MAX:
-            self._sort()
+        while self._loose and self._are_alike(self._loose[-1], loose):
+            loose = joined([self._loose.pop(), loose])
+        self._loose.append(loose)
 
     def runs(self) -> list[Run]:
         """All rows as runs; of two that share hashes the older stands first."""
         self._sort()
         return [*(run for shard in self._shards for run in shard.runs()), *self._runs]
+
+    def runs_with(self, hashes: UInt64Array) -> list[Run]:
+        """Runs that have all rows of these hashes, the older of two that share hashes first.
+
+        As `runs`, but without sorting all rows of a large pile.
+        """
+        is_pile = self._loose_rows > self._limits.piece_rows
+        if not is_pile or len(hashes) * _SCAN_SHARE > self._loose_rows:
+            return self.runs()
+        oldest = self._loose.pop(0)
+        self._loose_rows -= len(oldest)
+        self._push(sort([oldest]))
+        picked = [piece for loose in self._loose if len(piece := _with_hashes(loose, hashes))]
+        sorted_runs = [*(run for shard in self._shards for run in shard.runs()), *self._runs]
+        return [*sorted_runs, *([sort(picked)] if picked else [])]
 
     def settled(self) -> list[Run]:
         """All rows as runs of which no two share a hash, in ascending order; so they stay."""
@@ -165,22 +196,40 @@ class Spine:
 
     def save(self, saver: Saver) -> Any:
         """Hand the runs over; return a JSON value from which `load` finds them."""
-        self._sort()
-        runs = [run.save(saver) for run in self._runs]
-        return {"runs": runs, "shards": [shard.save(saver) for shard in self._shards]}
+        if self._loose_rows <= self._limits.piece_rows:
+            self._sort()
+        self._loose = [_saved(loose, saver) for loose in self._loose]
+        return {
+            "runs": [run.save(saver) for run in self._runs],
+            "shards": [shard.save(saver) for shard in self._shards],
+            "loose": [loose.name for loose in self._loose],
+        }
 
     def load(self, manifest: Any, load: Callable[[str], Run]) -> None:
         """Take back what `save` handed over."""
+        for name in manifest["loose"]:
+            run = load(name)
+            self._loose.append(Loose(run.hashes, run.rows, run.weights, run.times, name))
+            self._loose_rows += len(run)
         self._runs = [load(name) for name in manifest["runs"]]
         self._shards = self._new_shards() if manifest["shards"] else []
         for shard, part in zip(self._shards, manifest["shards"], strict=True):
             shard.load(part, load)
 
+    def _are_alike(self, older: Loose, newer: Loose) -> bool:
+        """Whether to make one piece of them: each row is so copied once for each doubling."""
+        is_like = len(newer) * _LIKE_SIZE >= len(older)
+        return is_like and len(newer) + len(older) <= self._limits.piece_rows
+
     def _sort(self) -> None:
-        if self._loose:
-            run = sort(self._loose)
-            self._loose, self._loose_rows = [], 0
-            self._push(run)
+        waiting, self._loose, self._loose_rows = self._loose, [], 0
+        while waiting:
+            rows = count = 0
+            while count < len(waiting) and rows < self._limits.piece_rows:
+                rows += len(waiting[count])
+                count += 1
+            self._push(sort(waiting[:count]))
+            waiting = waiting[count:]
 
     def _push(self, run: Run) -> None:
         """Hold a run that is younger than all others."""
@@ -221,9 +270,14 @@ class Spine:
 
 def sort(loose: Sequence[Loose]) -> Run:
     """Batches of rows, in the order of their arrival, as one run."""
+    one = joined(loose)
+    return sorted_run(one.hashes, one.rows, one.weights, one.times)[0]
+
+
+def joined(loose: Sequence[Loose]) -> Loose:
+    """Batches of rows as one, in the order of their arrival."""
     if len(loose) == 1:
-        one = loose[0]
-        return sorted_run(one.hashes, one.rows, one.weights, one.times)[0]
+        return loose[0]
     hashes = np.concatenate([part.hashes for part in loose])
     rows = pa.concat_batches([part.rows for part in loose])
     weights = None
@@ -232,7 +286,28 @@ def sort(loose: Sequence[Loose]) -> Run:
     times = None
     if loose[0].times is not None:
         times = np.concatenate([part.times for part in loose if part.times is not None])
-    return sorted_run(hashes, rows, weights, times)[0]
+    return Loose(hashes, rows, weights, times)
+
+
+def _with_hashes(loose: Loose, hashes: UInt64Array) -> Loose:
+    """The rows that have one of these hashes."""
+    shift = np.uint64(64 - _SCAN_BITS)
+    is_near = np.zeros(1 << _SCAN_BITS, dtype=bool)
+    is_near[hashes >> shift] = True
+    near = np.flatnonzero(is_near[loose.hashes >> shift])
+    places = near[np.isin(loose.hashes[near], hashes)]
+    return Loose(
+        loose.hashes[places],
+        loose.rows.take(pa.array(places)),
+        None if loose.weights is None else loose.weights[places],
+        None if loose.times is None else loose.times[places],
+    )
+
+
+def _saved(loose: Loose, saver: Saver) -> Loose:
+    """The rows, stored under a name."""
+    run = Run(loose.hashes, loose.rows, loose.weights, loose.times, name=loose.name)
+    return replace(loose, name=run.save(saver))
 
 
 def _ones(loose: Loose) -> Int64Array:
