@@ -2,10 +2,10 @@
 
     python bench/first.py [--rows 1000000,10000000] [--repeat 3]
 
-Synthetic clicks stand in the log of a data folder (mapped Arrow files, written by a checkpoint). Each query
-is computed from the log to its last committed epoch: rows read, state kept, output stored, every
-epoch journaled and synced. DuckDB answers the same query, once, over the same rows in one of its
-own in-memory tables, with two threads, into an Arrow table. Figures are medians.
+Synthetic clicks stand in the log of a data folder (mapped Arrow files, written by a checkpoint).
+Each query is computed from the log to its last committed epoch: rows read, state kept, output
+stored, every epoch journaled and synced. DuckDB answers the same query, once, over the same rows in
+one of its own in-memory tables, with two threads, into an Arrow table. Figures are medians.
 """
 
 from __future__ import annotations

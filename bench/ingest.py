@@ -2,8 +2,8 @@
 
     python bench/ingest.py [--seconds 5] [--connections 2]
 
-The server runs in a process of its own; clients on the loopback keep their connections open and send
-prepared bodies as fast as they are acknowledged.
+The server runs in a process of its own; clients on the loopback keep their connections open and
+send prepared bodies as fast as they are acknowledged.
 """
 
 from __future__ import annotations

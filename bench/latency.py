@@ -2,9 +2,9 @@
 
     python bench/latency.py [--rate 10000] [--seconds 10]
 
-Batches of 100 rows are sent at an even rate; each is timed from its acknowledgement (it is durable) until
-the views' new results are committed and visible. The disk's own sync time, measured in the same
-folder before and after, stands beside it.
+Batches of 100 rows are sent at an even rate; each is timed from its acknowledgement (it is durable)
+until the views' new results are committed and visible. The disk's own sync time, measured in the
+same folder before and after, stands beside it.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -55,10 +56,8 @@ def write_all(disk: Disk, *, end: int) -> None:
 def test_a_crash_in_any_call_loses_and_doubles_nothing(call: int) -> None:
     disk = FakeDisk(call)
     disk.crash_at(call)
-    try:
+    with suppress(HeadwaterError):
         write_all(disk, end=55)
-    except HeadwaterError:
-        pass
     survived = disk.crash()
 
     write_all(survived, end=55)

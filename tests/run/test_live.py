@@ -83,7 +83,8 @@ def test_an_advance_closes_windows(tmp_path: Path) -> None:
 
 
 def test_every_sent_row_is_accepted_or_rejected_with_its_bytes(tmp_path: Path) -> None:
-    body = b'{"item":"tea","price":"1","ts":"2026-01-01"}\nnot json\n{"item":null,"price":1,"ts":"x"}\n'
+    good = b'{"item":"tea","price":"1","ts":"2026-01-01"}\n'
+    body = good + b'not json\n{"item":null,"price":1,"ts":"x"}\n'
     with shop().start(tmp_path, listen=None) as live:
         receipt = live.send("sales", body)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
@@ -110,7 +112,7 @@ def test_the_curve_does_not_depend_on_the_cut(
     found: list[int] = []
     edges = [0, *sorted(c for c in cuts if c < len(taken)), len(taken)]
     given_facts = 0
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         end = starts[high]
         some = [f for f in facts[given_facts:] if f.tick <= end]
         given_facts += len(some)

@@ -1,12 +1,13 @@
 """Write a view's changes as Parquet files, exactly once.
 
-Each file holds a range of the view's changes and is called `changes-<first>-<end>.parquet`; it appears
-under that name at once and whole, when it is durable. So the names in the folder are the position: what
-arrived before a crash is known without a second place that could disagree, and a range written
-again replaces itself. DuckDB, Spark or Polars read the folder at any time.
+Each file holds a range of the view's changes and is called `changes-<first>-<end>.parquet`; it
+appears under that name at once and whole, when it is durable. So the names in the folder are the
+position: what arrived before a crash is known without a second place that could disagree, and a
+range written again replaces itself. DuckDB, Spark or Polars read the folder at any time.
 
-A file has the view's columns, `_epoch` and `_offset`, and, for a view that withdraws rows, `_weight`
-(+1 added, -1 withdrawn): the view's content is the rows whose weights do not add up to zero.
+A file has the view's columns, `_epoch` and `_offset`, and, for a view that withdraws rows,
+`_weight` (+1 added, -1 withdrawn): the view's content is the rows whose weights do not add up to
+zero.
 """
 
 from __future__ import annotations

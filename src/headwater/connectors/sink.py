@@ -10,8 +10,8 @@ import pyarrow as pa
 class Sink(Protocol):
     """A store that follows a view.
 
-    Order of calls: `position` first; then `write` for adjoining ranges from that position on. After a
-    crash `position` says what arrived, and the range that may or may not have is written again.
+    Order of calls: `position` first; then `write` for adjoining ranges from that position on. After
+    a crash `position` says what arrived, and the range that may or may not have is written again.
     """
 
     def position(self) -> int:

@@ -1,8 +1,8 @@
 """Answer a question of somebody outside: one SELECT, read-only, over relations that are handed in.
 
 Each question runs in a DuckDB of its own that can reach no file, no network, no extension and no
-Python object but the relations it names; its settings are locked before the question is looked at. Opening
-one costs about 10 ms, and nothing of a question is left for the next.
+Python object but the relations it names; its settings are locked before the question is looked at.
+Opening one costs about 10 ms, and nothing of a question is left for the next.
 """
 
 from __future__ import annotations

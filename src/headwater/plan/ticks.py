@@ -1,7 +1,7 @@
 """Ask every row of a plan to carry its place in the log's order.
 
-A view that decides lateness over another view needs to know where in the log that view's rows came to
-be. Then the other view's scans carry ticks too, and its operators pass them on.
+A view that decides lateness over another view needs to know where in the log that view's rows came
+to be. Then the other view's scans carry ticks too, and its operators pass them on.
 """
 
 from __future__ import annotations

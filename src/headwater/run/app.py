@@ -1,8 +1,8 @@
 """What an author writes: `App` declares a pipeline and runs it.
 
-SQL and Python say the same; both end in one plain `Pipeline`. Nothing is checked against the data until
-a pipeline is started, computed in batch or explained; a definition that is wrong in itself is refused
-where it is made.
+SQL and Python say the same; both end in one plain `Pipeline`. Nothing is checked against the data
+until a pipeline is started, computed in batch or explained; a definition that is wrong in itself is
+refused where it is made.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class App:
         self.name = name
         self._declarations = Declarations(name)
 
-    def topic(
+    def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
         self,
         name: str,
         columns: str,
@@ -106,7 +106,8 @@ class App:
         if not definition.is_table:
             raise DefinitionError(
                 f"table {name} has no key",
-                hint="say key='...' or write PRIMARY KEY behind a column; without a key it is a topic",
+                hint="say key='...' or write PRIMARY KEY behind a column; "
+                "without a key it is a topic",
             )
         self._declarations.add(definition)
 
@@ -177,7 +178,7 @@ class App:
         return compile_pipeline(self.pipeline)
 
     def explain(self, view: str | None = None) -> str:
-        """Say how each view (or one) is computed: which part is incremental, what state it keeps."""
+        """Say how each view (or one) is computed: what is incremental, what state it keeps."""
         from headwater.run.explain import explain_views
 
         return explain_views(self.compile(), view)
@@ -244,8 +245,8 @@ class App:
         """Run in the foreground until Ctrl-C, showing progress.
 
         Args:
-            bounded: Take in `inputs` and what the folder has, let the watermark pass every window, fill the
-                sinks, and return: a batch job is a stream that ends.
+            bounded: Take in `inputs` and what the folder has, let the watermark pass every window,
+                fill the sinks, and return: a batch job is a stream that ends.
             inputs: Files to send first, by topic: NDJSON, JSON, CSV, Parquet or Arrow.
             rebuild: Views whose definition changed may be computed again from the log.
         """

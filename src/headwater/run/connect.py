@@ -22,8 +22,8 @@ def sink_runners(runtime: Runtime) -> list[SinkRunner]:
     """A runner for each sink of the pipeline, not yet started.
 
     Raises:
-        DefinitionError: A connector or an option is unknown, or a sink's store was filled by another
-            version of its view.
+        DefinitionError: A connector or an option is unknown, or a sink's store was filled by
+            another version of its view.
     """
     views = {view.name.lower(): view for view in runtime.loop.stepper.views}
     runners = []

@@ -23,7 +23,7 @@ _PLAIN_SECONDS = 10.0
 _REJECTIONS_SHOWN = 5
 
 
-def run_in_foreground(
+def run_in_foreground(  # noqa: PLR0913 - the settings of `App.run`
     app: App,
     data: Path,
     *,

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import pyarrow as pa
 
@@ -35,7 +34,7 @@ class Live:
     Not made by hand: see `App.start`. Use it in a `with` statement, or call `close`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what runs, where, and with what
         self,
         compiled: Compiled,
         folder: Path,
@@ -83,7 +82,7 @@ class Live:
 
     @property
     def notices(self) -> list[str]:
-        """What the start did that the user should know: views built or rebuilt, epochs recovered."""
+        """What the start did that the user should know: views built, epochs recovered."""
         lines = self._runtime.decision.lines()
         if self._runtime.epochs_recovered:
             lines.append(f"recovered: {self._runtime.epochs_recovered} epochs stepped again")

@@ -1,8 +1,8 @@
 """Combine small segments into archive files, beside everything else.
 
-Each checkpoint leaves a hot segment a log. When a log has enough of them they become one Parquet file of
-a good size, in a thread of its own, so that no epoch waits for it. What was combined stays until a
-checkpoint that names the new file is durable.
+Each checkpoint leaves a hot segment a log. When a log has enough of them they become one Parquet
+file of a good size, in a thread of its own, so that no epoch waits for it. What was combined stays
+until a checkpoint that names the new file is durable.
 """
 
 from __future__ import annotations

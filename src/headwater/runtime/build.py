@@ -1,8 +1,8 @@
 """Compute views from the log's first row to where the others stand.
 
 A new or changed view reads the same rows in the same order as it would have live, in epochs of a
-million rows; by the first law the answer is the same. Views that it reads are computed along with it, without
-publishing them again. The cost is that of a replay: of the rows that these views read.
+million rows; by the first law the answer is the same. Views that it reads are computed along with
+it, without publishing them again. The cost is that of a replay: of the rows that these views read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def closure(names: Collection[str], plans: Sequence[ViewPlan]) -> list[ViewPlan]
     return [plan for plan in plans if plan.name in wanted]
 
 
-def build(
+def build(  # noqa: PLR0913 - what to step, over which rows, and how it is told
     stepper: Stepper,
     publish: Collection[str],
     *,

@@ -1,12 +1,12 @@
 """Checkpoints: durable cuts from which recovery starts.
 
-A checkpoint is a manifest, `checkpoints/<generation>.json`, that names immutable files: the segments of
-topics and change logs, and the batches of operator state. State that did not change since the last
-checkpoint keeps its files, so a checkpoint costs what changed. The manifest is put in place last and
-atomically; a crash before that leaves the checkpoint before it whole.
+A checkpoint is a manifest, `checkpoints/<generation>.json`, that names immutable files: the
+segments of topics and change logs, and the batches of operator state. State that did not change
+since the last checkpoint keeps its files, so a checkpoint costs what changed. The manifest is put
+in place last and atomically; a crash before that leaves the checkpoint before it whole.
 
-The newest two are kept, with all files that either names and the journal since the older one, so that
-recovery can fall back if the newest is damaged.
+The newest two are kept, with all files that either names and the journal since the older one, so
+that recovery can fall back if the newest is damaged.
 """
 
 from __future__ import annotations

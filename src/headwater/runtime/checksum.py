@@ -1,8 +1,8 @@
 """What an epoch put out, as two numbers: enough for recovery to see whether it repeats itself.
 
-A view that withdraws rows carries a hash of each row, and the sum is that of the hashes by weight. For a
-view that only adds rows that hash would cost as much as computing it, and its rows come in an order that
-is fixed: there it is a CRC over the columns' bytes, at the speed of memory.
+A view that withdraws rows carries a hash of each row, and the sum is that of the hashes by weight.
+For a view that only adds rows that hash would cost as much as computing it, and its rows come in an
+order that is fixed: there it is a CRC over the columns' bytes, at the speed of memory.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Take what somebody sent: validate it row by row, append the good, keep the bad with the reason.
 
-A batch is answered with what became of each of its rows: accepted + rejected = sent. Beside what the
-schema asks, an event time that lies further ahead of its arrival than the topic allows is refused: one
-clock that runs ahead would otherwise move the watermark and make all others late.
+A batch is answered with what became of each of its rows: accepted + rejected = sent. Beside what
+the schema asks, an event time that lies further ahead of its arrival than the topic allows is
+refused: one clock that runs ahead would otherwise move the watermark and make all others late.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from headwater.schema.schema import Schema
 
 REJECTIONS_SHOWN = 100
 
-# A list of dicts, an Arrow table or batch, or bytes. Arrow has no types, so this is all mypy can see.
+# A list of dicts, an Arrow table or batch, or bytes. Arrow has no types, so this is all that mypy
+# can see.
 Rows = Any
 
 

@@ -1,9 +1,9 @@
 """The loop that turns rows in the log into committed epochs.
 
 One thread: wait until something is visible in the log, take all of it (up to a bound) as an epoch,
-compute it, journal it, and, when the journal has synced, publish it. An epoch is therefore as small as
-the traffic is light, and grows with the backlog by itself. An event is visible in results one sync after
-it was computed.
+compute it, journal it, and, when the journal has synced, publish it. An epoch is therefore as small
+as the traffic is light, and grows with the backlog by itself. An event is visible in results one
+sync after it was computed.
 
 The epoch's journal record holds all that the computation depended on, and a checksum of what came
 out: recovery steps through the records again (`runtime.recovery`).
@@ -57,7 +57,7 @@ class EpochLoop:
     `published` is notified after each publication and when the loop has failed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it drives, and its settings by keyword
         self,
         stepper: Stepper,
         intake: Intake,
@@ -161,7 +161,8 @@ class EpochLoop:
                     self._wait_for_work()
                 self._checkpoint()
         except BaseException as error:
-            # Whatever it is, computing on would be guessing: readers get the error, a restart recovers.
+            # Whatever it is, computing on would be guessing: readers get the error, a restart
+            # recovers.
             self.failure = error
             with self.published:
                 self.published.notify_all()

@@ -1,9 +1,9 @@
 """Open a data folder for a pipeline: decide what is kept, recover it, build the rest.
 
-What is decided is said before it is done: a view whose definition is the one the folder knows goes on
-from its state; a new one is built from the log; a changed one is refused unless a rebuild was asked
-for, because its past numbers would silently differ from those it published. Topics must be as they
-were: their rows are there.
+What is decided is said before it is done: a view whose definition is the one the folder knows goes
+on from its state; a new one is built from the log; a changed one is refused unless a rebuild was
+asked for, because its past numbers would silently differ from those it published. Topics must be as
+they were: their rows are there.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def definitions(pipeline: Pipeline) -> dict[str, str]:
 class Opening:
     """Opens one pipeline over one data folder. Use once."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it opens, and its settings by keyword
         self,
         pipeline: Pipeline,
         plans: tuple[ViewPlan, ...],

@@ -2,8 +2,8 @@
 
 Rows and facts go back where they were; recorded epochs are stepped through again, with the cut that
 they had, and put out the same rows at the same offsets. Each view's checksum is compared with the
-recorded one: a view that does not give the same rows again (a function that is not deterministic, or
-damaged state) stops the start with a message, rather than going on with numbers that nobody can
+recorded one: a view that does not give the same rows again (a function that is not deterministic,
+or damaged state) stops the start with a message, rather than going on with numbers that nobody can
 explain.
 """
 
@@ -33,7 +33,7 @@ class Recovery:
         is_hash_known: False when checksums were made by another hash function.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it fills, and where the checkpoint stands
         self,
         topics: Mapping[str, Topic],
         rejected: Mapping[str, Topic],

@@ -1,8 +1,9 @@
 """Let a sink pull a view's changes, at the sink's own pace.
 
-Each sink has a thread of its own that reads published changes by offset; nothing upstream waits for it.
-A store that fails is tried again with growing pauses for as long as it takes, and its state says so.
-Changes are gathered until there are enough for one write, or until the oldest has waited long enough.
+Each sink has a thread of its own that reads published changes by offset; nothing upstream waits for
+it. A store that fails is tried again with growing pauses for as long as it takes, and its state
+says so. Changes are gathered until there are enough for one write, or until the oldest has waited
+long enough.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class SinkRunner:
         every_seconds: Fewer are written when the oldest has waited so long.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it joins, and its settings by keyword
         self,
         definition: SinkDefinition,
         view: ViewRunner,

@@ -1,8 +1,8 @@
 """Compute one epoch over all views.
 
 Given the recorded cut of an epoch (which ticks, which facts, what time) a step is a function of the
-state before it: live, in recovery and in replay the same. The order is fixed: watermarks, tables, then
-the views in the order of their declaration.
+state before it: live, in recovery and in replay the same. The order is fixed: watermarks, tables,
+then the views in the order of their declaration.
 """
 
 from __future__ import annotations

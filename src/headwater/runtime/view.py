@@ -1,9 +1,9 @@
 """One view at work: its dataflow, its published changes, its content and its late rows.
 
 An epoch is computed first (`step`) and shown to readers only after the journal has its record
-(`publish`). What is published is kept twice: as the log of changes, which sinks and readers follow by
-offset, and, for a view that withdraws rows, as its consolidated content. The content of a view that never
-withdraws a row is its log of changes.
+(`publish`). What is published is kept twice: as the log of changes, which sinks and readers follow
+by offset, and, for a view that withdraws rows, as its consolidated content. The content of a view
+that never withdraws a row is its log of changes.
 """
 
 from __future__ import annotations

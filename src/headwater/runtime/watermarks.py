@@ -1,8 +1,8 @@
 """Watermarks: "no event before this time is expected", along the rows of an epoch.
 
-A partition's watermark is the highest event time seen in it, less the topic's delay. A topic's is the
-lowest of its partitions' that are not idle, or what was declared by an explicit advance if that is
-later. A view's is the lowest of its source topics'. None of them ever goes back.
+A partition's watermark is the highest event time seen in it, less the topic's delay. A topic's is
+the lowest of its partitions' that are not idle, or what was declared by an explicit advance if that
+is later. A view's is the lowest of its source topics'. None of them ever goes back.
 
 All this is computed from rows and facts in the log's one order (`WatermarkCurve`), so the same row
 finds the same watermark in one large epoch as in many small ones. An epoch costs one pass over its

@@ -1,7 +1,7 @@
 """Stream scripts: a pipeline's behaviour as a page that people read and a test runs.
 
-A script is a Markdown file. Each section (`## ...`) is one case: an `sql` block that declares a pipeline, and
-`stream` blocks that say what goes in and what comes out:
+A script is a Markdown file. Each section (`## ...`) is one case: an `sql` block that declares a
+pipeline, and `stream` blocks that say what goes in and what comes out:
 
     > clicks      who ts            rows of a topic, all in one send
                   + ann 12:00:05
@@ -9,9 +9,9 @@ A script is a Markdown file. Each section (`## ...`) is one case: an `sql` block
     < per_minute  window_start n    the changes that the view has published since last asked
                   + 12:00        1
 
-Cells are separated by blanks; `null` is null; a time of day is one of 1 January 2026. Each case is run as
-written, row by row, with a crash and a recovery after each step, and with all input in one epoch; the
-last is compared by the sum of the changes, the others line by line.
+Cells are separated by blanks; `null` is null; a time of day is one of 1 January 2026. Each case is
+run as written, row by row, with a crash and a recovery after each step, and with all input in one
+epoch; the last is compared by the sum of the changes, the others line by line.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,11 +141,9 @@ class World:
 
     def close(self) -> None:
         """Let go of threads."""
-        try:
+        # After a crash the old disk refuses; the new one is what counts.
+        with suppress(HeadwaterError):
             self.runtime.close()
-        except HeadwaterError:
-            # After a crash the old disk refuses; the new one is what counts.
-            pass
 
     def _open(self) -> None:
         self.runtime = Runtime(
