@@ -69,6 +69,7 @@ QUERIES = (
     "SELECT ad FROM clicks WHERE cost >= (SELECT avg(cost) FROM clicks)",
     "SELECT k.*, (SELECT max(n) FROM shows s WHERE s.ad = k.ad) AS most FROM campaigns k",
     "SELECT c.ad, count(*) FROM clicks c LEFT JOIN shows s ON c.visitor = s.visitor GROUP BY c.ad",
+    "SELECT c.ad FROM clicks c JOIN shows s ON c.ad = s.ad AND c.ad = s.n AND s.n = c.ad",
     # sets
     "SELECT DISTINCT ad, visitor FROM clicks",
     "SELECT ad, visitor FROM clicks UNION ALL SELECT ad, visitor FROM shows",
@@ -99,4 +100,44 @@ QUERIES = (
     "SELECT i, ad FROM steps JOIN campaigns ON i = ad",
     "SELECT ad, tag FROM clicks, unnest(tags) AS u(tag)",
     "SELECT 1 AS one, 'x' AS x",
+    "SELECT tag, count(*) FROM clicks, unnest(tags) AS u(tag) WHERE tag <> 'y' GROUP BY tag",
+    "SELECT ad, i FROM clicks, generate_series(1, 2) AS r(i) WHERE ad = i",
+    "SELECT ad, x FROM clicks JOIN (VALUES (1, 'a'), (2, 'b')) AS v(k, x) ON ad = k",
+    "SELECT c.ad, l.m FROM campaigns c, LATERAL (SELECT max(n) AS m FROM shows s "
+    "WHERE s.ad = c.ad) l",
+    # names
+    "SELECT ad + 1 AS ad, count(*) FROM clicks GROUP BY ALL",
+    "SELECT visitor AS v, sum(cost) AS cost FROM clicks GROUP BY v HAVING sum(cost) > 1",
+    "SELECT visitor AS v, sum(price) AS total FROM clicks GROUP BY v HAVING total > 0 "
+    "ORDER BY total + 1 LIMIT 2",
+    "SELECT visitor, -cost AS cost FROM clicks ORDER BY cost LIMIT 4",
+    "SELECT visitor, -cost AS cost FROM clicks ORDER BY cost + 1 LIMIT 4",
+    'SELECT ad AS "a b", cost AS "select" FROM clicks WHERE "a b" > 1',
+    "SELECT ad, ad, cost AS ad FROM clicks",
+    "SELECT t FROM campaigns t",
+    "SELECT COLUMNS('ad|cost') FROM clicks",
+    "SELECT q.s.a, q.s['b'], s.b FROM (SELECT {'a': ad, 'b': visitor} AS s FROM clicks) q",
+    "SELECT list_transform(tags, x -> x || visitor) AS l FROM clicks",
+    "SELECT [x || '!' FOR x IN tags IF x <> 'y'] AS l FROM clicks",
+    "WITH a AS (SELECT ad FROM clicks), b AS (WITH a AS (SELECT n AS ad FROM shows) "
+    "SELECT * FROM a) SELECT count(*) FROM a JOIN b USING (ad)",
+    "SELECT ad, sum(cost) OVER w, row_number() OVER w AS r FROM clicks "
+    "WINDOW w AS (PARTITION BY visitor ORDER BY ts)",
+    "SELECT c.ad, s.ad, k.ad, ad FROM clicks c LEFT JOIN shows s USING (ad) "
+    "FULL JOIN campaigns k USING (ad)",
+    "SELECT ad, visitor FROM clicks NATURAL JOIN shows",
+    # more aggregates
+    "SELECT ad, count(*), count(DISTINCT visitor), avg(DISTINCT price) FILTER (WHERE ok) "
+    "FROM clicks GROUP BY ad",
+    "SELECT count(DISTINCT ad), sum(DISTINCT cost), count(*) FROM clicks",
+    "SELECT visitor, count_if(ad > cost), bool_and(ad > 1) FROM clicks GROUP BY visitor",
+    "SELECT * FROM (PIVOT clicks ON visitor IN ('a', 'b') USING sum(cost) GROUP BY ad)",
+    "SELECT ad FROM clicks WHERE (ad, visitor) IN (SELECT ad, visitor FROM shows)",
+    "SELECT ad, cost FROM clicks ORDER BY ts, ad, cost LIMIT 50%",
+    "SELECT window_end - window_start AS l, count(*) FROM TUMBLE(clicks, ts, INTERVAL '1 minute') "
+    "GROUP BY ALL",
+    "SELECT window_start, max(window_end), sum(cost) FROM TUMBLE(clicks, ts, INTERVAL '1 minute') "
+    "GROUP BY window_start",
+    "SELECT w.window_start, count(*) FROM clicks c "
+    "LEFT JOIN TUMBLE(shows, at, INTERVAL '2 minutes') w ON c.ad = w.ad GROUP BY ALL",
 )

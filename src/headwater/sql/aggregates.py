@@ -15,9 +15,9 @@ from sqlglot import exp
 
 from headwater.plan.nodes import Aggregate, Merge, Node, Partial
 from headwater.schema.schema import Schema
+from headwater.sql.arguments import Arguments
 from headwater.sql.build import (
     INPUT,
-    Projection,
     column,
     column_names,
     fresh,
@@ -38,6 +38,8 @@ _COMPARED = (
     "INT", "DECIMAL", *_FLOATING, "VARCHAR", "DATE", "TIME", "BOOLEAN", "UUID", "BLOB",
 )  # fmt: skip
 
+# Those for which DISTINCT makes a difference that can be kept, and those for which it makes none.
+_DISTINCT = ("count", "sum", "avg", "mean", "min", "max")
 _BOOLEAN, _INTEGER, _DOUBLE = (
     exp.DataType.build(name, dialect="duckdb") for name in ("BOOLEAN", "INTEGER", "DOUBLE")
 )
@@ -97,49 +99,15 @@ def _replaced(expression: exp.Expr, found: dict[str, exp.Expr]) -> exp.Expr:
     return copy
 
 
-class _Arguments:
-    """The projections of the map below: keys first, then arguments, each computed once."""
-
-    def __init__(self, planner: Planner, node: Node, group: list[exp.Expr]) -> None:
-        self._planner = planner
-        self._input = node
-        self.projections: list[Projection] = []
-        self._names: dict[str, str] = {}
-        self.keys: list[exp.Expr] = [column(self.name(key, "key")) for key in group]
-
-    def name(self, expression: exp.Expr, base: str) -> str:
-        """The column that holds the expression."""
-        text = expression.sql("duckdb")
-        if text not in self._names:
-            if isinstance(expression, exp.Column):
-                base = expression.name
-            name = fresh(base, [n for n, _ in self.projections])
-            self._names[text] = name
-            self.projections.append((name, expression))
-        return self._names[text]
-
-    def node(self) -> Node:
-        """The map."""
-        projections = self.projections or [
-            (self._input.schema.names[0], column(self._input.schema.names[0]))
-        ]
-        return self._planner.build.map(self._input, projections)
-
-    def type_of(self, expression: exp.Expr) -> str:
-        """DuckDB's type of an expression over the input."""
-        types = self._planner.build.types(self._input.schema, [("x", expression)])
-        return types["x"].type.sql.upper()
-
-
 class _Merging:
     """Builds an `Aggregate` and the expressions over it."""
 
     def __init__(self, planner: Planner, node: Node, group: list[exp.Expr]) -> None:
         self._planner = planner
         self._input = node
-        self._arguments = _Arguments(planner, node, group)
+        self._arguments = Arguments(planner, node, group)
         self._partials: dict[tuple[Merge, str | None], str] = {}
-        self._types: dict[str, str] = {}
+        self._is_distinct = False
         self._rules: dict[str, Callable[[exp.Expr, exp.Expr | None], exp.Expr]] = {
             "count": self._count,
             "count_star": self._count,
@@ -179,19 +147,25 @@ class _Merging:
             name = name_of(_unwrapped(function))
             raise _NotMergeable(f"{name or 'this aggregate'} keeps no partial result")
         argument = function.args.get("this")
-        if isinstance(argument, exp.Distinct | exp.Order) or _has_more(function):
-            what = (
-                "DISTINCT" if isinstance(argument, exp.Distinct) else "an order or more arguments"
-            )
-            raise _NotMergeable(f"{name} with {what} keeps no partial result")
-        return rule(function, condition)
+        if isinstance(argument, exp.Distinct):
+            function = _without_distinct(function, name)
+            # The least of the distinct values is the least of all values.
+            self._is_distinct = name not in ("min", "max")
+        elif isinstance(argument, exp.Order) or _has_more(function):
+            raise _NotMergeable(f"{name} with an order or more arguments keeps no partial result")
+        try:
+            return rule(function, condition)
+        finally:
+            self._is_distinct = False
 
     def node(self) -> Node:
         """The aggregate over its map."""
-        below = self._arguments.node()
+        counts_rows = any(argument is None for _, argument in self._partials)
+        below, each_row = self._arguments.node(counts_rows=counts_rows)
         keys = tuple(key.name for key in self.keys)
         partials = tuple(
-            Partial(name, merge, argument) for (merge, argument), name in self._partials.items()
+            Partial(name, merge, argument or each_row)
+            for (merge, argument), name in self._partials.items()
         )
         return Aggregate(below, keys, partials, self._schema(below, keys, partials))
 
@@ -209,7 +183,9 @@ class _Merging:
 
     def _partial(self, merge: Merge, argument: exp.Expr | None) -> exp.Expr:
         """The column of a partial result; one for each function and argument."""
-        name = None if argument is None else self._arguments.name(argument, "argument")
+        name = None
+        if argument is not None:
+            name = self._arguments.name(argument, "argument", is_distinct=self._is_distinct)
         known = self._partials.get((merge, name))
         if known is None:
             base = merge.value if name is None else f"{merge.value}_{name}"
@@ -280,12 +256,12 @@ def _recomputed(
     planner: Planner, block: Block, group: list[exp.Expr], calls: list[exp.Expr], reason: str
 ) -> tuple[list[exp.Expr], list[exp.Expr], Node]:
     """The groups that changed, computed again from the rows that are in them."""
-    arguments = _Arguments(planner, block.node, group)
+    arguments = Arguments(planner, block.node, group)
     renamed = {}
     for call in calls:
         for name in column_names(call):
             renamed[name] = arguments.name(column(name), name)
-    node = arguments.node()
+    node, _ = arguments.node()
     keys = [key.name for key in arguments.keys]
     names: list[str] = []
     outputs = [exp.alias_(column(key), identifier(key)) for key in keys]
@@ -307,6 +283,16 @@ def _unwrapped(call: exp.Expr) -> exp.Expr:
     while isinstance(call, exp.IgnoreNulls | exp.RespectNulls | exp.WithinGroup):
         call = call.this
     return call
+
+
+def _without_distinct(call: exp.Expr, name: str) -> exp.Expr:
+    """The call over its argument alone, when all its rows may be seen once each."""
+    values = call.this.expressions
+    if name not in _DISTINCT or len(values) != 1 or _has_more(call):
+        raise _NotMergeable(f"{name} with DISTINCT keeps no partial result")
+    copy = call.copy()
+    copy.set("this", values[0].copy())
+    return copy
 
 
 def _argument(call: exp.Expr) -> exp.Expr | None:

@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from headwater.sql.build import column_names
 from headwater.sql.decline import Decline
-from headwater.sql.functions import aggregates
+from headwater.sql.functions import aggregates, is_aggregate
 from headwater.sql.scope import Scope
 
 
@@ -115,7 +115,8 @@ class _Reader:
             if not isinstance(node, exp.Column) or node.table or isinstance(node.this, exp.Star):
                 return node
             alias = self._aliases.get(node.name.lower())
-            if alias is None:
+            if alias is None or (_is_aggregated(node) and next(aggregates(alias), None)):
+                # No aggregate stands inside another, so there the name is the column's.
                 return node
             if self._scope.knows(node.name) and not _is_column(alias, node.name):
                 if prefer_alias is None:
@@ -215,6 +216,16 @@ def conjuncts(condition: exp.Expr) -> list[exp.Expr]:
     if isinstance(condition, exp.And):
         return [*conjuncts(condition.this), *conjuncts(condition.expression)]
     return [condition]
+
+
+def _is_aggregated(node: exp.Expr) -> bool:
+    """Whether the node stands inside an aggregate call."""
+    parent = node.parent
+    while parent is not None:
+        if is_aggregate(parent):
+            return True
+        parent = parent.parent
+    return False
 
 
 def _bare(expression: exp.Expr) -> exp.Expr:

@@ -110,6 +110,12 @@ def refuse_volatile(query: exp.Query, origin: Place | None) -> None:
 
     """
     for node in query.walk():
+        if isinstance(node, exp.TableSample):
+            raise DefinitionError(
+                "a sample picks other rows each time, so a replay would differ",
+                place=place_of(node, origin),
+                hint="pick by a hash of the row, for example WHERE hash(id) % 10 = 0",
+            )
         name = name_of(node) if isinstance(node, exp.Func) else ""
         if name in VOLATILE:
             is_time = name in _TIMES or "time" in name or "date" in name

@@ -71,31 +71,41 @@ def common_keys(
     """
     added_left: list[Projection] = []
     added_right: list[Projection] = []
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     taken = [*left.schema.names, *right.schema.names]
     for key in keys:
         left_type = planner.build.types(left.schema, [("k", key.left)])["k"]
         right_type = planner.build.types(right.schema, [("k", key.right)])["k"]
         wanted = _common(planner, key, left_type, right_type)
+        used_left, used_right = {pair[0] for pair in pairs}, {pair[1] for pair in pairs}
         pairs.append(
             (
-                _column(key.left, left_type, wanted, added_left, taken),
-                _column(key.right, right_type, wanted, added_right, taken),
+                _column(key.left, left_type, wanted, added_left, taken, used_left),
+                _column(key.right, right_type, wanted, added_right, taken, used_right),
             )
         )
     build = planner.build
     return build.with_columns(left, added_left), build.with_columns(right, added_right), pairs
 
 
-def _column(
-    expression: exp.Expr, is_now: Column, wanted: Column, added: list[Projection], taken: list[str]
+def _column(  # noqa: PLR0913, PLR0917 - a side of a key, and what is known of that side
+    expression: exp.Expr,
+    is_now: Column,
+    wanted: Column,
+    added: list[Projection],
+    taken: list[str],
+    used: set[str],
 ) -> str:
-    """The column that holds this side of a key; a new one where it must be computed."""
-    if isinstance(expression, exp.Column) and is_now.type.sql == wanted.type.sql:
+    """The column that holds this side of a key; a new one where it must be computed.
+
+    A column that is a key already is copied, so that no column is a key twice.
+    """
+    is_typed = is_now.type.sql == wanted.type.sql
+    if isinstance(expression, exp.Column) and is_typed and expression.name not in used:
         return expression.name
-    value = expression
-    if is_now.type.sql != wanted.type.sql:
-        value = exp.Cast(this=expression.copy(), to=data_type(wanted.type))
+    value = expression.copy()
+    if not is_typed:
+        value = exp.Cast(this=value, to=data_type(wanted.type))
     name = fresh("key", taken)
     taken.append(name)
     added.append((name, value))

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from headwater.plan.nodes import Node
+from headwater.sql import recompute
 from headwater.sql.aliases import conjuncts
-from headwater.sql.build import column, fresh, identifier
+from headwater.sql.build import column, column_names, fresh, identifier
 from headwater.sql.decline import Decline
 from headwater.sql.scope import Field, Scope
 from headwater.sql.windows import is_window_call
@@ -109,10 +110,14 @@ class _Reader:
                 raise Decline(f"of {clause} in FROM")
         alias = source.args.get("alias")
         columns = [c.name for c in (alias.args.get("columns") or ())] if alias is not None else []
+        if isinstance(source, exp.Table) and is_constant(source):
+            return source.alias_or_name, constant(self._planner, source, self._names)
         if isinstance(source, exp.Table):
             node = self._planner.table(source, self._names)
             name = source.this.expressions[0].name if is_window_call(source) else source.name
             name = name or source.this.name.lower()
+        elif isinstance(source, exp.Values):
+            return source.alias, constant(self._planner, source, self._names)
         elif isinstance(source, exp.Subquery):
             self._planner.schema_of(source.this, self._names)
             inner = source.copy()
@@ -129,7 +134,37 @@ class _Reader:
         for name, unique in zip(item.names, item.node.schema.names, strict=True):
             self._fields.append(Field(item.alias, name, unique, name.lower() in merged))
 
+    def _unnest(self, join: exp.Join) -> None:
+        """`, unnest(t.list) AS u(x)`: a further column of the item that has the list."""
+        unnest = join.this
+        alias = unnest.args.get("alias")
+        names = [c.name for c in (alias.args.get("columns") or ())] if alias is not None else []
+        on = join.args.get("on")
+        is_inner = _kind_of(join) == ("inner", False) and not join.args.get("using")
+        is_plain = len(unnest.expressions) == 1 and len(names) == 1 and not unnest.args["offset"]
+        if not is_inner or not is_plain or (on is not None and on != exp.true()):
+            raise Decline("of UNNEST in FROM")
+        value = self._scope().bind(unnest.expressions[0])
+        item = self._owner(value)
+        unique = fresh(names[0], self._taken)
+        self._taken.add(unique.lower())
+        added = exp.Explode(this=value)
+        item.node = self._planner.build.with_columns(item.node, [(unique, added)])
+        self._fields.append(Field(alias.this.name, names[0], unique))
+
+    def _owner(self, value: exp.Expr) -> Item:
+        """The one item whose columns an expression reads, when its rows may multiply at once."""
+        read = set(column_names(value))
+        owners = [item for item in self._items if read and read <= item.columns]
+        is_free = owners and owners[0].kind == "inner" and not owners[0].is_asof
+        if not is_free or any(item.kind in ("right", "full") for item in self._items):
+            raise Decline("of UNNEST of a column that a join fills in")
+        return owners[0]
+
     def _join(self, join: exp.Join) -> None:
+        if isinstance(join.this, exp.Unnest):
+            self._unnest(join)
+            return
         item = self._add(join.this)
         item.kind, item.is_asof = _kind_of(join)
         before = self._scope()
@@ -170,6 +205,18 @@ class _Reader:
                 merged = exp.Coalesce(this=left.copy(), expressions=[right.copy()])
             self._merged[name] = merged.copy()
         return exp.EQ(this=left.copy(), expression=right)
+
+
+def is_constant(source: exp.Table) -> bool:
+    """Whether a table function depends on nothing, as `range(3)` does."""
+    is_call = isinstance(source.this, exp.Func) and not is_window_call(source)
+    return is_call and source.find(exp.Column) is None
+
+
+def constant(planner: Planner, source: exp.Expr, names: Names) -> Node:
+    """The rows of an item that reads no relation."""
+    query = exp.select("*").from_(source.copy())
+    return recompute.block(planner, query, names, "it reads nothing")
 
 
 def _kind_of(join: exp.Join) -> tuple[str, bool]:

@@ -48,8 +48,13 @@ def _membership(
 ) -> tuple[list[exp.Expr], exp.Query]:
     subquery = condition.args.get("query")
     query = subquery.this if isinstance(subquery, exp.Subquery) else subquery
-    if not isinstance(query, exp.Query) or isinstance(condition.this, exp.Tuple):
-        raise Decline("of IN with several columns")
+    if not isinstance(query, exp.Query):
+        raise Decline("of IN over something else than a query")
+    if isinstance(condition.this, exp.Tuple):
+        values = [scope.bind(value) for value in condition.this.expressions]
+        if len(planner.schema_of(query, names)) != len(values):
+            raise Decline("of IN with another number of columns")
+        return values, query
     value = scope.bind(condition.this)
     try:
         planner.schema_of(query, names)

@@ -69,6 +69,7 @@ def _complete(block: exp.Query, columns_of: ColumnsOf) -> None:
         if windows:
             ties = _ties(block, columns_of)
             for window in windows:
+                _write_out(window, block)
                 _extend(window, ties)
     if _limits(block):
         alone = block.copy()
@@ -76,6 +77,19 @@ def _complete(block: exp.Query, columns_of: ColumnsOf) -> None:
             alone.set(clause, None)
         count = len(columns_of(_in_context(alone, block)))
         _extend(block, [exp.Literal.number(i + 1) for i in range(count)])
+
+
+def _write_out(window: exp.Window, block: exp.Select) -> None:
+    """Replace a window's name by its definition, whose order may then be completed for it alone."""
+    name = window.args.get("alias")
+    for named in block.args.get("windows") or ():
+        if name is not None and named.name.lower() == name.name.lower():
+            window.set("alias", None)
+            for part in ("partition_by", "order", "spec"):
+                value = named.args.get(part)
+                if value and not window.args.get(part):
+                    copy = [v.copy() for v in value] if isinstance(value, list) else value.copy()
+                    window.set(part, copy)
 
 
 def _extend(node: exp.Expr, ties: list[exp.Expr]) -> None:

@@ -1,0 +1,183 @@
+"""Random queries over the topics of `rows`: nested blocks, joins, windows, aggregates, sets."""
+
+from __future__ import annotations
+
+from random import Random
+
+from replay.rows import TOPICS
+
+# What a column can be used as: a number, a text, a truth, or the start or end of a window.
+Columns = dict[str, str]
+Item = tuple[str, Columns]
+
+_KINDS = {"BIGINT": "n", "INTEGER": "n", "DECIMAL(12,6)": "n", "VARCHAR": "t", "BOOLEAN": "b"}
+_COLUMNS: dict[str, Columns] = {
+    topic.name: {c.name: _KINDS[c.type.sql] for c in topic.schema if c.type.sql in _KINDS}
+    for topic in TOPICS
+}
+_WINDOWED = (
+    "TUMBLE({}, INTERVAL '2 minutes')",
+    "HOP({}, INTERVAL '1 minute', INTERVAL '3 minutes')",
+)
+_TIMES = {"clicks": "ts", "shows": "at"}
+_JOINS = ("JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "SEMI JOIN", "ANTI JOIN")
+
+
+class Grammar:
+    """Writes queries; every choice is one of `random`'s."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._aliases = 0
+
+    def query(self, depth: int = 0) -> tuple[str, Columns]:
+        """A query and what its columns can be used as."""
+        rows, scope, where = self._rows(depth)
+        if self._may(0.5):
+            where.append(self._condition(scope))
+        numbers = self._columns(scope, "n")
+        if numbers and self._may(0.15):
+            where.append(self._match(numbers))
+        source = f"FROM {rows}" + (f" WHERE {' AND '.join(where)}" if where else "")
+        if self._may(0.5):
+            return self._grouped(source, scope)
+        return self._selected(source, scope, depth)
+
+    def _may(self, often: float) -> bool:
+        return self._random.random() < often
+
+    def _one(self, *choices: str) -> str:
+        return self._random.choice(choices)
+
+    def _columns(self, scope: list[Item], kind: str) -> list[str]:
+        return [f"{a}.{name}" for a, columns in scope for name in columns if columns[name] == kind]
+
+    def _number(self, scope: list[Item], depth: int = 0) -> str:
+        columns = self._columns(scope, "n")
+        if not columns or self._may(0.1):
+            return str(self._random.randrange(4))
+        if depth > 1 or self._may(0.6):
+            return self._random.choice(columns)
+        one, other = self._number(scope, depth + 1), self._number(scope, depth + 1)
+        case = f"CASE WHEN {self._condition(scope, depth + 1)} THEN {one} ELSE {other} END"
+        operator = self._one("+", "-", "*")
+        return self._one(f"({one} {operator} {other})", f"coalesce({one}, {other})", case)
+
+    def _text(self, scope: list[Item]) -> str:
+        columns = self._columns(scope, "t")
+        if not columns:
+            return "'q'"
+        chosen = self._random.choice(columns)
+        return self._one(chosen, chosen, f"upper({chosen})")
+
+    def _condition(self, scope: list[Item], depth: int = 0) -> str:
+        if depth > 1 or self._may(0.5):
+            sign = self._one("<", ">", "=", "<>", "<=", ">=")
+            return f"{self._number(scope, 2)} {sign} {self._number(scope, 2)}"
+        one, other = self._condition(scope, depth + 1), self._condition(scope, depth + 1)
+        return self._one(
+            f"{self._text(scope)} = '{self._one('a', 'b', 'red')}'",
+            f"{self._number(scope, 2)} IS {self._one('', 'NOT ')}NULL",
+            f"({one} {self._one('AND', 'OR')} {other})",
+            f"NOT ({one})",
+            self._random.choice(self._columns(scope, "b") or ["TRUE"]),
+        )
+
+    def _match(self, numbers: list[str]) -> str:
+        value = self._random.choice(numbers)
+        return self._one(
+            f"{value} IN (SELECT n FROM shows WHERE ad > 1)",
+            f"EXISTS (SELECT 1 FROM campaigns z WHERE z.ad = {value} AND z.budget > 0)",
+            f"NOT EXISTS (SELECT 1 FROM shows z WHERE z.ad = {value})",
+        )
+
+    def _item(self, depth: int) -> tuple[str, Item]:
+        self._aliases += 1
+        alias = f"r{self._aliases}"
+        if depth < 2 and self._may(0.25):
+            text, columns = self.query(depth + 1)
+            return f"({text}) AS {alias}", (alias, columns)
+        if self._may(0.2):
+            topic = self._random.choice(sorted(_TIMES))
+            call = self._random.choice(_WINDOWED).format(f"{topic}, {_TIMES[topic]}")
+            columns = {**_COLUMNS[topic], "window_start": "w", "window_end": "w"}
+            return f"{call} AS {alias}", (alias, columns)
+        topic = self._random.choice(sorted(_COLUMNS))
+        return f"{topic} AS {alias}", (alias, dict(_COLUMNS[topic]))
+
+    def _rows(self, depth: int) -> tuple[str, list[Item], list[str]]:
+        """A FROM clause, what is visible after it, and conditions for WHERE."""
+        text, first = self._item(depth)
+        scope, where = [first], []
+        while len(scope) < 3 and self._may(0.35):
+            right, item = self._item(depth)
+            kind = self._one("n", "n", "t")
+            ours, theirs = self._columns(scope, kind), self._columns([item], kind)
+            if not ours or not theirs:
+                break
+            on = f"{self._random.choice(ours)} = {self._random.choice(theirs)}"
+            if self._may(0.3):
+                on += f" AND {self._condition([*scope, item], 1)}"
+            join = self._one(*_JOINS, "JOIN", "LEFT JOIN", ",")
+            if join == ",":
+                where.append(on)
+            text += f", {right}" if join == "," else f" {join} {right} ON {on}"
+            if join not in ("SEMI JOIN", "ANTI JOIN"):
+                scope.append(item)
+        return text, scope, where
+
+    def _aggregate(self, scope: list[Item]) -> str:
+        number, condition = self._number(scope), self._condition(scope)
+        only = f" FILTER (WHERE {self._condition(scope)})" if self._may(0.2) else ""
+        simple = [f"{name}({number}){only}" for name in ("sum", "min", "max", "avg", "count")]
+        return self._one(
+            *simple,
+            f"count(*){only}",
+            f"count(DISTINCT {number}){only}",
+            f"sum(DISTINCT {number})",
+            f"median({number})",
+            f"bool_or({condition}){only}",
+            f"count_if({condition})",
+            f"sum({number}) + count(*)",
+        )
+
+    def _grouped(self, source: str, scope: list[Item]) -> tuple[str, Columns]:
+        items, columns = [], {}
+        for index in range(self._random.randrange(3)):
+            kind = self._one("n", "t")
+            key = self._number(scope, 1) if kind == "n" else self._text(scope)
+            items.append(f"{key} AS k{index}")
+            columns[f"k{index}"] = kind
+        windows = self._columns(scope, "w")
+        if windows and self._may(0.8):
+            items.append(f"{self._random.choice(windows)} AS w")
+            columns["w"] = "w"
+        group = " GROUP BY ALL" if items else ""
+        if items and self._may(0.2):
+            group += f" HAVING count(*) > {self._random.randrange(3)}"
+        for index in range(self._random.randrange(1, 3)):
+            items.append(f"{self._aggregate(scope)} AS a{index}")
+            columns[f"a{index}"] = "?"
+        return f"SELECT {', '.join(items)} {source}{group}", columns
+
+    def _selected(self, source: str, scope: list[Item], depth: int) -> tuple[str, Columns]:
+        items, columns = [], {}
+        for index in range(self._random.randrange(1, 4)):
+            kind = self._one("n", "n", "t")
+            value = self._number(scope) if kind == "n" else self._text(scope)
+            items.append(f"{value} AS c{index}")
+            columns[f"c{index}"] = kind
+        select = ", ".join(items)
+        number = self._number(scope, 2)
+        nothing = ", ".join("0" if kind == "n" else "NULL" for kind in columns.values())
+        operation = self._one("UNION ALL", "UNION", "EXCEPT", "INTERSECT")
+        text = self._one(
+            f"SELECT {select} {source}",
+            f"SELECT {select} {source}",
+            f"SELECT DISTINCT {select} {source}",
+            f"SELECT {select} {source} QUALIFY row_number() OVER "
+            f"(PARTITION BY {number} ORDER BY {self._number(scope, 2)} DESC) <= 2",
+            f"SELECT {select} {source} ORDER BY c0 {self._one('DESC', 'NULLS FIRST')} LIMIT 3",
+            f"SELECT {select} {source} {operation} SELECT {nothing} FROM shows",
+        )
+        return text, columns
