@@ -113,6 +113,34 @@ def test_a_maximum_over_rows_that_may_be_withdrawn_is_recomputed_by_key() -> Non
               scan campaigns: changes of ad, campaign""")
 
 
+def test_a_distinct_count_reads_a_branch_with_each_value_once() -> None:
+    query = "SELECT ad, count(DISTINCT visitor) AS people, sum(cost) AS s FROM clicks GROUP BY ad"
+
+    assert tree(query) == dedent("""\
+        map ad, count_distinct_visitor AS people, sum_cost AS s
+          aggregate by ad: count(distinct_visitor) AS count_distinct_visitor, sum(cost) AS sum_cost
+              keeps one row for each group
+            union of 2 inputs
+              map ad, cost, CAST(NULL AS TEXT) AS distinct_visitor
+                scan clicks: rows of ad, cost
+              map ad, CAST(NULL AS DECIMAL(12, 6)) AS cost, distinct_visitor
+                distinct ad, distinct_visitor
+                    keeps each row with its count
+                  map ad, visitor AS distinct_visitor
+                    scan clicks: rows of ad, visitor""")
+
+
+def test_a_list_is_unnested_where_it_stands() -> None:
+    query = (
+        "SELECT tag FROM (SELECT [visitor, 'x'] AS tags FROM clicks) t, unnest(t.tags) AS u(tag)"
+    )
+
+    assert tree(query) == dedent("""\
+        map UNNEST(tags) AS tag
+          map [visitor, 'x'] AS tags
+            scan clicks: rows of visitor""")
+
+
 def test_conditions_on_one_side_move_below_an_inner_join_and_the_rest_above_it() -> None:
     query = """
         SELECT c.ad FROM clicks c JOIN shows s ON c.ad = s.ad AND c.price > s.n AND s.n > 3

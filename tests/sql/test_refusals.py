@@ -117,6 +117,22 @@ REFUSALS = (
           hint: let the producer put the value into the row""",
     ),
     (
+        "SELECT ad, NULL AS nothing FROM clicks",
+        """\
+        view v, line 1: a column that is always null has no type
+            SELECT ad, NULL AS nothing FROM clicks
+                               ───────
+          hint: give it one, for example CAST(NULL AS VARCHAR)""",
+    ),
+    (
+        "SELECT * FROM clicks TABLESAMPLE 10%",
+        """\
+        view v, line 1: a sample picks other rows each time, so a replay would differ
+            SELECT * FROM clicks TABLESAMPLE 10%
+                                             ──
+          hint: pick by a hash of the row, for example WHERE hash(id) % 10 = 0""",
+    ),
+    (
         "SELECT * FROM read_csv('x.csv')",
         """\
         view v, line 1: a view reads topics, tables and views, and no files

@@ -132,6 +132,12 @@ def _explained(  # noqa: PLR0911 - one for each kind of refusal
             place=place_of(_named(query, name), origin),
             hint=f"add {name} to GROUP BY, or use any_value({name})",
         )
+    if "found 'NULL'" in message:
+        return DefinitionError(
+            "a column that is always null has no type",
+            place=place_of(_null_output(query), origin),
+            hint="give it one, for example CAST(NULL AS VARCHAR)",
+        )
     if found := _AMBIGUOUS.search(message):
         return DefinitionError(
             f"{found.group(1)} could be one of several columns",
@@ -181,6 +187,15 @@ def _named(query: exp.Expr, name: str) -> exp.Expr | None:
     for node in query.find_all(exp.Identifier, bfs=False):
         if node.name.lower() == name.lower() and not isinstance(node.parent, exp.Alias):
             return node
+    return None
+
+
+def _null_output(query: exp.Expr) -> exp.Expr | None:
+    """The first NULL that is selected as it is, with its name."""
+    for select in query.find_all(exp.Select):
+        for item in select.expressions:
+            if isinstance(item.unalias(), exp.Null):
+                return item
     return None
 
 
