@@ -139,6 +139,7 @@ class Outcome:
 
     changes: list[Delta] = field(default_factory=list)
     late: list[pa.RecordBatch] = field(default_factory=list)
+    failed: list[pa.RecordBatch] = field(default_factory=list)
     flow: Dataflow | None = None
 
     @property
@@ -175,6 +176,7 @@ def run(
         epoch = Epoch(number, 0, stop - 1, {SOURCES: curve})
         outcome.changes.append(flow.step({"t": rows.slice(first, stop - first)}, epoch))
         outcome.late += epoch.late
+        outcome.failed += epoch.failed
         if saved_after == number:
             memory = Memory()
             manifest = flow.save(memory)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headwater.errors import RecordError, StateError
+from headwater.errors import StateError
 from headwater.operators.dataflow import Dataflow
 from headwater.operators.operator import Epoch
 from headwater.operators.statement import Engine
@@ -202,13 +202,6 @@ def test_the_same_node_twice_is_computed_once(engine: Engine) -> None:
     flow.step({"t": table(ROWS, [("a", 1, UUIDS[0]), ("b", 1, UUIDS[0])])}, EPOCH)
 
     assert flow.state_size()[0] == 2
-
-
-def test_a_refused_value_is_a_wrong_record(engine: Engine) -> None:
-    plan = Map(scan(), (("y", expression("CAST(k AS INTEGER)")),), None, schema(y="INTEGER"))
-
-    with pytest.raises(RecordError, match="Could not convert string 'a'"):
-        Dataflow(plan, engine).step({"t": table(ROWS, [("a", 1, UUIDS[0])])}, EPOCH)
 
 
 def test_state_of_another_plan_is_refused(engine: Engine) -> None:

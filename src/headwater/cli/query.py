@@ -41,7 +41,8 @@ def query(
     """Answer one SELECT over topics, tables and views.
 
     All relations are seen at one moment, after the last committed epoch. Rejected rows are in
-    `TOPIC$rejected`, late rows in `VIEW$late`.
+    `TOPIC$rejected`, late rows in `VIEW$late`, rows that a view's expressions refused in
+    `VIEW$failed`.
 
     For example: `headwater query "SELECT * FROM spend ORDER BY spend DESC LIMIT 10"`.
     """

@@ -80,7 +80,7 @@ def _topics(topics: list[Told]) -> Table:
 
 
 def _views(views: list[Told]) -> Table:
-    right = ("rows", "changes", "late", "changes/s", "state")
+    right = ("rows", "changes", "late", "failed", "changes/s", "state")
     table = _table("view", *right, "watermark")
     for told in views:
         table.add_row(
@@ -88,6 +88,7 @@ def _views(views: list[Told]) -> Table:
             f"{told['rows']:,}",
             f"{told['changes']:,}",
             f"{told['late']:,}",
+            f"{told['failed']:,}",
             f"{told['changes_per_second']:,.0f}",
             size(told["state_bytes"]),
             moment(told["watermark_us"]),

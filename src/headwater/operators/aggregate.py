@@ -15,6 +15,7 @@ import pyarrow as pa
 from headwater.delta.delta import HASH, TICK, WEIGHT, Delta
 from headwater.operators import render
 from headwater.operators.accumulate import Totals, published
+from headwater.operators.isolate import run_isolating
 from headwater.operators.layout import layout
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.statement import Engine, Rows, Statement, plain
@@ -51,7 +52,8 @@ class AggregateOperator:
 
     def step(self, rows: Rows, epoch: Epoch) -> Delta:
         """Add the rows of an epoch; return the groups that changed."""
-        changes = self._totals.add(by_hash(self._partial.run(input=rows)))
+        partials, _ = run_isolating(self._partial, rows, epoch.failed)
+        changes = self._totals.add(by_hash(partials))
         shown = published(self._layout, changes)
         hidden = [changes.column(name) for name in self.schema.names[len(self._visible) :]]
         columns = [*(shown[name] for name in self._visible), *hidden]

@@ -30,6 +30,7 @@ from headwater.operators.build import (
     operator_of,
     wants_ticks,
 )
+from headwater.operators.isolate import run_isolating
 from headwater.operators.operator import Epoch, Loader, Operator, Saver
 from headwater.operators.statement import Engine, Rows, Statement, empty_batch, plain
 from headwater.plan.nodes import Node, Scan
@@ -71,7 +72,7 @@ class _Feed:
         rows = moment.outputs[self._origin]
         if not rows.num_rows:
             return self._nothing
-        return Delta(self._statement.run(input=rows))
+        return Delta(run_isolating(self._statement, rows, moment.epoch.failed)[0])
 
 
 class _ScanStage:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from headwater.delta.delta import TICK, WEIGHT, Delta, Int64Array
 from headwater.delta.watermark import BEFORE_ALL, WatermarkCurve
 from headwater.operators import render
+from headwater.operators.isolate import run_isolating
 from headwater.operators.lateness import Lateness, late_batch, late_rows, ticks_of, times
 from headwater.operators.layout import START
 from headwater.operators.operator import Epoch, Loader, Saver
@@ -57,7 +58,8 @@ class GateOperator:
     def step(self, rows: Rows, epoch: Epoch) -> Delta:
         """Take the rows of an epoch; return those of closed windows, and the corrections."""
         curve = epoch.watermarks[self._node.sources]
-        fresh = self._in_time(self._rows.run(input=rows), curve, epoch.late)
+        timed, _ = run_isolating(self._rows, rows, epoch.failed)
+        fresh = self._in_time(timed, curve, epoch.late)
         if not self._node.final:
             return self._shown(fresh, None)
         ends = fresh.column(START).to_numpy() + self._grid.size_us

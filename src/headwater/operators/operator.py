@@ -31,6 +31,7 @@ class Epoch:
         tick_last: The last place in the log's order that the epoch takes in.
         watermarks: The curve of each set of topics that the plan decides lateness by.
         late: Where operators put the rows that came too late, in the order they found them.
+        failed: The same for the rows that an expression refused (`isolate`).
 
     """
 
@@ -39,6 +40,7 @@ class Epoch:
     tick_last: int
     watermarks: Mapping[tuple[str, ...], WatermarkCurve]
     late: list[pa.RecordBatch] = field(default_factory=list)
+    failed: list[pa.RecordBatch] = field(default_factory=list)
 
 
 class Operator(Protocol):

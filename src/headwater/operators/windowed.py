@@ -23,6 +23,7 @@ from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
 from headwater.operators import render
 from headwater.operators.accumulate import Totals, published
 from headwater.operators.aggregate import shown_schema
+from headwater.operators.isolate import run_isolating
 from headwater.operators.lateness import Lateness, late_batch, late_rows, ticks_of, times
 from headwater.operators.layout import FROM, ROWS, SLICE, START, Layout, layout
 from headwater.operators.operator import Epoch, Loader, Saver
@@ -124,14 +125,15 @@ class WindowedOperator:
         """The epoch's partial results by slice, without the rows that are late."""
         if not rows.num_rows:
             return empty_batch(self._layout.carried(SLICE, FROM))
-        partials = by_slice(self._partial.run(input=rows))
+        partials, good = run_isolating(self._partial, rows, epoch.failed)
+        partials = by_slice(partials)
         slices: Int64Array = partials.column(SLICE).to_numpy()
         if self._late_path is not None:
             assert self._rule is not None
             curve = epoch.watermarks[self._window.sources]
             ticks = partials.column(TICK).to_numpy()
             if self._rule.may_be_late(slices, ticks, curve):
-                return by_slice(self._late_path.partials(rows, curve, epoch.late))
+                return by_slice(self._late_path.partials(good, curve, epoch.late))
         position = partials.schema.get_field_index(SLICE) + 1
         natural = pa.array(self._grid.start_first(slices))
         return partials.add_column(position, pa.field(FROM, pa.int64()), natural)

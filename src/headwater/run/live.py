@@ -136,7 +136,7 @@ class Live:
         self.settle()
 
     def query(self, sql: str) -> pa.Table:
-        """Answer one SELECT over views, tables, topics, `topic$rejected` and `view$late`.
+        """Answer one SELECT over views, tables, topics, `topic$rejected`, `view$late` and `view$failed`.
 
         Read-only, and without access to files or the network, whatever the query says. All
         views and tables are seen after the same epoch.
@@ -245,6 +245,7 @@ class Live:
         for view in runtime.loop.stepper.views:
             if view.late is not None:
                 readable[f"{view.name}$late"] = Readable(view.late.schema, view.late.batches)
+            readable[f"{view.name}$failed"] = Readable(view.failed.schema, view.failed_batches)
         return readable
 
     def _schema_of(self, name: str) -> pa.Schema:

@@ -18,6 +18,7 @@ from headwater.log.changes import ChangeLog
 from headwater.log.rejected import rejected_definition
 from headwater.log.topic import Topic
 from headwater.operators.dataflow import Dataflow
+from headwater.operators.isolate import FAILED
 from headwater.operators.late_schema import late_schema
 from headwater.operators.statement import Engine
 from headwater.plan.nodes import Scan, walk
@@ -29,6 +30,7 @@ from headwater.runtime.recovery import Recovery, Report
 from headwater.runtime.stepper import Stepper
 from headwater.runtime.table import TableRunner
 from headwater.runtime.view import ViewRunner
+from headwater.schema.schema import Schema
 from headwater.storage.blobs import Blobs
 from headwater.storage.journal import Journal
 
@@ -230,41 +232,39 @@ class Opening:
         return tables
 
     def _view(self, plan: ViewPlan, manifest: Any, loader: BatchLoader) -> ViewRunner:
-        folder = f"views/{plan.name}/{plan.fingerprint[:16]}"
-        changes = ChangeLog.open(
-            plan.name,
-            plan.schema,
-            self._blobs,
-            f"{folder}/changes",
-            manifest["changes"] if manifest else None,
-            older=self._older(plan, "changes"),
-        )
         dataflow = Dataflow(
             plan.root,
             self._engine,
             has_ticks=plan.name in self._with_ticks,
             has_hash=needs_hash(plan.schema, append_only=plan.root.append_only),
         )
-        late = None
         columns = late_schema(plan.root)
-        if columns is not None:
-            late = ChangeLog.open(
-                f"{plan.name}$late",
-                columns,
-                self._blobs,
-                f"{folder}/late",
-                manifest["late"] if manifest else None,
-                older=self._older(plan, "late"),
-            )
-        view = ViewRunner(plan, dataflow, changes, late)
+        view = ViewRunner(
+            plan,
+            dataflow,
+            self._log(plan, "changes", plan.schema, manifest),
+            late=None if columns is None else self._log(plan, "late", columns, manifest),
+            failed=self._log(plan, "failed", FAILED, manifest),
+        )
         if manifest:
             view.load(manifest, loader)
         return view
 
+    def _log(self, plan: ViewPlan, log: str, schema: Schema, manifest: Any) -> ChangeLog:
+        """One of the logs of a view: `changes`, `late` or `failed`."""
+        return ChangeLog.open(
+            plan.name if log == "changes" else f"{plan.name}${log}",
+            schema,
+            self._blobs,
+            f"views/{plan.name}/{plan.fingerprint[:16]}/{log}",
+            manifest.get(log) if manifest else None,
+            older=self._older(plan, log),
+        )
+
     def _older(self, plan: ViewPlan, log: str) -> list[Any]:
         """What the kept checkpoints say of a log of this version of a view."""
         found = [m.views[plan.name] for m in self._kept if plan.name in m.views]
-        return [v[log] for v in found if v["fingerprint"] == plan.fingerprint and v[log]]
+        return [v[log] for v in found if v["fingerprint"] == plan.fingerprint and v.get(log)]
 
     def _build(
         self,

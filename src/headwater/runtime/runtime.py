@@ -213,3 +213,4 @@ class Runtime:
             view.changes.remove_unreferenced(*(value.get("changes") for value in saved))
             if view.late is not None:
                 view.late.remove_unreferenced(*(value.get("late") for value in saved))
+            view.failed.remove_unreferenced(*(value.get("failed") for value in saved))

@@ -78,6 +78,7 @@ class ViewStatus:
         watermark_us: The lowest watermark of its sources.
         waits_for: Why its next window has not closed, in words, or None.
         order: The order in which it is read, as (column, is_descending); empty for none.
+        failed: Rows that its expressions refused.
 
     """
 
@@ -94,6 +95,7 @@ class ViewStatus:
     state_rows: int = 0
     state_bytes: int = 0
     order: tuple[tuple[str, bool], ...] = ()
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

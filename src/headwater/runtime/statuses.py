@@ -103,6 +103,7 @@ def _view(
         rows=visible.contents[view.name].count(),
         changes=view.changes.next_offset(),
         late=0 if view.late is None else view.late.next_offset(),
+        failed=view.failed_rows,
         changes_per_second=rates.get(view.name, 0.0),
         watermark_us=None if watermark_us is None else _time_or_none(watermark_us),
         waits_for=_waits_for(runtime, view, sources),

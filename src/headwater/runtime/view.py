@@ -1,4 +1,4 @@
-"""One view at work: its dataflow, its published changes, its content and its late rows.
+"""One view at work: its dataflow, its published changes, its content, its late and failed rows.
 
 An epoch is computed first (`step`) and shown to readers only after the journal has its record
 (`publish`). What is published is kept twice: as the log of changes, which sinks and readers follow
@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from headwater.delta.delta import TICK, WEIGHT, Delta, Int64Array
 from headwater.log.changes import ChangeLog
+from headwater.log.columns import WEIGHT as LOGGED_WEIGHT
 from headwater.operators.dataflow import Dataflow
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.plan.pipeline import ViewPlan
@@ -44,6 +45,7 @@ class Stepped:
 
     delta: Delta
     late: tuple[pa.RecordBatch, ...]
+    failed: tuple[pa.RecordBatch, ...]
 
 
 class ViewRunner:
@@ -51,15 +53,25 @@ class ViewRunner:
 
     Args:
         late: The log of rows that came too late; None when nothing can be late for this view.
+        failed: The log of rows that the view's expressions refused.
     """
 
     def __init__(
-        self, plan: ViewPlan, dataflow: Dataflow, changes: ChangeLog, late: ChangeLog | None
+        self,
+        plan: ViewPlan,
+        dataflow: Dataflow,
+        changes: ChangeLog,
+        *,
+        late: ChangeLog | None,
+        failed: ChangeLog,
     ) -> None:
         self.plan = plan
         self.dataflow = dataflow
         self.changes = changes
         self.late = late
+        self.failed = failed
+        # Failed rows that were not withdrawn.
+        self.failed_rows = 0
         schema = plan.schema
         self._content = (
             None if plan.root.append_only else Multiset(schema.arrow, list(schema.names))
@@ -73,8 +85,9 @@ class ViewRunner:
     def step(self, inputs: Mapping[str, pa.Table], epoch: Epoch) -> Stepped:
         """Compute one epoch; nothing is visible yet."""
         epoch.late.clear()
+        epoch.failed.clear()
         delta = self.dataflow.step(inputs, epoch)
-        return Stepped(delta, tuple(epoch.late))
+        return Stepped(delta, tuple(epoch.late), tuple(epoch.failed))
 
     def publish(self, stepped: Stepped, epoch: int) -> None:
         """Make an epoch's rows visible. Called once per epoch, in order, after it is durable."""
@@ -85,10 +98,15 @@ class ViewRunner:
                 self._content.insert(_without_ticks(delta))
         if self.late is not None:
             self.late.append(*_gathered(stepped.late, self.late.schema), epoch)
+        if stepped.failed:
+            rows, weights = _gathered(stepped.failed, self.failed.schema)
+            self.failed.append(rows, weights, epoch)
+            self.failed_rows += rows.num_rows if weights is None else int(weights.sum())
 
     def logs(self) -> tuple[ChangeLog, ...]:
         """The logs that the view writes."""
-        return (self.changes,) if self.late is None else (self.changes, self.late)
+        logs = (self.changes, self.failed)
+        return logs if self.late is None else (*logs, self.late)
 
     def content(self) -> Content:
         """What the view holds now; cheap."""
@@ -98,6 +116,14 @@ class ViewRunner:
         snapshot = self._content.snapshot()
         return Content(lambda: snapshot.rows, lambda: snapshot.table().to_batches())
 
+    def failed_batches(self) -> Iterable[pa.RecordBatch]:
+        """The failed rows, without those that were withdrawn."""
+        if self.failed_rows == self.failed.next_offset():
+            return self.failed.batches()
+        standing = _standing(self.failed.read(0, 1 << 62), self.failed.schema)
+        batches: list[pa.RecordBatch] = standing.to_batches()
+        return batches
+
     def save(self, saver: Saver) -> dict[str, Any]:
         """A JSON value for `load`."""
         return {
@@ -106,11 +132,14 @@ class ViewRunner:
             "content": None if self._content is None else self._content.save(saver),
             "changes": self.changes.manifest(),
             "late": None if self.late is None else self.late.manifest(),
+            "failed": self.failed.manifest(),
+            "failed_rows": self.failed_rows,
         }
 
     def load(self, manifest: Mapping[str, Any], loader: Loader) -> None:
         """Take back the state that `save` handed over. The logs are opened by their manifests."""
         self.dataflow.load(manifest["operators"], loader)
+        self.failed_rows = manifest.get("failed_rows", 0)
         if self._content is not None:
             self._content.load(manifest["content"], loader)
 
@@ -138,18 +167,27 @@ def _without_ticks(delta: Delta) -> Delta:
     return Delta(delta.rows.select(names))
 
 
+def _standing(changes: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows that were added and not withdrawn, each as often as it is there."""
+    grouped = changes.group_by(schema.names, use_threads=False)
+    totals = grouped.aggregate([(LOGGED_WEIGHT, "sum")])
+    counts = np.maximum(totals.column(f"{LOGGED_WEIGHT}_sum").to_numpy(), 0)
+    places = np.repeat(np.arange(len(counts)), counts)
+    return totals.select(schema.names).take(pa.array(places)).cast(schema)
+
+
 def _gathered(
-    late: tuple[pa.RecordBatch, ...], schema: pa.Schema
+    found: tuple[pa.RecordBatch, ...], schema: pa.Schema
 ) -> tuple[pa.RecordBatch, Int64Array | None]:
-    """All late rows of an epoch as one batch, with their weights."""
-    tables = [pa.Table.from_batches([_conformed(batch, schema)]) for batch in late]
+    """All late or failed rows of an epoch as one batch, with their weights."""
+    tables = [pa.Table.from_batches([_conformed(batch, schema)]) for batch in found]
     rows = pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
     batches = rows.to_batches()
     if not batches:
         return pa.RecordBatch.from_pylist([], schema=schema), None
-    if not any(WEIGHT in batch.schema.names for batch in late):
+    if not any(WEIGHT in batch.schema.names for batch in found):
         return batches[0], None
-    return batches[0], np.concatenate([_weights(batch) for batch in late])
+    return batches[0], np.concatenate([_weights(batch) for batch in found])
 
 
 def _weights(batch: pa.RecordBatch) -> Int64Array:

@@ -77,6 +77,7 @@ VIEW = (
         "view_changes_total", "counter", "Rows published, with retractions", lambda v: v.changes
     ),
     Metric("view_late_rows_total", "counter", "Rows too late for the view", lambda v: v.late),
+    Metric("view_failed_rows", "gauge", "Rows that its expressions refused", lambda v: v.failed),
     Metric("view_state_rows", "gauge", "Rows its operators remember", lambda v: v.state_rows),
     Metric("view_state_bytes", "gauge", "Bytes its operators remember", lambda v: v.state_bytes),
     Metric(

@@ -56,7 +56,9 @@ def sql_routes(api: Api) -> APIRouter:
         openapi_extra=_ASKED,
     )
     async def ask(request: Request) -> Response:
-        """Answer one read-only SELECT over topics, tables, views, `name$rejected` and `name$late`.
+        """Answer one read-only SELECT over topics, tables, views and what they left out.
+
+        That is `name$rejected`, `name$late` and `name$failed`.
 
         It sees what the last committed epoch left, and has no access to files or the network.
         """

@@ -42,7 +42,9 @@ class Service(Protocol):
         ...
 
     def query(self, sql: str) -> pa.Table:
-        """Answer one read-only SELECT over topics, tables, views, `name$rejected` and `name$late`.
+        """Answer one read-only SELECT over topics, tables, views and what they left out.
+
+        That is `name$rejected`, `name$late` and `name$failed`.
 
         Without access to files or the network, whatever the query says.
         """

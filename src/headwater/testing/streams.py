@@ -153,9 +153,10 @@ class World:
 
     def _log(self, name: str) -> Any:
         view = next(
-            v for v in self.runtime.loop.stepper.views if v.name == name.removesuffix("$late")
+            v for v in self.runtime.loop.stepper.views if v.name == name.partition("$")[0]
         )
-        return view.late if name.endswith("$late") else view.changes
+        logs = {"": view.changes, "late": view.late, "failed": view.failed}
+        return logs[name.partition("$")[2]]
 
 
 def _run_stepwise(case: Case, world: World, mode: str) -> None:

@@ -1,4 +1,4 @@
-// What one relation holds: its rows, its newest changes, its late and rejected rows.
+// What one relation holds: its rows, its newest changes, its late, failed and rejected rows.
 //
 // A tab asks the server again only when the status says that what it shows has changed.
 
@@ -147,7 +147,7 @@ export class Detail {
 
 function sourcesOf({ kind, data }) {
   if (kind === "sink") return [];
-  if (kind === "view") return [contentOf("changes"), CHANGES, ...(data.emit === "final" || data.late ? [LATE] : [])];
+  if (kind === "view") return [contentOf("changes"), CHANGES, ...(data.emit === "final" || data.late ? [LATE] : []), ...(data.failed ? [FAILED] : [])];
   return kind === "table" ? [contentOf("rows"), NEWEST, REJECTED, SEND] : [NEWEST, REJECTED, SEND];
 }
 
@@ -191,6 +191,19 @@ const LATE = {
   isLog: true,
   fetch: (node, limit) => node.data.late
     ? net.query(`SELECT * FROM ${quoted(`${node.name}$late`)} LIMIT ${limit}`)
+    : { columns: [], rows: [] },
+};
+
+const FAILED = {
+  title: "Failed",
+  tone: "bad",
+  count: (data) => data.failed,
+  stamp: (data) => data.failed,
+  total: (data) => data.failed,
+  empty: "No row was refused by an expression.",
+  isLog: true,
+  fetch: (node, limit) => node.data.failed
+    ? net.query(`SELECT * FROM ${quoted(`${node.name}$failed`)} LIMIT ${limit}`)
     : { columns: [], rows: [] },
 };
 

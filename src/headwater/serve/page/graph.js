@@ -129,6 +129,7 @@ function ofRelation({ kind, data }) {
   // Some rows are always on their way: it is a lag worth a word when they are those of seconds.
   if (lag > 2 * perSecond) marks.push(["lag", `${format.brief(lag)} behind`]);
   if (data.late) marks.push(["late", `${format.brief(data.late)} late`]);
+  if (data.failed) marks.push(["bad", `${format.brief(data.failed)} failed`]);
   if (data.rejected) marks.push(["bad", `${format.brief(data.rejected)} rejected`]);
   return {
     rate: perSecond > 0 ? `${format.rate(perSecond)}/s` : "",
