@@ -56,3 +56,69 @@ def test_a_refused_row_that_is_replaced_is_no_longer_told(tmp_path: Path) -> Non
             assert failed(live)["rated"] == standing
             told = live.query("SELECT record FROM rated$failed")["record"].to_pylist()
             assert told == [f'{{"item":"tea","rate":"{rates}"}}'] * standing
+
+
+def sums(*, broken: bool = True) -> hw.App:
+    app = hw.App("sums")
+    app.topic("numbers", "x DECIMAL(38, 0)")
+    if broken:
+        app.view("total", "SELECT sum(x) AS total FROM numbers")
+        app.view("doubled", "SELECT total / 2 AS half FROM total")
+    app.view("counted", "SELECT count(*) AS n FROM numbers")
+    return app
+
+
+def count(live: hw.Live) -> list[int]:
+    return live.query("SELECT n FROM counted")["n"].to_pylist()
+
+
+def paused(live: hw.Live) -> list[str]:
+    return [view.name for view in live.status().views if view.paused]
+
+
+HUGE = {"x": "9" * 38}
+
+
+def test_a_total_that_overflows_pauses_its_view_and_no_other(tmp_path: Path) -> None:
+    with sums().start(tmp_path, listen=None) as live:
+        live.send("numbers", [HUGE])
+        live.settle()
+        before = live.changes("total")
+        assert paused(live) == []
+
+        for number in range(2, 5):
+            live.send("numbers", [HUGE])
+            live.settle()
+            assert count(live) == [number]
+
+        assert paused(live) == ["total", "doubled"]
+        assert "view total is paused: epoch 2 cannot be computed: Out of Range Error" in (
+            live.status().problems[0]
+        )
+        assert live.changes("total").equals(before)
+
+
+def test_a_paused_view_is_where_it_was_after_a_restart(tmp_path: Path) -> None:
+    with sums().start(tmp_path, listen=None) as live:
+        for _ in range(2):
+            live.send("numbers", [HUGE])
+            live.settle()
+        live._runtime.loop.stop()
+        live._runtime.checkpoint()
+        before = live.changes("total")
+
+    for number in (3, 4):
+        with sums().start(tmp_path, listen=None) as live:
+            assert paused(live) == ["total", "doubled"]
+            assert live.changes("total").equals(before)
+            live.send("numbers", [HUGE])
+            live.settle()
+            assert count(live) == [number]
+
+    with sums(broken=False).start(tmp_path, listen=None) as live:
+        assert count(live) == [4]
+        assert live.status().problems == ()
+
+    with sums().start(tmp_path, listen=None) as live:
+        assert paused(live) == ["total", "doubled"]
+        assert count(live) == [4]

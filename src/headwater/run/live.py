@@ -136,7 +136,9 @@ class Live:
         self.settle()
 
     def query(self, sql: str) -> pa.Table:
-        """Answer one SELECT over views, tables, topics, `topic$rejected`, `view$late` and `view$failed`.
+        """Answer one SELECT over views, tables, topics and what they left out.
+
+        That is `topic$rejected`, `view$late` and `view$failed`.
 
         Read-only, and without access to files or the network, whatever the query says. All
         views and tables are seen after the same epoch.

@@ -49,7 +49,7 @@ def build(  # noqa: PLR0913 - what to step, over which rows, and how it is told
     for cut in _cuts(epoch, tick_to, facts, rows_max, time_us):
         steps = stepper.step(cut)
         for view in stepper.views:
-            if view.name in publish:
+            if view.name in publish and view.name in steps:
                 view.publish(steps[view.name], cut.epoch)
         taken = cut.tick_to
         report(f"building {', '.join(sorted(publish))}", taken, tick_to)

@@ -20,7 +20,7 @@ from headwater.clock import Clock
 from headwater.errors import HeadwaterError
 from headwater.runtime.checksum import checksum
 from headwater.runtime.intake import Intake
-from headwater.runtime.records import EpochRecord, Kind
+from headwater.runtime.records import PAUSED, EpochRecord, Kind
 from headwater.runtime.stepper import Cut, Stepper
 from headwater.runtime.view import Content, Stepped
 from headwater.storage.journal import Journal
@@ -130,8 +130,9 @@ class EpochLoop:
     def publish(self, cut: Cut, steps: dict[str, Stepped]) -> None:
         """Show an epoch that the journal holds."""
         for view in self.stepper.views:
-            view.publish(steps[view.name], cut.epoch)
-            self.counts[view.name] += len(steps[view.name].delta)
+            if view.name in steps:
+                view.publish(steps[view.name], cut.epoch)
+                self.counts[view.name] += len(steps[view.name].delta)
         self.counts.update(self.stepper.rows_taken)
         self.progress = Progress(cut.epoch, cut.tick_to, self.progress.facts + len(cut.facts))
 
@@ -184,11 +185,8 @@ class EpochLoop:
             cut.tick_to,
             self.progress.facts + len(cut.facts),
             cut.time_us,
-            {
-                name: checksum(stepped.delta)
-                for name, stepped in steps.items()
-                if len(stepped.delta)
-            },
+            {name: checksum(stepped.delta) for name, stepped in steps.items() if len(stepped.delta)}
+            | dict.fromkeys(self.stepper.paused, PAUSED),
         )
         self._journal.append(Kind.EPOCH, [record.encode()]).wait()
         self.publish(cut, steps)

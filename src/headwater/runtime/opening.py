@@ -130,12 +130,15 @@ class Opening:
         recovery = self._recover(manifest, journal, topics, rejected, decision)
         fresh = decision.build + decision.rebuild
         views = {view.name: view for view in recovery.stepper.views}
+        paused = recovery.stepper.paused
         if fresh or (manifest is not None and not self._is_state_known):
-            views |= self._build(fresh, topics, recovery, now_us)
+            built, paused_too = self._build(fresh, topics, recovery, now_us)
+            views, paused = views | built, paused | paused_too
         stepper = Stepper(
             topics, recovery.stepper.tables, [views[plan.name] for plan in self._plans]
         )
         stepper.watermarks = recovery.stepper.watermarks
+        stepper.paused = paused
         return Opened(topics, rejected, stepper, recovery, decision)
 
     def _decide(self, manifest: Manifest | None, *, rebuild: bool) -> Decision:
@@ -272,7 +275,8 @@ class Opening:
         topics: dict[str, Topic],
         recovery: Recovery,
         now_us: int,
-    ) -> dict[str, ViewRunner]:
+    ) -> tuple[dict[str, ViewRunner], dict[str, str]]:
+        """The views called `names`, computed from the log, and why those that are paused are."""
         plans = closure(names, self._plans)
         loader = BatchLoader(self._blobs)
         runners = {
@@ -280,8 +284,9 @@ class Opening:
             for plan in plans
         }
         tables = self._tables(None, loader)
+        stepper = Stepper(topics, tables, list(runners.values()))
         build(
-            Stepper(topics, tables, list(runners.values())),
+            stepper,
             names,
             epoch=recovery.epoch,
             tick_to=recovery.tick,
@@ -293,7 +298,8 @@ class Opening:
         if not self._is_state_known:
             # Recovery had no state to begin with, so the tables of the build are the whole ones.
             recovery.stepper.tables = tables
-        return {name: runners[name] for name in names}
+        paused = {name: why for name, why in stepper.paused.items() if name in names}
+        return {name: runners[name] for name in names}, paused
 
 
 def _refusal(changed: tuple[str, ...], hashing_was: str) -> DefinitionError:

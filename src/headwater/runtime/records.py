@@ -112,6 +112,10 @@ class Fact:
         return Fact(**{**value, "kind": FactKind(value["kind"])})
 
 
+# The sum of a view that was paused, and of which the record therefore says nothing.
+PAUSED = (-1, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
     """An epoch that is computed.
@@ -120,7 +124,8 @@ class EpochRecord:
         tick_to: The first tick that it did not take in.
         facts_to: How many facts, counted from the log's first, it and the epochs before took in.
         time_us: Its processing time.
-        sums: For each view that put rows out: how many, and the sum of their weighted hashes.
+        sums: For each view that put rows out: how many, and the sum of their weighted hashes;
+            PAUSED for one that was not stepped.
     """
 
     epoch: int

@@ -91,7 +91,11 @@ class Runtime:
     def problems(self) -> tuple[str, ...]:
         """What is wrong, in words; empty when all is well."""
         failure = self.loop.failure
-        found = (None if failure is None else str(failure), self._archiver.problem)
+        found = [None if failure is None else str(failure), self._archiver.problem]
+        paused = dict(self.loop.stepper.paused)
+        found += [f"view {name} is paused: {why}" for name, why in paused.items()]
+        if paused:
+            found.append("no checkpoint is taken while a view is paused: the journal grows")
         return tuple(problem for problem in found if problem)
 
     def settle(self, timeout: float | None = None) -> bool:
@@ -115,7 +119,16 @@ class Runtime:
             self._engine.close()
 
     def checkpoint(self) -> None:
-        """Make all that is published recoverable without the journal. Between epochs only."""
+        """Make all that is published recoverable without the journal. Between epochs only.
+
+        While a view is paused only memory is freed. Its state is half an epoch ahead of what it
+        published; from the checkpoint before, recovery comes to the same end, with the same changes
+        at the same offsets, or further, once what raised is mended.
+        """
+        if self.loop.stepper.paused:
+            self._flush()
+            self._note_checkpoint()
+            return
         with self.intake.changed:
             lsn, tick = self.intake.visible_lsn, self.intake.visible_tick
             facts = [asdict(fact) for fact in self.intake.facts]
@@ -140,8 +153,7 @@ class Runtime:
         )
         self.journal.drop_before(self._checkpoints.put(manifest))
         self._remove_unreferenced()
-        self._checkpoint_at = self.clock.monotonic()
-        self._checkpoint_bytes = self.journal.written_bytes
+        self._note_checkpoint()
         self._archiver.wake()
 
     def _open(self, plans: tuple[ViewPlan, ...]) -> Decision:
@@ -181,9 +193,13 @@ class Runtime:
         if manifest is None or opened.decision.lines():
             # From here on the folder knows these definitions.
             self.checkpoint()
+        self._note_checkpoint()
+        return opened.decision
+
+    def _note_checkpoint(self) -> None:
+        """The next one is due when so much or so long has passed from here on."""
         self._checkpoint_at = self.clock.monotonic()
         self._checkpoint_bytes = self.journal.written_bytes
-        return opened.decision
 
     def _checkpoint_if_due(self) -> None:
         grown = self.journal.written_bytes - self._checkpoint_bytes

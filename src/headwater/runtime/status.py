@@ -79,6 +79,7 @@ class ViewStatus:
         waits_for: Why its next window has not closed, in words, or None.
         order: The order in which it is read, as (column, is_descending); empty for none.
         failed: Rows that its expressions refused.
+        paused: Why it is not computed any more, or None.
 
     """
 
@@ -96,6 +97,7 @@ class ViewStatus:
     state_bytes: int = 0
     order: tuple[tuple[str, bool], ...] = ()
     failed: int = 0
+    paused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL
-from headwater.plan.nodes import Aggregate, Scan, Windows, walk
+from headwater.plan.nodes import Aggregate, Windows, walk
 from headwater.plan.pipeline import Emit
 from headwater.runtime.loop import Visible
 from headwater.runtime.runtime import Runtime
@@ -88,7 +88,6 @@ def _view(
     runtime: Runtime, view: ViewRunner, visible: Visible, rates: Mapping[str, float]
 ) -> ViewStatus:
     plan = view.plan
-    inputs = dict.fromkeys(n.relation for n in walk(plan.root) if isinstance(n, Scan))
     sources = _sources(view)
     watermark_us = min(
         (runtime.loop.stepper.watermarks[s].current_us for s in sources), default=None
@@ -98,12 +97,13 @@ def _view(
         name=view.name,
         columns=tuple((column.name, column.type.sql) for column in plan.schema),
         emit=plan.definition.emit.value,
-        inputs=tuple(inputs),
+        inputs=view.inputs,
         order=plan.order,
         rows=visible.contents[view.name].count(),
         changes=view.changes.next_offset(),
         late=0 if view.late is None else view.late.next_offset(),
         failed=view.failed_rows,
+        paused=runtime.loop.stepper.paused.get(view.name),
         changes_per_second=rates.get(view.name, 0.0),
         watermark_us=None if watermark_us is None else _time_or_none(watermark_us),
         waits_for=_waits_for(runtime, view, sources),

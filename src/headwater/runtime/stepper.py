@@ -3,6 +3,9 @@
 Given the recorded cut of an epoch (which ticks, which facts, what time) a step is a function of the
 state before it: live, in recovery and in replay the same. The order is fixed: watermarks, tables,
 then the views in the order of their declaration.
+
+A view whose step raises (a total that overflows; a row alone does not) has computed half an epoch
+and is not stepped again, nor is what reads it. The others go on.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import pyarrow as pa
 
 from headwater.delta.delta import TICK
 from headwater.delta.watermark import WatermarkCurve
+from headwater.errors import HeadwaterError, StateError
 from headwater.log.topic import Chunk, Topic
 from headwater.operators.operator import Epoch
 from headwater.plan.nodes import Aggregate, Scan, Windows, walk
@@ -66,12 +70,14 @@ class Stepper:
         }
         # Rows of each topic that the last step took in.
         self.rows_taken: dict[str, int] = {}
+        # Why each paused view is paused.
+        self.paused: dict[str, str] = {}
         self._sources = _source_sets(views)
         self._deciding = {name for sources in self._sources for name in sources}
         self._read = _columns_read(topics, tables, views)
 
     def step(self, cut: Cut) -> dict[str, Stepped]:
-        """Compute an epoch; return what it changed in each view."""
+        """Compute an epoch; return what it changed in each view that is not paused."""
         chunks = {
             name: self.topics[name].read_ticks(cut.tick_from, cut.tick_to, columns=columns)
             for name, columns in self._read.items()
@@ -81,10 +87,30 @@ class Stepper:
         inputs = self._inputs(chunks)
         steps: dict[str, Stepped] = {}
         for view in self.views:
-            stepped = view.step(inputs, epoch)
-            steps[view.name] = stepped
-            inputs[view.name] = as_input(stepped.delta, epoch.tick_last)
+            stepped = self._stepped(view, inputs, epoch)
+            if stepped is not None:
+                steps[view.name] = stepped
+                inputs[view.name] = as_input(stepped.delta, epoch.tick_last)
         return steps
+
+    def _stepped(
+        self, view: ViewRunner, inputs: Mapping[str, pa.Table], epoch: Epoch
+    ) -> Stepped | None:
+        """One view's step; None when it is paused, or is from now on."""
+        if view.name in self.paused:
+            return None
+        blocking = next((name for name in view.inputs if name in self.paused), None)
+        if blocking is not None:
+            self.paused[view.name] = f"it reads {blocking}, which is paused"
+            return None
+        try:
+            return view.step(inputs, epoch)
+        except StateError:
+            raise
+        except HeadwaterError as error:
+            reason = error.message.partition("\n")[0]
+            self.paused[view.name] = f"epoch {epoch.number} cannot be computed: {reason}"
+            return None
 
     def _inputs(self, chunks: Mapping[str, list[Chunk]]) -> dict[str, pa.Table]:
         inputs = {}

@@ -20,6 +20,7 @@ from headwater.log.changes import ChangeLog
 from headwater.log.columns import WEIGHT as LOGGED_WEIGHT
 from headwater.operators.dataflow import Dataflow
 from headwater.operators.operator import Epoch, Loader, Saver
+from headwater.plan.nodes import Scan, walk
 from headwater.plan.pipeline import ViewPlan
 from headwater.state.multiset import Multiset
 
@@ -81,6 +82,12 @@ class ViewRunner:
     def name(self) -> str:
         """The view's name."""
         return self.plan.name
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The relations that it reads, each once."""
+        scans = (node for node in walk(self.plan.root) if isinstance(node, Scan))
+        return tuple(dict.fromkeys(scan.relation for scan in scans))
 
     def step(self, inputs: Mapping[str, pa.Table], epoch: Epoch) -> Stepped:
         """Compute one epoch; nothing is visible yet."""
