@@ -30,9 +30,9 @@ from headwater.operators.build import (
     operator_of,
     wants_ticks,
 )
-from headwater.operators.isolate import run_isolating
+from headwater.operators.feed import Feed
 from headwater.operators.operator import Epoch, Loader, Operator, Saver
-from headwater.operators.statement import Engine, Rows, Statement, empty_batch, plain
+from headwater.operators.statement import Engine, Rows, empty_batch, plain
 from headwater.plan.nodes import Node, Scan
 
 
@@ -46,33 +46,16 @@ class _Moment:
 
 
 class _Feed:
-    """The linear stretch from a stage to an operator, or to the view."""
+    """A feed, and the stage that it reads."""
 
-    def __init__(
-        self,
-        node: Node,
-        origin: _Stage,
-        keys: Sequence[str] | None,
-        hidden: Sequence[str],
-        engine: Engine,
-    ) -> None:
-        query = render.stretch(node, hidden_of(origin.schema))
-        names = [*node.schema.names, *hidden]
-        if keys is None:
-            query = render.select([render.column(name) for name in names], query, None)
-        else:
-            query = render.hashed(query, keys, names)
+    def __init__(self, feed: Feed, origin: _Stage) -> None:
+        self._feed = feed
         self._origin = origin.position
-        self._statement = Statement(engine, query, {render.INPUT: origin.schema}, is_ordered=False)
-        self.schema = self._statement.schema
-        self._nothing = Delta(empty_batch(self.schema))
+        self.schema = feed.schema
 
     def changed(self, moment: _Moment) -> Delta:
         """What the operator is given in this epoch."""
-        rows = moment.outputs[self._origin]
-        if not rows.num_rows:
-            return self._nothing
-        return Delta(run_isolating(self._statement, rows, moment.epoch.failed)[0])
+        return self._feed.changed(moment.outputs[self._origin], moment.epoch.failed)
 
 
 class _ScanStage:
@@ -179,7 +162,7 @@ class Dataflow:
             hidden.append(TICK)
         self._adds_ticks = has_ticks and TICK not in hidden
         keys = root.schema.names if has_hash else None
-        self._answer = _Feed(root, origin, keys, hidden, engine)
+        self._answer = _Feed(Feed(root, origin.schema, keys, hidden, engine), origin)
 
     @property
     def schema(self) -> pa.Schema:
@@ -250,7 +233,9 @@ class Dataflow:
         if keys is None:
             return _FusedStage(node, origins[0], position, self._engine)
         feeds = [
-            _Feed(child, origin, columns, hidden_of(origin.schema), self._engine)
+            _Feed(
+                Feed(child, origin.schema, columns, hidden_of(origin.schema), self._engine), origin
+            )
             for child, origin, columns in zip(node.inputs, origins, keys, strict=True)
         ]
         return _OperatorStage(node, feeds, position, self._engine)

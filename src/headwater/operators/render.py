@@ -161,8 +161,14 @@ def window_start(time_us: exp.Expression, spec: WindowSpec) -> exp.Expression:
 
 
 def aligned(time_us: exp.Expression, step_us: int, offset_us: int) -> exp.Expression:
-    """The last `k * step + offset` that is not after a time; `%` alone truncates toward zero."""
-    text = f"t - (((t - {offset_us:d}) % {step_us:d}) + {step_us:d}) % {step_us:d}"
+    """The last `k * step + offset` that is not after a time.
+
+    `%` truncates toward zero, so times are first shifted, by a multiple of the step, to where none
+    is negative; a second `%` would do it too and cost as much again. The shift leaves room for
+    146,000 years before and after 1970.
+    """
+    shift_us = (1 << 62) // step_us * step_us - offset_us % step_us
+    text = f"t - (t + {shift_us:d}) % {step_us:d}"
     tree = sqlglot.parse_one(text, dialect="duckdb")
     return exp.paren(
         tree.transform(lambda n: time_us.copy() if isinstance(n, exp.Column) else n), copy=False

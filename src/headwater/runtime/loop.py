@@ -25,7 +25,7 @@ from headwater.runtime.stepper import Cut, Stepper
 from headwater.runtime.view import Content, Stepped
 from headwater.storage.journal import Journal
 
-EPOCH_ROWS_MAX = 1_000_000
+EPOCH_ROWS_MAX = 4_000_000
 Sample = tuple[float, int, int, dict[str, int]]
 
 
