@@ -80,6 +80,18 @@ def test_an_advance_passes_everything() -> None:
     assert values_at(curve, range(2)) == [BEFORE_ALL, AFTER_ALL]
 
 
+def test_many_rows_rise_where_a_running_maximum_does() -> None:
+    rng = np.random.default_rng(1)
+    for spread in (1, 500, 5_000):
+        times = np.arange(3_000) + rng.integers(-spread, spread, 3_000)
+        mark = TopicWatermark(definition(delay_us=0))
+
+        curve = mark.curve([chunk(0, times.tolist())], [])
+
+        highs = np.maximum.accumulate(times)
+        assert values_at(curve, range(1, 3_001)) == highs.tolist()
+
+
 chunks = st.lists(
     st.tuples(
         st.integers(0, 1),

@@ -73,6 +73,8 @@ class Layout:
         terms: The aggregates.
         is_weighted: True when the input's rows carry weights.
         has_ticks: True when the input's rows carry ticks: the highest of them is kept.
+        not_null: Arguments that are never null. Their number is that of the rows, which DuckDB
+            then counts but once.
 
     """
 
@@ -80,6 +82,7 @@ class Layout:
     terms: tuple[Term, ...]
     is_weighted: bool
     has_ticks: bool
+    not_null: frozenset[str] = frozenset()
 
     @property
     def is_ordered(self) -> bool:
@@ -147,6 +150,8 @@ class Layout:
 
     def _count(self, argument: str | None) -> exp.Expression:
         """The number of rows, or of non-null arguments, by weight."""
+        if argument in self.not_null:
+            argument = None
         if not self.is_weighted:
             counted = exp.Star() if argument is None else render.column(argument)
             return exp.Count(this=counted, big_int=True)
@@ -210,7 +215,13 @@ def layout(node: Aggregate, *, is_weighted: bool, has_ticks: bool) -> Layout:
         )
         terms.append(term)
     keys = node.schema.select(node.keys)
-    return Layout(keys, tuple(terms), is_weighted=is_weighted, has_ticks=has_ticks)
+    return Layout(
+        keys,
+        tuple(terms),
+        is_weighted=is_weighted,
+        has_ticks=has_ticks,
+        not_null=frozenset(c.name for c in node.input.schema if not c.nullable),
+    )
 
 
 def _tick_last() -> exp.Expression:

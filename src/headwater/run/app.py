@@ -7,11 +7,14 @@ refused where it is made.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from headwater.clock import Clock, SystemClock
 from headwater.errors import DefinitionError
@@ -25,11 +28,13 @@ from headwater.runtime.runtime import Settings
 from headwater.sql import declare
 from headwater.sql.statements import parse
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 Duration = str | timedelta
 LISTEN = "127.0.0.1:8484"
+
+# Arrow's default allocator, mimalloc, turns huge pages off for the whole process when it is first
+# used: touching new memory, as every epoch does, is then ten times slower (decisions/0003).
+if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
+    pa.set_memory_pool(pa.system_memory_pool())
 
 
 class App:

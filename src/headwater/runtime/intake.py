@@ -46,6 +46,7 @@ class Intake:
         self._next_tick = 0
         self._next_offsets: dict[tuple[str, int], int] = {}
         self._active_us: dict[tuple[str, int], int] = {}
+        self._bytes = self._rows = 0
         self.changed = threading.Condition()
         self.visible_tick = 0
         self.visible_lsn = 0
@@ -92,11 +93,17 @@ class Intake:
                 self._next_offsets[topic, partition] = offset_first + rows.num_rows
                 chunk = Chunk(partition, offset_first, self._next_tick, arrived_us, rows)
                 self._next_tick += rows.num_rows
+                self._rows += rows.num_rows
+                self._bytes += body.size
                 self._active_us[topic, partition] = arrived_us
                 waiting.append(self._journal_chunk(Kind.APPEND, topic, chunk, body))
         for ticket in waiting:
             ticket.wait()
         return offset_first if body is not None else -1
+
+    def rows_in(self, size_bytes: int) -> int:
+        """About how many rows of those appended since the start have so many bytes together."""
+        return max(1, size_bytes * self._rows // self._bytes) if self._bytes else 1 << 62
 
     def advance(self, topic: str, until_us: int) -> None:
         """Declare, durably, that no event of `topic` before `until_us` will come."""

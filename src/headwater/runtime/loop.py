@@ -25,7 +25,9 @@ from headwater.runtime.stepper import Cut, Stepper
 from headwater.runtime.view import Content, Stepped
 from headwater.storage.journal import Journal
 
-EPOCH_ROWS_MAX = 4_000_000
+EPOCH_ROWS_MAX = 1_500_000
+# Rows may be wide: an epoch takes in about so many bytes at most.
+EPOCH_BYTES_MAX = 256 << 20
 Sample = tuple[float, int, int, dict[str, int]]
 
 
@@ -171,7 +173,8 @@ class EpochLoop:
     def _cut(self) -> Cut | None:
         with self._intake.changed:
             tick_from = self.progress.tick
-            tick_to = min(self._intake.visible_tick, tick_from + self._epoch_rows_max)
+            rows_max = min(self._epoch_rows_max, self._intake.rows_in(EPOCH_BYTES_MAX))
+            tick_to = min(self._intake.visible_tick, tick_from + rows_max)
             facts = tuple(
                 fact for fact in self._intake.facts[self.progress.facts :] if fact.tick <= tick_to
             )

@@ -75,11 +75,17 @@ class Stepper:
         self._sources = _source_sets(views)
         self._deciding = {name for sources in self._sources for name in sources}
         self._read = _columns_read(topics, tables, views)
+        scans = [n for v in views for n in walk(v.plan.root) if isinstance(n, Scan)]
+        self._read_by_views = {scan.relation for scan in scans} - set(topics)
+        self._read_with_ticks = {scan.relation for scan in scans if scan.ticks}
 
     def step(self, cut: Cut) -> dict[str, Stepped]:
         """Compute an epoch; return what it changed in each view that is not paused."""
+        # A fact stands between two appends, so where there is one they must not be joined.
         chunks = {
-            name: self.topics[name].read_ticks(cut.tick_from, cut.tick_to, columns=columns)
+            name: self.topics[name].read_ticks(
+                cut.tick_from, cut.tick_to, columns=columns, joined=not cut.facts
+            )
             for name, columns in self._read.items()
         }
         self.rows_taken = {n: sum(c.rows.num_rows for c in part) for n, part in chunks.items()}
@@ -90,7 +96,8 @@ class Stepper:
             stepped = self._stepped(view, inputs, epoch)
             if stepped is not None:
                 steps[view.name] = stepped
-                inputs[view.name] = as_input(stepped.delta, epoch.tick_last)
+                if view.name in self._read_by_views:
+                    inputs[view.name] = as_input(stepped.delta, epoch.tick_last)
         return steps
 
     def _stepped(
@@ -117,8 +124,9 @@ class Stepper:
         for name, taken in chunks.items():
             if not taken:
                 continue
-            rows = pa.Table.from_batches([_with_ticks(chunk) for chunk in taken])
             table = self.tables.get(name)
+            has_ticks = table is not None or name in self._read_with_ticks
+            rows = pa.Table.from_batches([_batch(chunk, has_ticks=has_ticks) for chunk in taken])
             inputs[name] = rows if table is None else table.step(rows)
         return inputs
 
@@ -138,11 +146,16 @@ class Stepper:
         }
 
 
-def _with_ticks(chunk: Chunk) -> pa.RecordBatch:
-    ticks = np.arange(chunk.tick_first, chunk.tick_first + chunk.rows.num_rows, dtype=np.int64)
-    names = [*chunk.rows.schema.names, TICK]
-    # Made anew, because the engine's rows say of no column that it has no nulls.
-    return pa.RecordBatch.from_arrays([*chunk.rows.columns, pa.array(ticks)], names=names)
+def _batch(chunk: Chunk, *, has_ticks: bool) -> pa.RecordBatch:
+    """The chunk's rows, with their places in the log if somebody wants them.
+
+    Made anew, because the engine's rows say of no column that it has no nulls.
+    """
+    columns, names = list(chunk.rows.columns), list(chunk.rows.schema.names)
+    if has_ticks:
+        columns.append(pa.array(np.arange(chunk.tick_first, chunk.tick_to, dtype=np.int64)))
+        names.append(TICK)
+    return pa.RecordBatch.from_arrays(columns, names=names)
 
 
 def _source_sets(views: Sequence[ViewRunner]) -> set[tuple[str, ...]]:

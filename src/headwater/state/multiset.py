@@ -12,6 +12,7 @@ stands where it first arrived or where it came back, depending on which runs hav
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import rows_equal
 from headwater.state.run import Run, conformed, consolidated, load_run, merge, times_of
 from headwater.state.spine import Limits, Loose, Peek, Spine
+
+_PARALLEL_PROBES_MIN = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +132,33 @@ class Multiset:
 
         """
         names = self.schema.names if columns is None else list(columns)
+        runs = self._spine.runs_with(hashes)
+
+        def part(first: int, stop: int) -> Matches:
+            some = keys.slice(first, stop - first), hashes[first:stop]
+            return self._probed(runs, some, names, null_equal=null_equal)
+
+        if len(hashes) < _PARALLEL_PROBES_MIN:
+            return part(0, len(hashes))
+        # numpy and Arrow let go of the interpreter's lock, so two halves take two cores.
+        middle = len(hashes) // 2
+        for run in runs:
+            run.prepare(len(hashes))
+        with ThreadPoolExecutor(1) as other:
+            second = other.submit(part, middle, len(hashes))
+            return _following(part(0, middle), second.result(), middle)
+
+    def _probed(
+        self,
+        runs: Sequence[Run],
+        probing: tuple[pa.RecordBatch, UInt64Array],
+        names: list[str],
+        *,
+        null_equal: bool,
+    ) -> Matches:
         found: list[tuple[Int64Array, pa.RecordBatch, Int64Array]] = []
-        for run in self._spine.runs_with(hashes):
+        keys, hashes = probing
+        for run in runs:
             probes, places = matching(run, keys, hashes, self.keys, null_equal=null_equal)
             if not len(probes):
                 continue
@@ -218,6 +246,15 @@ def _repeated(run: Run) -> pa.RecordBatch:
         return run.rows
     assert int(run.weights.min(initial=1)) > 0, "a row was withdrawn that was not there"
     return run.rows.take(pa.array(np.repeat(np.arange(len(run)), run.weights)))
+
+
+def _following(first: Matches, second: Matches, probes: int) -> Matches:
+    """The matches of so many probes and of those after them."""
+    return Matches(
+        np.concatenate([first.probes, second.probes + probes]),
+        pa.concat_batches([first.rows, second.rows]),
+        np.concatenate([first.weights, second.weights]),
+    )
 
 
 def _together(

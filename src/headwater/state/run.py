@@ -55,6 +55,12 @@ class Run:
         arrays = (self.hashes, self.weights, self.times)
         return int(self.rows.nbytes) + sum(a.nbytes for a in arrays if a is not None)
 
+    def prepare(self, probes: int) -> None:
+        """Make ready for so many probes, before several threads bring them."""
+        self._probed += probes
+        if self._index is None and len(self.hashes) and self._probed >= _INDEX_PROBES_MIN:
+            self._index = HashIndex(self.hashes)
+
     def find(self, probes: UInt64Array) -> Ranges:
         """Where the hashes of the probes stand."""
         if not len(self.hashes) or not len(probes):
