@@ -43,7 +43,7 @@ def run_in_foreground(  # noqa: PLR0913 - the settings of `App.run`
         if bounded:
             _settle(live, progress, stop)
             live.finish()
-            progress.end(live.status())
+            progress.finished(live.status())
             return
         while not stop.wait(progress.interval):
             progress.show(live.status())
@@ -57,25 +57,49 @@ class Progress:
         self._out = out
         self._is_terminal = out.isatty()
         self._width = 0
+        self._told: set[str] = set()
         self.interval = _TERMINAL_SECONDS if self._is_terminal else _PLAIN_SECONDS
 
     def show(self, status: Status) -> None:
         """Show where a pipeline stands."""
         self._line(line_of(status))
-        for problem in status.problems:
-            self._out.write(f"\n{problem}\n")
+        self._tell(status)
 
     def work(self, what: str, done: int, total: int) -> None:
         """Show how far long work has come."""
-        share = 100 * done // total if total else 100
-        self._line(f"{what}: {done:,} of {total:,} ({share} %)")
+        self._line(f"{what}: {done:,} of {total:,} ({_percent(done, total)} %)")
+
+    def loaded(self, what: str, rows: int, done: int, total: int) -> None:
+        """Show how much of a file is taken; `done` and `total` are in the file's own unit."""
+        self._line(f"{what}: {rows:,} rows ({_percent(done, total)} %)")
+
+    def finished(self, status: Status) -> None:
+        """Say that all input is computed, and leave the line."""
+        rows = sum(topic.rows for topic in status.topics)
+        self._line(f"{rows:,} events in, epoch {status.epoch:,}, every window is closed")
+        self._tell(status)
+        self.leave()
 
     def end(self, status: Status) -> None:
         """Show the last state, and leave the line."""
         self.show(status)
-        if self._is_terminal:
+        self.leave()
+
+    def leave(self) -> None:
+        """What is written next begins a line."""
+        if self._is_terminal and self._width:
             self._out.write("\n")
+            self._width = 0
         self._out.flush()
+
+    def _tell(self, status: Status) -> None:
+        """Name each problem once, however long it lasts; again if it comes back."""
+        new = [problem for problem in status.problems if problem not in self._told]
+        self._told = set(status.problems)
+        if new:
+            self.leave()
+            self._out.writelines(f"{problem}\n" for problem in new)
+            self._out.flush()
 
     def _line(self, text: str) -> None:
         if self._is_terminal:
@@ -84,6 +108,10 @@ class Progress:
         else:
             self._out.write(text + "\n")
         self._out.flush()
+
+
+def _percent(done: int, total: int) -> int:
+    return 100 * done // total if total else 100
 
 
 def line_of(status: Status) -> str:
@@ -124,13 +152,15 @@ def _load(live: Live, topic: str, path: Path, progress: Progress, stop: threadin
                 return
             receipt = live.send(topic, batch.body, form=form)
             for rejection in receipt.rejections[: max(0, _REJECTIONS_SHOWN - rejected)]:
-                sys.stderr.write(
-                    f"{path}: row {sent + rejected + rejection.position}: {rejection.reason}\n"
-                )
+                number = sent + rejected + rejection.position + 1
+                progress.leave()
+                sys.stderr.write(f"{path}: row {number:,}: {rejection.reason}\n")
             sent += receipt.accepted
             rejected += receipt.rejected
-            progress.work(f"{topic} from {path}", batch.taken, source.total or batch.taken)
-    sys.stderr.write(f"\n{topic}: {sent:,} rows taken, {rejected:,} rejected from {path}\n")
+            total = source.total or batch.taken
+            progress.loaded(f"{topic} from {path}", sent + rejected, batch.taken, total)
+    progress.leave()
+    sys.stderr.write(f"{topic}: {sent:,} rows taken, {rejected:,} rejected from {path}\n")
 
 
 def _settle(live: Live, progress: Progress, stop: threading.Event) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -24,8 +25,10 @@ from headwater.runtime.runtime import Runtime, Settings
 from headwater.runtime.status import Receipt, Status
 from headwater.runtime.statuses import status_of
 from headwater.runtime.view import ViewRunner
-from headwater.serve.server import Server
 from headwater.storage.folder import DataFolder
+
+if TYPE_CHECKING:
+    from headwater.serve.server import Server
 
 
 class Live:
@@ -229,6 +232,9 @@ class Live:
         for sink in self._sinks:
             sink.start()
         if listen is not None:
+            # A third of a second to import, and of no use to who does not listen.
+            from headwater.serve.server import Server
+
             host, port = _address(listen)
             self._server = Server(self, host, port)
             self._server.start()

@@ -91,12 +91,14 @@ class Runtime:
     def problems(self) -> tuple[str, ...]:
         """What is wrong, in words; empty when all is well."""
         failure = self.loop.failure
-        found = [None if failure is None else str(failure), self._archiver.problem]
+        # An idle loop does not notice that the journal is broken; whoever sends does.
+        broken = [str(error) for error in (self.journal.failure, failure) if error is not None]
+        found = [*broken, self._archiver.problem]
         paused = dict(self.loop.stepper.paused)
         found += [f"view {name} is paused: {why}" for name, why in paused.items()]
         if paused:
             found.append("no checkpoint is taken while a view is paused: the journal grows")
-        return tuple(problem for problem in found if problem)
+        return tuple(dict.fromkeys(problem for problem in found if problem))
 
     def settle(self, timeout: float | None = None) -> bool:
         """Return when all that is visible in the log now is computed, committed and published.

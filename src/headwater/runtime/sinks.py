@@ -20,6 +20,7 @@ from headwater.runtime.status import SinkStatus
 from headwater.runtime.view import ViewRunner
 
 _T = TypeVar("_T")
+_HEALTHY = ("starting", "running", "stopped")
 _PAUSE_FIRST_SECONDS = 0.1
 _PAUSE_MOST_SECONDS = 30.0
 
@@ -72,6 +73,13 @@ class SinkRunner:
             self._published.notify_all()
         self._thread.join(timeout)
 
+    @property
+    def problem(self) -> str | None:
+        """What is wrong, in words; None when all is well."""
+        if self._state in _HEALTHY:
+            return None
+        return f"sink {self.definition.name} is {self._state}"
+
     def status(self) -> SinkStatus:
         """Where the sink stands."""
         position = max(self._position, 0)
@@ -85,15 +93,29 @@ class SinkRunner:
         )
 
     def _run(self) -> None:
-        self._position = self._persistently(self._sink.position, default=-1)
+        try:
+            self._pull()
+        finally:
+            # Also after a bug: a thread that is gone must not be said to run.
+            if self._state in _HEALTHY:
+                self._state = "stopped"
+
+    def _pull(self) -> None:
+        position = self._persistently(self._sink.position)
+        if position is None:
+            return
+        self._position = position
         waiting_since = self._clock.monotonic()
-        while self._position >= 0:
+        while True:
             pending = self._view.changes.next_offset() - self._position
             waited = self._clock.monotonic() - waiting_since
             if not pending:
                 waiting_since = self._clock.monotonic()
             if pending >= self._rows_max or (pending and waited >= self._every_seconds):
-                self._persistently(self._write_once, default=None)
+                position = self._persistently(self._write_once)
+                if position is None:
+                    return
+                self._position = position
                 waiting_since = self._clock.monotonic()
             elif self._stopping:
                 if not (self._draining and pending):
@@ -104,11 +126,12 @@ class SinkRunner:
             if self._stopping and not self._draining:
                 break
 
-    def _write_once(self) -> None:
+    def _write_once(self) -> int:
+        """Write what waits, as far as it fits into one write; return the position after it."""
         changes = self._view.changes.read(self._position, self._rows_max)
         offset_to = self._position + changes.num_rows
         self._sink.write(changes, self._position, offset_to)
-        self._position = offset_to
+        return offset_to
 
     def _wait(self, pending: int, seconds_left: float) -> None:
         with self._published:
@@ -121,8 +144,8 @@ class SinkRunner:
                 timeout=max(seconds_left, 0.001) if pending else None,
             )
 
-    def _persistently(self, act: Callable[[], _T], default: _T) -> _T:
-        """Try until it works; `default` when the sink is stopped before."""
+    def _persistently(self, act: Callable[[], _T]) -> _T | None:
+        """Try until it works; None when the sink is stopped before, or trying again is no use."""
         pause = _PAUSE_FIRST_SECONDS
         while True:
             try:
@@ -131,11 +154,11 @@ class SinkRunner:
                 self._state = f"retrying: {error.message}"
             except HeadwaterError as error:
                 self._state = f"stopped: {error.message}"
-                return default
+                return None
             else:
                 self._state = "running"
                 return result
             with self._published:
                 if self._published.wait_for(lambda: self._stopping, timeout=pause):
-                    return default
+                    return None
             pause = min(pause * 2, _PAUSE_MOST_SECONDS)

@@ -31,7 +31,7 @@ def status_of(runtime: Runtime, sinks: Sequence[SinkRunner], data: str) -> Statu
         topics=tuple(_topic(runtime, name, rates) for name in runtime.topics),
         views=tuple(_view(runtime, view, visible, rates) for view in runtime.loop.stepper.views),
         sinks=tuple(sink.status() for sink in sinks),
-        problems=runtime.problems,
+        problems=(*runtime.problems, *(sink.problem for sink in sinks if sink.problem)),
     )
 
 

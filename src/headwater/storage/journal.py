@@ -126,6 +126,11 @@ class Journal:
         return self._files.size_bytes
 
     @property
+    def failure(self) -> StateError | None:
+        """What broke the journal; None while it takes records."""
+        return self._failed
+
+    @property
     def sync_seconds(self) -> SyncSeconds:
         """How long the last syncs took."""
         return self._files.sync_seconds

@@ -18,7 +18,7 @@ from headwater.errors import StateError
 _HINTS = {
     errno.ENOSPC: "the disk is full: make room (df -h {root}), then start again",
     errno.EDQUOT: "the disk quota is used up: make room (quota -s), then start again",
-    errno.EROFS: "the file system is read-only: mount -o remount,rw $(df --output=target {root})",
+    errno.EROFS: "the file system is read-only: mount it writable, or use another: --data OTHER",
     errno.EACCES: "the owner must be able to write: ls -ld {root}",
     errno.EPERM: "the owner must be able to write: ls -ld {root}",
     errno.ENOENT: "a folder is gone: see ls -ld {root}, mount it again or restore it",
