@@ -62,8 +62,10 @@ def demo(
     from headwater.demo.replay import Replay
     from headwater.demo.year import year
 
-    # What stops a service (SIGTERM) ends the demo as Ctrl-C does: in order.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # What stops a service (SIGTERM) ends the demo as Ctrl-C does: in order. SIGINT is set too: a
+    # shell has it ignored in what it starts in the background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     clock, pause = SystemClock(), threading.Event()
     with app.start(data=data, listen=listen) as live:
         _greet(live)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WATCH_SECONDS = 1.0
+# A terminal of 80 columns has no room for everything: a cut number is worse than none.
+NARROW_COLUMNS = 100
 Told = dict[str, Any]
 
 
@@ -35,16 +37,20 @@ def status(
     from rich.live import Live
 
     console = Console(highlight=False)
+
+    def screen() -> Group:
+        return _screen(client.get("/status"), is_narrow=console.width < NARROW_COLUMNS)
+
     if not watch:
-        console.print(_screen(client.get("/status")))
+        console.print(screen())
         return
     pause = threading.Event()
-    with Live(_screen(client.get("/status")), console=console, screen=True) as live:
+    with Live(screen(), console=console, screen=True) as live:
         while not pause.wait(WATCH_SECONDS):
-            live.update(_screen(client.get("/status")))
+            live.update(screen())
 
 
-def _screen(told: Told) -> Group:
+def _screen(told: Told, *, is_narrow: bool) -> Group:
     from rich.console import Group
     from rich.text import Text
 
@@ -56,7 +62,11 @@ def _screen(told: Told) -> Group:
     )
     parts: list[RenderableType] = [head]
     parts += [Text(f"! {problem}", style="red") for problem in told["problems"]]
-    for table in (_topics(told["topics"]), _views(told["views"]), _sinks(told["sinks"])):
+    for table in (
+        _topics(told["topics"]),
+        _views(told["views"], is_narrow=is_narrow),
+        _sinks(told["sinks"]),
+    ):
         if table.row_count:
             parts += ["", table]
     parts += _waiting(told)
@@ -79,20 +89,26 @@ def _topics(topics: list[Told]) -> Table:
     return table
 
 
-def _views(views: list[Told]) -> Table:
-    right = ("rows", "changes", "late", "failed", "changes/s", "state")
-    table = _table("view", *right, "watermark")
-    for told in views:
-        table.add_row(
-            told["name"],
-            f"{told['rows']:,}",
-            f"{told['changes']:,}",
-            f"{told['late']:,}",
-            f"{told['failed']:,}",
-            f"{told['changes_per_second']:,.0f}",
-            size(told["state_bytes"]),
-            moment(told["watermark_us"]),
-        )
+def _views(views: list[Told], *, is_narrow: bool) -> Table:
+    left_out = {"changes/s"} if is_narrow else set()
+    if not any(told["failed"] for told in views):
+        left_out.add("failed")
+    rows = [
+        {
+            "rows": f"{told['rows']:,}",
+            "changes": f"{told['changes']:,}",
+            "late": f"{told['late']:,}",
+            "failed": f"{told['failed']:,}",
+            "changes/s": f"{told['changes_per_second']:,.0f}",
+            "state": size(told["state_bytes"]),
+            "watermark": moment(told["watermark_us"]),
+        }
+        for told in views
+    ]
+    shown = [column for column in (rows[0] if rows else {}) if column not in left_out]
+    table = _table("view", *shown)
+    for told, row in zip(views, rows, strict=True):
+        table.add_row(told["name"], *(row[column] for column in shown))
     return table
 
 
@@ -109,14 +125,14 @@ def _waiting(told: Told) -> list[RenderableType]:
     from rich.text import Text
 
     lines = [f"{v['name']} waits for {v['waits_for']}" for v in told["views"] if v["waits_for"]]
-    lines += [f"{t['name']} is held by {t['held_by']}" for t in told["topics"] if t["held_by"]]
+    lines += [f"watermark of {t['name']}: {t['held_by']}" for t in told["topics"] if t["held_by"]]
     return ["", *(Text(line, style="dim") for line in lines)] if lines else []
 
 
 def _table(name: str, *columns: str) -> Table:
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column(name, no_wrap=True)
     for column in columns:
         words = ("watermark", "follows", "into", "state")

@@ -1,10 +1,16 @@
-"""Rows as a table for people."""
+"""Rows as a table for people.
+
+A cell is cut where it would push all others off the screen, and says so: programs and who needs all
+of a value ask for another format.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from headwater.cli.text import cell, is_number
+from headwater.cli.text import cell, cut, is_number, readable
+
+CELL_CHARACTERS_MAX = 100
 
 
 def show(columns: list[dict[str, str]], rows: list[dict[str, Any]]) -> None:
@@ -17,11 +23,16 @@ def show(columns: list[dict[str, str]], rows: list[dict[str, Any]]) -> None:
     for column in columns:
         justify = "right" if is_number(column["type"]) else "left"
         table.add_column(Text(column["name"]), justify=justify, overflow="fold")  # type: ignore[arg-type]
+    is_cut = False
     for row in rows:
-        table.add_row(*(Text(cell(row[column["name"]])) for column in columns))
+        whole = [cell(readable(row[column["name"]], column["type"])) for column in columns]
+        shown = [cut(value, CELL_CHARACTERS_MAX) for value in whole]
+        is_cut = is_cut or shown != whole
+        table.add_row(*map(Text, shown))
     console = Console(highlight=False)
     if not console.is_terminal:
         # Nobody's screen limits the width: let each row be one line.
         console = Console(highlight=False, width=10_000, soft_wrap=True)
     console.print(table)
-    console.print(f"{len(rows):,} row{'' if len(rows) == 1 else 's'}", style="dim")
+    note = "; long values are cut, --format csv has all" if is_cut else ""
+    console.print(f"{len(rows):,} row{'' if len(rows) == 1 else 's'}{note}", style="dim")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +23,18 @@ def cell(value: Any) -> str:
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False, default=float)
     return str(value)
+
+
+def cut(text: str, characters_max: int) -> str:
+    """The text, or its beginning and an ellipsis if it is longer."""
+    return text if len(text) <= characters_max else text[: characters_max - 1] + "…"
+
+
+def readable(value: Any, sql_type: str) -> Any:
+    """A value as people read it: bytes, which JSON has in base64, are text where they can be."""
+    if sql_type.upper() != "BLOB" or not isinstance(value, str):
+        return value
+    return b64decode(value).decode(errors="backslashreplace")
 
 
 def is_number(sql_type: str) -> bool:

@@ -61,7 +61,7 @@ class Batch:
 
     Args:
         taken: How much of the input is in this batch and those before it, in the input's unit:
-            bytes, or rows for Parquet.
+            bytes, or rows for Parquet and Arrow.
 
     """
 
@@ -121,7 +121,7 @@ def _input(source: IO[bytes], form: Form) -> Input:
     if form is Form.PARQUET:
         return _parquet(source)
     if form is Form.ARROW:
-        return Input(form, _size(source), _arrow(source))
+        return _arrow(source)
     if form is Form.JSON:
         return Input(form, _size(source), _whole(source))
     return Input(form, _size(source), _records(source, has_header=form is Form.CSV))
@@ -192,22 +192,24 @@ def _split_header(body: bytes) -> tuple[bytes, bytes]:
     return (body[:end], body[end:]) if end else (body, b"")
 
 
-def _arrow(source: IO[bytes]) -> Iterator[Batch]:
+def _arrow(source: IO[bytes]) -> Input:
     """An Arrow stream or file, in streams of a good size."""
     import pyarrow as pa
 
     body = source.read()
+    is_file = body[:6] == b"ARROW1"
     try:
-        if body[:6] == b"ARROW1":
-            reader = pa.ipc.open_file(body)
-            batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
-        else:
-            batches = iter(pa.ipc.open_stream(body))
-        for batch in batches:
-            for start in range(0, batch.num_rows, BATCH_ROWS):
-                yield Batch(_stream(batch.slice(start, BATCH_ROWS)), 0)
+        rows = (pa.ipc.open_file(body) if is_file else pa.ipc.open_stream(body)).read_all()
     except pa.ArrowInvalid as error:
         raise DefinitionError(f"this is no Arrow stream or file: {error}") from None
+
+    def batches() -> Iterator[Batch]:
+        taken = 0
+        for batch in rows.to_batches(BATCH_ROWS):
+            taken += batch.num_rows
+            yield Batch(_stream(batch), taken)
+
+    return Input(Form.ARROW, rows.num_rows, batches())
 
 
 def _parquet(source: IO[bytes]) -> Input:

@@ -132,7 +132,11 @@ def _answer(receipt: Receipt) -> Response:
     first = receipt.rejections[0].reason if receipt.rejections else "see the rejected rows"
     error = ErrorDetail(
         kind="record",
-        message=f"all {receipt.rejected} rows were rejected, the first because: {first}",
+        message=(
+            f"the row was rejected: {first}"
+            if receipt.rejected == 1
+            else f"all {receipt.rejected:,} rows were rejected, the first because: {first}"
+        ),
         hint=f"they are kept, with their bytes, in {receipt.topic}$rejected",
     )
     answer = RefusedReceipt(error=error, **_RECEIPTS.dump_python(receipt))
