@@ -59,3 +59,15 @@ def test_times_and_sizes() -> None:
         "2.0 MB",
         "5000.0 GB",
     ]
+
+
+def test_bytes_are_shown_as_text_where_they_are_text() -> None:
+    assert text.readable("eyJhIjogIsOpIn0=", "BLOB") == '{"a": "é"}'
+    assert text.readable("/3g=", "BLOB") == "\\xffx"
+    assert text.readable("/3g=", "VARCHAR") == "/3g="
+    assert text.readable(None, "BLOB") is None
+
+
+def test_a_long_text_is_cut_and_says_so() -> None:
+    assert text.cut("abcd", 4) == "abcd"
+    assert text.cut("abcde", 4) == "abc…"

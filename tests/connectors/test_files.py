@@ -129,3 +129,23 @@ def test_a_stray_quote_does_not_hold_the_rest_of_the_file_together(
 
     assert len(parts) > 3
     assert b"".join(part.removeprefix(b"id,size\n") for part in parts).count(b"\n") == 51
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("suffix", ["arrow", "parquet", "csv", "ndjson"])
+def test_progress_ends_at_the_total(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"rows.{suffix}"
+    rows = pa.table({"a": list(range(8))})
+    if suffix == "arrow":
+        feather.write_feather(rows, path, compression="uncompressed")
+    elif suffix == "parquet":
+        parquet.write_table(rows, path)
+    else:
+        path.write_text("a\n1\n2\n3\n4\n5\n" if suffix == "csv" else '{"a": 1}\n{"a": 2}\n')
+
+    with opened(path, None) as source:
+        taken = [batch.taken for batch in source.batches]
+
+    assert len(taken) > 1
+    assert taken == sorted(taken)
+    assert taken[-1] == source.total
