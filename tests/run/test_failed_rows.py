@@ -92,8 +92,9 @@ def test_a_total_that_overflows_pauses_its_view_and_no_other(tmp_path: Path) -> 
             assert count(live) == [number]
 
         assert paused(live) == ["total", "doubled"]
-        assert "view total is paused: epoch 2 cannot be computed: Out of Range Error" in (
-            live.status().problems[0]
+        assert (
+            "view total is paused: epoch 2 cannot be computed: Out of Range Error"
+            in (live.status().problems[0])
         )
         assert live.changes("total").equals(before)
 

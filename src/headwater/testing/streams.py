@@ -152,9 +152,7 @@ class World:
         self.ingest = Ingest(self.runtime.intake, self.clock)
 
     def _log(self, name: str) -> Any:
-        view = next(
-            v for v in self.runtime.loop.stepper.views if v.name == name.partition("$")[0]
-        )
+        view = next(v for v in self.runtime.loop.stepper.views if v.name == name.partition("$")[0])
         logs = {"": view.changes, "late": view.late, "failed": view.failed}
         return logs[name.partition("$")[2]]
 
