@@ -6,7 +6,6 @@ The public names are loaded when they are first used, so that `import headwater`
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,10 +20,7 @@ if TYPE_CHECKING:
     from headwater.run.app import App
     from headwater.run.live import Live
 
-try:
-    __version__ = version("headwater")
-except PackageNotFoundError:  # pragma: no cover - a source tree that is not installed
-    __version__ = "0"
+    __version__: str
 
 _HOMES = {
     "App": "headwater.run.app",
@@ -50,11 +46,22 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name == "sinks":
         return import_module("headwater.pipeline.sinks")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'headwater' has no attribute {name!r}")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("headwater")
+    except PackageNotFoundError:  # pragma: no cover - a source tree that is not installed
+        return "0"
 
 
 def __dir__() -> list[str]:
