@@ -37,6 +37,14 @@ REFUSALS = (
           hint: did you mean clicks?""",
     ),
     (
+        "SELECT count(*) AS n FROM TUMBLE(clicks, ts, INTERVAL 'x minute') GROUP BY window_start",
+        """\
+        view v, line 1: 'x minute' is not a duration
+            SELECT count(*) AS n FROM TUMBLE(clicks, ts, INTERVAL 'x minute') GROUP BY window_start
+                                      ──────────────────────────────────────
+          hint: for example '30 seconds', '500 ms', '1 hour 30 minutes' or '2 days'""",
+    ),
+    (
         "SELECT c.add FROM clicks c",
         """\
         view v, line 1: there is no column add

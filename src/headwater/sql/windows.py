@@ -212,7 +212,7 @@ def _microseconds(argument: exp.Expr, fail: partial[DefinitionError]) -> int:
         unit = argument.args.get("unit")
         name = unit.name.upper().removesuffix("S") if unit is not None else ""
         if unit is None:
-            return sign * parse_duration(argument.this.name)
+            return sign * _duration(argument.this.name, fail)
         if name in _UNITS_US:
             try:
                 return sign * round(float(argument.this.name) * _UNITS_US[name])
@@ -226,8 +226,15 @@ def _microseconds(argument: exp.Expr, fail: partial[DefinitionError]) -> int:
             "use days, hours, minutes or seconds",
         )
     if isinstance(argument, exp.Literal) and argument.is_string:
-        return sign * parse_duration(argument.name)
+        return sign * _duration(argument.name, fail)
     raise fail("expected an interval", "for example INTERVAL '1 minute'")
+
+
+def _duration(text: str, fail: partial[DefinitionError]) -> int:
+    try:
+        return parse_duration(text)
+    except DefinitionError as refused:
+        raise fail(refused.message, refused.hint or "") from None
 
 
 def _fail(node: exp.Expr, origin: Place | None, message: str, hint: str) -> DefinitionError:
