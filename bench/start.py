@@ -51,7 +51,7 @@ def seconds(code: str, runs: int = 5) -> float:
 
 
 def install_mb() -> float:
-    """The size of a fresh install's packages, in megabytes of files as they lie on the disk."""
+    """The size of a fresh install's packages, in units of 2^20 bytes, as `du -m` counts."""
     source = Path(__file__).parent.parent
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
@@ -59,7 +59,7 @@ def install_mb() -> float:
         subprocess.run([*pip, str(source)], check=True)
         files = (path for path in Path(folder, "lib").rglob("*") if path.is_file())
         own = (p for p in files if not {"pip", "setuptools"} & set(p.parts))
-        return sum(path.stat().st_size for path in own) / 1e6
+        return sum(path.stat().st_size for path in own) / (1 << 20)
 
 
 def main() -> None:
@@ -73,7 +73,7 @@ def main() -> None:
     table.add_row("import headwater", f"{seconds(IMPORT):.3f} s")
     table.add_row("import, declare and start with an empty folder", f"{seconds(START):.2f} s")
     if args.install:
-        table.add_row("a fresh install", f"{install_mb():.0f} MB")
+        table.add_row("a fresh install", f"{install_mb():.0f} MiB")
     table.caption = f"measured in {time.perf_counter() - started:.0f} s"
     Console().print(table)
 
