@@ -15,6 +15,7 @@ import pyarrow as pa
 from headwater.delta.delta import HASH, TICK, WEIGHT, Delta
 from headwater.operators import render
 from headwater.operators.accumulate import Totals, published
+from headwater.operators.counting import counting
 from headwater.operators.isolate import run_isolating
 from headwater.operators.layout import layout
 from headwater.operators.operator import Epoch, Loader, Saver
@@ -42,6 +43,7 @@ class AggregateOperator:
             {render.INPUT: input_schema},
             is_ordered=self._layout.is_ordered,
         )
+        self._counting = counting(node, self._layout, engine)
         self._totals = Totals(engine, self._layout)
         self._visible = node.schema.names
         self.schema = shown_schema(node, [WEIGHT, *([TICK] if TICK in hidden else [])])
@@ -52,7 +54,11 @@ class AggregateOperator:
 
     def step(self, rows: Rows, epoch: Epoch) -> Delta:
         """Add the rows of an epoch; return the groups that changed."""
-        partials, _ = run_isolating(self._partial, rows, epoch.failed)
+        partials = None
+        if self._counting is not None:
+            partials = self._counting.partials(rows, has_ticks=self._layout.has_ticks)
+        if partials is None:
+            partials, _ = run_isolating(self._partial, rows, epoch.failed)
         changes = self._totals.add(by_hash(partials))
         shown = published(self._layout, changes)
         hidden = [changes.column(name) for name in self.schema.names[len(self._visible) :]]

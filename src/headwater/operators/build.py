@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from headwater.delta.delta import TICK, WEIGHT, Delta
+from headwater.delta.delta import Delta
 from headwater.operators.aggregate import AggregateOperator
 from headwater.operators.asof import AsofOperator
 from headwater.operators.distinct import DistinctOperator
@@ -69,11 +69,6 @@ class Waiting(Protocol):
     def is_due(self, epoch: Epoch) -> bool:
         """Whether it must be stepped in this epoch also without input."""
         ...
-
-
-def hidden_of(schema: pa.Schema) -> list[str]:
-    """The hidden columns of a stage's output that its readers pass on."""
-    return [name for name in (WEIGHT, TICK) if name in schema.names]
 
 
 def wants_ticks(node: Node) -> bool:

@@ -26,12 +26,11 @@ from headwater.operators.build import (
     Waiting,
     feeds_of,
     fused_of,
-    hidden_of,
     operator_of,
     wants_ticks,
 )
 from headwater.operators.feed import Feed
-from headwater.operators.operator import Epoch, Loader, Operator, Saver
+from headwater.operators.operator import Epoch, Loader, Operator, Saver, hidden_of
 from headwater.operators.statement import Engine, Rows, empty_batch, plain
 from headwater.plan.nodes import Node, Scan
 

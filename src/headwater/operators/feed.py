@@ -14,8 +14,8 @@ from sqlglot import exp
 
 from headwater.delta.delta import HASH, Delta
 from headwater.operators import render
-from headwater.operators.build import hidden_of
 from headwater.operators.isolate import run_isolating
+from headwater.operators.operator import hidden_of
 from headwater.operators.statement import Engine, Rows, Statement, empty_batch, one_batch, plain
 from headwater.plan.nodes import Map, Node
 from headwater.schema.schema import Schema
@@ -112,7 +112,7 @@ class _Chosen:
         self._sources = list(chosen.values())
         fields = [pa.field(name, origin.field(source).type) for name, source in chosen.items()]
         columns = render.bottom(node).schema
-        self._hash = None if keys is None else _Hash([chosen[k] for k in keys], columns, engine)
+        self._hash = None if keys is None else KeyHash([chosen[k] for k in keys], columns, engine)
         if self._hash is not None:
             fields.append(pa.field(HASH, pa.uint64()))
         self.schema = pa.schema(fields)
@@ -126,8 +126,14 @@ class _Chosen:
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
 
-class _Hash:
-    """The hash of some columns."""
+class KeyHash:
+    """The hash of some columns of a stage's rows, computed as a stretch computes it.
+
+    Args:
+        keys: The names of the columns.
+        columns: The columns of the rows, those among them.
+
+    """
 
     def __init__(self, keys: list[str], columns: Schema, engine: Engine) -> None:
         self._keys = list(dict.fromkeys(keys))

@@ -8,6 +8,7 @@ late for the first of them and in time for the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,10 @@ from headwater.delta.delta import WEIGHT, Int64Array
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
 from headwater.operators.slices import Grid
 from headwater.schema.schema import Schema
+from headwater.state.equality import BoolArray
 
 WATERMARK = "_watermark"
+_BLOCK_ROWS = 4_096
 # Far below any event time, and far enough from the end of int64 for sums with it.
 _LONG_AGO = BEFORE_ALL // 2
 
@@ -45,6 +48,38 @@ class Lateness:
         ends = self.grid.start_first(slices) + self.grid.size_us
         closing = ticks_of(curve, ends + self.lateness_us, self.grid.slide_us)
         return bool((ticks > closing).any())
+
+    def is_before(
+        self,
+        rows: Sequence[tuple[Int64Array, Int64Array]],
+        curve: WatermarkCurve,
+        lateness_us: int,
+    ) -> bool:
+        """Whether each row comes before its windows have ended by `lateness_us`.
+
+        First asked of blocks of rows, by their lowest time and their last place in the log, then of
+        the rows of the few blocks that do not pass.
+
+        Args:
+            rows: Times, none of them near the ends of int64, and places in the log.
+
+        """
+        for times, ticks in rows:
+            starts = np.arange(0, len(times), _BLOCK_ROWS)
+            lows = np.minimum.reduceat(times, starts)
+            lasts = np.maximum.reduceat(ticks, starts)
+            for start in starts[~self._are_before(lows, lasts, curve, lateness_us)]:
+                block = slice(start, start + _BLOCK_ROWS)
+                if not self._are_before(times[block], ticks[block], curve, lateness_us).all():
+                    return False
+        return True
+
+    def _are_before(
+        self, times: Int64Array, ticks: Int64Array, curve: WatermarkCurve, lateness_us: int
+    ) -> BoolArray:
+        ends = self.grid.start_first(self.grid.slice_of(times)) + self.grid.size_us
+        before: BoolArray = curve.before(ticks) < ends + lateness_us
+        return before
 
     def first_in_time(self, watermarks: Int64Array) -> Int64Array:
         """The first window start that a row at such a watermark is in time for."""

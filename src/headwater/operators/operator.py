@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from headwater.delta.delta import Delta
+from headwater.delta.delta import TICK, WEIGHT, Delta
 from headwater.delta.watermark import WatermarkCurve
 from headwater.state.checkpoint import Loader, Saver
 
-__all__ = ["Epoch", "Loader", "Operator", "Saver"]
+__all__ = ["Epoch", "Loader", "Operator", "Saver", "hidden_of"]
 
 
 @dataclass(slots=True)
@@ -74,3 +74,8 @@ class Operator(Protocol):
     def state_size(self) -> tuple[int, int]:
         """Rows and bytes that the operator remembers."""
         ...
+
+
+def hidden_of(schema: pa.Schema) -> list[str]:
+    """The hidden columns of a stage's output that its readers pass on."""
+    return [name for name in (WEIGHT, TICK) if name in schema.names]

@@ -23,6 +23,7 @@ from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
 from headwater.operators import render
 from headwater.operators.accumulate import Totals, published
 from headwater.operators.aggregate import shown_schema
+from headwater.operators.counting import counting
 from headwater.operators.isolate import run_isolating
 from headwater.operators.lateness import Lateness, late_batch, late_rows, ticks_of, times
 from headwater.operators.layout import FROM, ROWS, SLICE, START, Layout, layout
@@ -52,10 +53,11 @@ class WindowedOperator:
         self._layout = layout(node, is_weighted=WEIGHT in self._hidden, has_ticks=self._has_ticks)
         self._grid = Grid.of(node.window.spec)
         self._rule = _rule(node.window, self._grid)
-        self._partial = _partial(node, self._layout, input_schema, engine)
+        self._partial = partial_statement(node, self._layout, input_schema, engine)
         self._late_path = (
             _LatePath(node, self._layout, self._rule, input_schema, engine) if self._rule else None
         )
+        self._counting = counting(node, self._layout, engine)
         self._merge = Statement(
             engine,
             self._layout.combined(render.INPUT, (START,)),
@@ -125,15 +127,39 @@ class WindowedOperator:
         """The epoch's partial results by slice, without the rows that are late."""
         if not rows.num_rows:
             return empty_batch(self._layout.carried(SLICE, FROM))
+        counted = self._counted(rows, epoch)
+        if counted is not None:
+            return self._from_first(by_slice(counted))
         partials, good = run_isolating(self._partial, rows, epoch.failed)
         partials = by_slice(partials)
-        slices: Int64Array = partials.column(SLICE).to_numpy()
         if self._late_path is not None:
             assert self._rule is not None
             curve = epoch.watermarks[self._window.sources]
-            ticks = partials.column(TICK).to_numpy()
+            slices, ticks = (partials.column(name).to_numpy() for name in (SLICE, TICK))
             if self._rule.may_be_late(slices, ticks, curve):
                 return by_slice(self._late_path.partials(good, curve, epoch.late))
+        return self._from_first(partials)
+
+    def _counted(self, rows: Rows, epoch: Epoch) -> pa.RecordBatch | None:
+        """The same by counting, if the rows suit and none of them can be late."""
+        if self._counting is None:
+            return None
+        if self._rule is None:
+            return self._counting.partials(rows, has_ticks=self._has_ticks)
+        times = self._counting.times(rows)
+        if times is None:
+            return None
+        curve = epoch.watermarks[self._window.sources]
+        # Of rows that come before their windows close the place is not asked again.
+        if self._pending is not None and self._rule.is_before(times, curve, 0):
+            return self._counting.partials(rows, has_ticks=False)
+        if not self._rule.is_before(times, curve, self._rule.lateness_us):
+            return None
+        return self._counting.partials(rows, has_ticks=True)
+
+    def _from_first(self, partials: pa.RecordBatch) -> pa.RecordBatch:
+        """Partial results that count for all windows of their slices."""
+        slices: Int64Array = partials.column(SLICE).to_numpy()
         position = partials.schema.get_field_index(SLICE) + 1
         natural = pa.array(self._grid.start_first(slices))
         return partials.add_column(position, pa.field(FROM, pa.int64()), natural)
@@ -304,7 +330,9 @@ def _rule(window: GroupWindow, grid: Grid) -> Lateness | None:
     return None if window.lateness_us is None else Lateness(grid, window.lateness_us)
 
 
-def _partial(node: Aggregate, layout: Layout, input_schema: pa.Schema, engine: Engine) -> Statement:
+def partial_statement(
+    node: Aggregate, layout: Layout, input_schema: pa.Schema, engine: Engine
+) -> Statement:
     """The statement from the rows of the input to partial results by slice."""
     assert node.window is not None
     spec = node.window.spec

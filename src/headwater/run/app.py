@@ -7,7 +7,6 @@ refused where it is made.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
@@ -21,6 +20,7 @@ from headwater.errors import DefinitionError
 from headwater.pipeline.declarations import Declarations
 from headwater.pipeline.sinks import SinkSettings
 from headwater.plan.pipeline import Pipeline, SinkDefinition
+from headwater.run import allocator
 from headwater.run.compile import Compiled, compile_pipeline
 from headwater.run.foreground import run_in_foreground
 from headwater.run.live import Live
@@ -31,10 +31,7 @@ from headwater.sql.statements import parse
 Duration = str | timedelta
 LISTEN = "127.0.0.1:8484"
 
-# Arrow's default allocator, mimalloc, turns huge pages off for the whole process when it is first
-# used: touching new memory, as every epoch does, is then ten times slower (decisions/0003).
-if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
-    pa.set_memory_pool(pa.system_memory_pool())
+allocator.settle()
 
 
 class App:

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from headwater.clock import Clock
 from headwater.errors import HeadwaterError
 from headwater.runtime.checksum import checksum
+from headwater.runtime.content import Content
 from headwater.runtime.intake import Intake
 from headwater.runtime.records import PAUSED, EpochRecord, Kind
 from headwater.runtime.stepper import Cut, Stepper
-from headwater.runtime.view import Content, Stepped
+from headwater.runtime.view import Stepped
 from headwater.storage.journal import Journal
 
 EPOCH_ROWS_MAX = 1_500_000

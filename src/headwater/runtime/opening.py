@@ -26,6 +26,7 @@ from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewPlan
 from headwater.runtime.build import build, closure
 from headwater.runtime.checkpoint import BatchLoader, Manifest
 from headwater.runtime.checksum import needs_hash
+from headwater.runtime.content import content_of
 from headwater.runtime.recovery import Recovery, Report
 from headwater.runtime.stepper import Stepper
 from headwater.runtime.table import TableRunner
@@ -235,17 +236,20 @@ class Opening:
         return tables
 
     def _view(self, plan: ViewPlan, manifest: Any, loader: BatchLoader) -> ViewRunner:
+        has_hash = needs_hash(plan.schema, plan.root)
         dataflow = Dataflow(
             plan.root,
             self._engine,
             has_ticks=plan.name in self._with_ticks,
-            has_hash=needs_hash(plan.schema, append_only=plan.root.append_only),
+            has_hash=has_hash,
         )
         columns = late_schema(plan.root)
+        changes = self._log(plan, "changes", plan.schema, manifest)
         view = ViewRunner(
             plan,
             dataflow,
-            self._log(plan, "changes", plan.schema, manifest),
+            changes,
+            content_of(plan, changes, self._engine, has_hash=has_hash),
             late=None if columns is None else self._log(plan, "late", columns, manifest),
             failed=self._log(plan, "failed", FAILED, manifest),
         )

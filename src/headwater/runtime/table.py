@@ -14,7 +14,7 @@ from headwater.operators.operator import Loader, Saver
 from headwater.operators.statement import Engine
 from headwater.operators.upsert import UpsertOperator
 from headwater.plan.pipeline import TopicDefinition
-from headwater.runtime.view import Content
+from headwater.runtime.content import Content
 
 
 class TableRunner:

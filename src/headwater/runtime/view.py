@@ -8,7 +8,7 @@ that never withdraws a row is its log of changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,22 +22,7 @@ from headwater.operators.dataflow import Dataflow
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.plan.nodes import Scan, walk
 from headwater.plan.pipeline import ViewPlan
-from headwater.state.multiset import Multiset
-
-Batches = Callable[[], Iterable[pa.RecordBatch]]
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What a view or table held after some epoch; fixed, whatever comes later.
-
-    Args:
-        count: Says how many rows there are.
-        batches: Gives them, in batches; may be called many times, from any thread.
-    """
-
-    count: Callable[[], int]
-    batches: Batches
+from headwater.runtime.content import Content, KeptContent, LogContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +38,17 @@ class ViewRunner:
     """Keeps one view.
 
     Args:
+        content: What keeps its rows for readers.
         late: The log of rows that came too late; None when nothing can be late for this view.
         failed: The log of rows that the view's expressions refused.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, and its logs by keyword
         self,
         plan: ViewPlan,
         dataflow: Dataflow,
         changes: ChangeLog,
+        content: LogContent | KeptContent,
         *,
         late: ChangeLog | None,
         failed: ChangeLog,
@@ -73,10 +60,7 @@ class ViewRunner:
         self.failed = failed
         # Failed rows that were not withdrawn.
         self.failed_rows = 0
-        schema = plan.schema
-        self._content = (
-            None if plan.root.append_only else Multiset(schema.arrow, list(schema.names))
-        )
+        self._content = content
 
     @property
     def name(self) -> str:
@@ -93,7 +77,7 @@ class ViewRunner:
         """Compute one epoch; nothing is visible yet."""
         epoch.late.clear()
         epoch.failed.clear()
-        delta = self.dataflow.step(inputs, epoch)
+        delta = self._content.hashed(self.dataflow.step(inputs, epoch))
         return Stepped(delta, tuple(epoch.late), tuple(epoch.failed))
 
     def publish(self, stepped: Stepped, epoch: int) -> None:
@@ -101,8 +85,7 @@ class ViewRunner:
         delta = stepped.delta
         if len(delta):
             self.changes.append(delta.visible(), delta.weights, epoch)
-            if self._content is not None:
-                self._content.insert(_without_ticks(delta))
+            self._content.add(delta)
         if self.late is not None:
             self.late.append(*_gathered(stepped.late, self.late.schema), epoch)
         if stepped.failed:
@@ -117,11 +100,7 @@ class ViewRunner:
 
     def content(self) -> Content:
         """What the view holds now; cheap."""
-        if self._content is None:
-            changes, until = self.changes, self.changes.next_offset()
-            return Content(lambda: until, lambda: changes.batches(until))
-        snapshot = self._content.snapshot()
-        return Content(lambda: snapshot.rows, lambda: snapshot.table().to_batches())
+        return self._content.content()
 
     def failed_batches(self) -> Iterable[pa.RecordBatch]:
         """The failed rows, without those that were withdrawn."""
@@ -136,7 +115,7 @@ class ViewRunner:
         return {
             "fingerprint": self.plan.fingerprint,
             "operators": self.dataflow.save(saver),
-            "content": None if self._content is None else self._content.save(saver),
+            "content": self._content.save(saver),
             "changes": self.changes.manifest(),
             "late": None if self.late is None else self.late.manifest(),
             "failed": self.failed.manifest(),
@@ -147,8 +126,7 @@ class ViewRunner:
         """Take back the state that `save` handed over. The logs are opened by their manifests."""
         self.dataflow.load(manifest["operators"], loader)
         self.failed_rows = manifest.get("failed_rows", 0)
-        if self._content is not None:
-            self._content.load(manifest["content"], loader)
+        self._content.load(manifest["content"], loader)
 
 
 def as_input(delta: Delta, tick_last: int) -> pa.Table:
@@ -167,11 +145,6 @@ def as_input(delta: Delta, tick_last: int) -> pa.Table:
     )
     names.append(TICK)
     return pa.Table.from_arrays(columns, names=names)
-
-
-def _without_ticks(delta: Delta) -> Delta:
-    names = [name for name in delta.rows.schema.names if name != TICK]
-    return Delta(delta.rows.select(names))
 
 
 def _standing(changes: pa.Table, schema: pa.Schema) -> pa.Table:

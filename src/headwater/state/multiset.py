@@ -12,13 +12,13 @@ stands where it first arrived or where it came back, depending on which runs hav
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from headwater.cores import both
 from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import rows_equal
@@ -132,34 +132,9 @@ class Multiset:
 
         """
         names = self.schema.names if columns is None else list(columns)
-        runs = self._spine.runs_with(hashes)
-
-        def part(first: int, stop: int) -> Matches:
-            some = keys.slice(first, stop - first), hashes[first:stop]
-            return self._probed(runs, some, names, null_equal=null_equal)
-
-        if len(hashes) < _PARALLEL_PROBES_MIN:
-            return part(0, len(hashes))
-        # numpy and Arrow let go of the interpreter's lock, so two halves take two cores.
-        middle = len(hashes) // 2
-        for run in runs:
-            run.prepare(len(hashes))
-        with ThreadPoolExecutor(1) as other:
-            second = other.submit(part, middle, len(hashes))
-            return _following(part(0, middle), second.result(), middle)
-
-    def _probed(
-        self,
-        runs: Sequence[Run],
-        probing: tuple[pa.RecordBatch, UInt64Array],
-        names: list[str],
-        *,
-        null_equal: bool,
-    ) -> Matches:
         found: list[tuple[Int64Array, pa.RecordBatch, Int64Array]] = []
-        keys, hashes = probing
-        for run in runs:
-            probes, places = matching(run, keys, hashes, self.keys, null_equal=null_equal)
+        for run in self._spine.runs_with(hashes):
+            probes, places = _matching_by_two(run, keys, hashes, self.keys, null_equal=null_equal)
             if not len(probes):
                 continue
             rows = run.rows.select(names).take(pa.array(places))
@@ -233,6 +208,30 @@ def matching(
     return probes[same], places[same]
 
 
+def _matching_by_two(
+    run: Run,
+    keys: pa.RecordBatch,
+    hashes: UInt64Array,
+    names: Sequence[str],
+    *,
+    null_equal: bool,
+) -> tuple[Int64Array, Int64Array]:
+    """As `matching`; many probes are found by two threads, as numpy lets go of Python's lock."""
+    if len(hashes) < _PARALLEL_PROBES_MIN:
+        return matching(run, keys, hashes, names, null_equal=null_equal)
+    run.prepare(len(hashes))
+    middle = len(hashes) // 2
+
+    def part(first: int, stop: int) -> tuple[Int64Array, Int64Array]:
+        some = keys.slice(first, stop - first)
+        return matching(run, some, hashes[first:stop], names, null_equal=null_equal)
+
+    (probes, places), (more, others) = both(
+        lambda: part(0, middle), lambda: part(middle, len(hashes))
+    )
+    return np.concatenate([probes, more + middle]), np.concatenate([places, others])
+
+
 def is_identity(places: Int64Array) -> bool:
     """Whether ascending places, as many as there are, are 0, 1, 2 and so on."""
     return not len(places) or bool(
@@ -246,15 +245,6 @@ def _repeated(run: Run) -> pa.RecordBatch:
         return run.rows
     assert int(run.weights.min(initial=1)) > 0, "a row was withdrawn that was not there"
     return run.rows.take(pa.array(np.repeat(np.arange(len(run)), run.weights)))
-
-
-def _following(first: Matches, second: Matches, probes: int) -> Matches:
-    """The matches of so many probes and of those after them."""
-    return Matches(
-        np.concatenate([first.probes, second.probes + probes]),
-        pa.concat_batches([first.rows, second.rows]),
-        np.concatenate([first.weights, second.weights]),
-    )
 
 
 def _together(

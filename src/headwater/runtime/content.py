@@ -1,0 +1,164 @@
+"""What a view or a table holds, for readers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from headwater.delta.delta import HASH, TICK, Delta
+from headwater.log.changes import ChangeLog
+from headwater.log.columns import WEIGHT as LOGGED_WEIGHT
+from headwater.operators.feed import KeyHash
+from headwater.operators.operator import Loader, Saver
+from headwater.operators.statement import Engine, one_batch, plain
+from headwater.plan.pipeline import ViewPlan
+from headwater.schema.schema import Schema
+from headwater.state.multiset import Multiset
+from headwater.state.run import conformed
+
+Batches = Callable[[], Iterable[pa.RecordBatch]]
+
+# After an epoch of at most so many rows some more of the log are hashed ahead.
+_SMALL_ROWS = 1 << 14
+_AHEAD_ROWS = 1 << 15
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a view or table held after some epoch; fixed, whatever comes later.
+
+    Args:
+        count: Says how many rows there are.
+        batches: Gives them, in batches; may be called many times, from any thread.
+    """
+
+    count: Callable[[], int]
+    batches: Batches
+
+
+class LogContent:
+    """The rows of a view that never withdraws one: its log of changes."""
+
+    def __init__(self, changes: ChangeLog) -> None:
+        self._changes = changes
+
+    def hashed(self, delta: Delta) -> Delta:
+        """The delta as it is."""
+        return delta
+
+    def add(self, _delta: Delta) -> None:
+        """Nothing is to be done: the log has the rows."""
+
+    def content(self) -> Content:
+        """The log up to now."""
+        changes, until = self._changes, self._changes.next_offset()
+        return Content(lambda: until, lambda: changes.batches(until))
+
+    def save(self, _saver: Saver) -> Any:
+        """Nothing beside the log."""
+        return None
+
+    def load(self, manifest: Any, loader: Loader) -> None:
+        """Nothing beside the log."""
+
+
+class KeptContent:
+    """The rows of a view that may withdraw some, equal ones as one.
+
+    Until the first row is withdrawn they are what the log of changes has. A join with a table that
+    stands still may never withdraw any, and hashing whole rows, by which they are kept, would
+    cost it as much as joining. So the log is hashed when a row is first withdrawn, and before
+    that, a piece at a time, after epochs that are small.
+
+    Args:
+        hashes: Computes the hash over all columns, for deltas that carry none; None when all do.
+
+    """
+
+    def __init__(self, schema: Schema, changes: ChangeLog, hashes: KeyHash | None) -> None:
+        self._rows = Multiset(schema.arrow, list(schema.names))
+        self._plain = plain(schema)
+        self._changes = changes
+        self._hashes = hashes
+        self._is_log = hashes is not None
+        # Rows that were added, and how many of them, the first, are also in `_rows`; both count
+        # only as long as the content is the log.
+        self._added = 0
+        self._ready = 0
+
+    def hashed(self, delta: Delta) -> Delta:
+        """The delta with the hash over its columns, if it must have one."""
+        if HASH in delta.rows.schema.names or (self._is_log and _only_adds(delta)):
+            return delta
+        assert self._hashes is not None
+        hashes = self._hashes.of(delta.rows)
+        return Delta(delta.rows.append_column(pa.field(HASH, pa.uint64()), hashes))
+
+    def add(self, delta: Delta) -> None:
+        """Take in what `hashed` returned, after the log has it."""
+        if self._is_log and HASH in delta.rows.schema.names:
+            self._make_ready(self._added)
+            self._is_log = False
+        if not self._is_log:
+            names = [name for name in delta.rows.schema.names if name != TICK]
+            self._rows.insert(Delta(delta.rows.select(names)))
+            return
+        self._added += len(delta)
+        if len(delta) <= _SMALL_ROWS:
+            self._make_ready(min(self._added, self._ready + _AHEAD_ROWS))
+
+    def content(self) -> Content:
+        """What there is now; cheap."""
+        if self._is_log:
+            changes, until = self._changes, self._added
+            return Content(lambda: until, lambda: changes.batches(until))
+        snapshot = self._rows.snapshot()
+        return Content(lambda: snapshot.rows, lambda: snapshot.table().to_batches())
+
+    def save(self, saver: Saver) -> Any:
+        """A JSON value for `load`."""
+        log = {"added": self._added, "ready": self._ready} if self._is_log else None
+        return {"log": log, "rows": self._rows.save(saver)}
+
+    def load(self, manifest: Mapping[str, Any], loader: Loader) -> None:
+        """Take back what `save` handed over."""
+        log = manifest["log"]
+        self._is_log = log is not None
+        if log is not None:
+            self._added, self._ready = log["added"], log["ready"]
+        self._rows.load(manifest["rows"], loader)
+
+    def _make_ready(self, until: int) -> None:
+        """Keep the rows of the log up to an offset."""
+        assert self._hashes is not None
+        names = self._rows.schema.names
+        while self._ready < until:
+            read = self._changes.read(self._ready, until - self._ready)
+            read = read.slice(0, until - self._ready)
+            assert bool((read.column(LOGGED_WEIGHT).to_numpy() == 1).all())
+            rows = one_batch(read.select(names).cast(self._plain))
+            hashes = self._hashes.of(rows).to_numpy()
+            self._rows.insert_rows(conformed(rows, self._rows.schema), hashes, None)
+            self._ready += rows.num_rows
+
+
+def _only_adds(delta: Delta) -> bool:
+    return delta.weights is None or bool((delta.weights == 1).all())
+
+
+def content_of(
+    plan: ViewPlan, changes: ChangeLog, engine: Engine, *, has_hash: bool
+) -> LogContent | KeptContent:
+    """What keeps the rows of a view.
+
+    Args:
+        has_hash: Whether the view's deltas carry the hash over all columns.
+
+    """
+    if plan.root.append_only:
+        return LogContent(changes)
+    hashes = None if has_hash else KeyHash(list(plan.schema.names), plan.schema, engine)
+    return KeptContent(plan.schema, changes, hashes)

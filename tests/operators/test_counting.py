@@ -1,0 +1,211 @@
+"""Counting says what DuckDB says, bit by bit, or leaves the rows to it."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headwater.delta.delta import TICK, WEIGHT
+from headwater.delta.watermark import WatermarkCurve
+from headwater.operators import counting as module
+from headwater.operators.counting import Counting, counting
+from headwater.operators.layout import layout
+from headwater.operators.operator import Epoch
+from headwater.operators.statement import Engine
+from headwater.operators.windowed import WindowedOperator, by_slice, partial_statement
+from headwater.plan.nodes import (
+    Aggregate,
+    GroupWindow,
+    Merge,
+    Partial,
+    Scan,
+    WindowKind,
+    WindowSpec,
+)
+from operators.running import SOURCES, schema, table
+
+ROWS = schema(k="INTEGER", u="UTINYINT", d="DATE", x="BIGINT", ts="TIMESTAMP")
+SHOWN = schema(
+    k="INTEGER",
+    u="UTINYINT",
+    d="DATE",
+    start="TIMESTAMP",
+    stop="TIMESTAMP",
+    n="BIGINT",
+    total="HUGEINT",
+    some="BIGINT",
+)
+BEGIN = datetime(1970, 1, 1)
+PARTIALS = (
+    Partial("n", Merge.COUNT, None),
+    Partial("total", Merge.SUM, "x"),
+    Partial("some", Merge.COUNT, "x"),
+)
+slow = settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+keys_of = st.lists(st.sampled_from(["k", "u", "d"]), min_size=1, max_size=3, unique=True)
+row = st.tuples(
+    st.integers(-(2**31), -(2**31) + 2) | st.integers(-3, 3),
+    st.integers(0, 255),
+    st.integers(-2, 2).map(lambda day: date(1970, 1, 1) + timedelta(days=day)),
+    st.integers(-5, 5) | st.sampled_from([2**40, -(2**40), 2**62]),
+    st.integers(-20, 40).map(lambda us: BEGIN + timedelta(microseconds=us)),
+)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small batches are counted too, in blocks of a few rows."""
+    monkeypatch.setattr(module, "_ROWS_MIN", 1)
+    monkeypatch.setattr(module, "_BLOCK_ROWS", 3)
+    monkeypatch.setattr(module, "_CELLS_MAX_SHARE", 1_000_000)
+
+
+def node_of(
+    keys: list[str], spec: WindowSpec, *, final: bool = False, lateness: int | None = None
+) -> Aggregate:
+    window = GroupWindow(spec, "start", "stop", final, lateness, SOURCES)
+    shown = [name for name in SHOWN.names if name not in {"k", "u", "d"} - set(keys)]
+    below = Scan("t", ROWS, append_only=True, ticks=lateness is not None)
+    return Aggregate(below, tuple(keys), PARTIALS, SHOWN.select(shown), window)
+
+
+def spec_of(size: int, slide: int, offset: int) -> WindowSpec:
+    kind = WindowKind.TUMBLE if size == slide else WindowKind.HOP
+    return WindowSpec(kind, "ts", size, slide, offset)
+
+
+def counter_of(node: Aggregate, given: pa.Table, engine: Engine) -> tuple[Counting, Any]:
+    hidden = given.schema.names
+    made = layout(node, is_weighted=WEIGHT in hidden, has_ticks=TICK in hidden)
+    counter = counting(node, made, engine)
+    assert counter is not None
+    return counter, partial_statement(node, made, given.schema, engine)
+
+
+@slow
+@given(
+    rows=st.lists(row, min_size=1, max_size=30),
+    keys=keys_of,
+    spec=st.sampled_from([(10, 10, 0), (10, 4, 1), (7, 7, 3)]),
+    weighted=st.booleans(),
+    ticked=st.booleans(),
+    data=st.data(),
+)
+def test_counts_as_duckdb_groups(
+    engine: Engine,
+    *,
+    rows: list[Any],
+    keys: list[str],
+    spec: tuple[int, int, int],
+    weighted: bool,
+    ticked: bool,
+    data: st.DataObject,
+) -> None:
+    hidden = {}
+    if weighted:
+        weight = st.integers(-2, 2)
+        hidden[WEIGHT] = [data.draw(weight) for _ in rows]
+    if ticked:
+        hidden[TICK] = data.draw(st.permutations(range(len(rows))))
+    given_rows = table(ROWS, rows, **hidden)
+    cut = data.draw(st.integers(0, len(rows)))
+    chunked = pa.concat_tables([given_rows.slice(0, cut), given_rows.slice(cut)])
+    node = node_of(keys, spec_of(*spec), lateness=5 if ticked else None)
+    counter, statement = counter_of(node, given_rows, engine)
+    counted = counter.partials(chunked, has_ticks=ticked)
+    is_small = max(abs(r[3]) for r in rows) * len(rows) * 2 < 2**53
+    if counted is None:
+        spread = max(r[0] for r in rows) - min(r[0] for r in rows)
+        assert not is_small or ("k" in keys and spread > 1_000)
+        return
+    expected = statement.run(input=given_rows)
+    assert by_slice(counted).to_pylist() == by_slice(expected).to_pylist()
+    assert counted.schema.equals(expected.schema)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("k", None), ("x", None), ("ts", None), ("x", 2**61), ("ts", "infinity")],
+)
+def test_leaves_what_does_not_suit(engine: Engine, column: str, value: Any) -> None:
+    fine = (1, 2, date(1970, 1, 1), 3, BEGIN)
+    rows = table(ROWS, [fine] * 8)
+    index = rows.schema.get_field_index(column)
+    kind = rows.schema.field(index).type
+    values = rows.column(index).to_pylist()
+    if value == "infinity":
+        odd = pa.array([2**63 - 1], pa.int64()).view(kind)
+    else:
+        odd = pa.array([value], kind)
+    changed = pa.chunked_array([pa.array(values[1:], kind), odd])
+    rows = rows.set_column(index, rows.schema.field(index), changed)
+    counter, _ = counter_of(node_of(["k"], spec_of(10, 10, 0)), rows, engine)
+    assert counter.partials(rows, has_ticks=False) is None
+
+
+def test_an_extreme_or_a_text_is_not_counted(engine: Engine) -> None:
+    node = node_of(["k"], spec_of(10, 10, 0))
+    extreme = Aggregate(
+        node.input,
+        node.keys,
+        (Partial("n", Merge.MAX, "x"),),
+        schema(k="INTEGER", start="TIMESTAMP", stop="TIMESTAMP", n="BIGINT"),
+        node.window,
+    )
+    made = layout(extreme, is_weighted=False, has_ticks=False)
+    assert counting(extreme, made, engine) is None
+
+
+@slow
+@given(
+    rows=st.lists(row, min_size=1, max_size=40),
+    cuts=st.lists(st.integers(1, 8), min_size=1, max_size=6),
+    spec=st.sampled_from([(10, 10, 0), (10, 5, 1), (6, 4, 0)]),
+    final=st.booleans(),
+    lateness=st.integers(0, 9),
+    delay=st.integers(0, 15),
+)
+def test_windows_are_the_same_with_and_without(
+    engine: Engine,
+    *,
+    rows: list[Any],
+    cuts: list[int],
+    spec: tuple[int, int, int],
+    final: bool,
+    lateness: int,
+    delay: int,
+) -> None:
+    """Also where some rows are late, and some correct a window that has closed."""
+    node = node_of(["u"], spec_of(*spec), final=final, lateness=lateness)
+    given_rows = table(ROWS, rows, **{TICK: list(range(len(rows)))})
+    with_counting = WindowedOperator(node, given_rows.schema, engine)
+    without = WindowedOperator(node, given_rows.schema, engine)
+    without._counting = None
+    at = 0
+    number = 0
+    start = np.iinfo(np.int64).min
+    while at < len(rows):
+        size = cuts[number % len(cuts)]
+        part = given_rows.slice(at, size)
+        times = part.column("ts").combine_chunks().view(pa.int64()).to_numpy()
+        highest = np.maximum.accumulate(times) - delay
+        rises = np.flatnonzero(highest > np.concatenate([[start], np.maximum(highest, start)[:-1]]))
+        curve = WatermarkCurve(start, rises + at, highest[rises])
+        start = curve.end_us
+        outcomes = []
+        for operator in (with_counting, without):
+            epoch = Epoch(number + 1, 0, at + size - 1, {SOURCES: curve})
+            delta = operator.step(part, epoch)
+            late = [batch.to_pylist() for batch in epoch.late]
+            outcomes.append((delta.rows.to_pylist(), late))
+        assert outcomes[0] == outcomes[1]
+        at += size
+        number += 1

@@ -1,0 +1,106 @@
+"""The rows of a view are those of its log, whichever of the two keeps them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headwater.delta.delta import HASH, WEIGHT, Delta
+from headwater.log.changes import ChangeLog
+from headwater.operators.feed import KeyHash
+from headwater.operators.statement import Engine, plain
+from headwater.runtime import content as module
+from headwater.runtime.content import Content, KeptContent
+from headwater.schema.ddl import parse_columns
+from headwater.storage.blobs import Blobs
+from headwater.testing.checkpoint import MemoryCheckpoint
+from headwater.testing.disk import FakeDisk
+
+SCHEMA = parse_columns("name VARCHAR, n BIGINT").schema
+rows_of = st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.integers(0, 3)), max_size=6)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine() as opened:
+        yield opened
+
+
+def delta_of(rows: Sequence[tuple[str | None, int]], weights: Sequence[int]) -> Delta:
+    arrays = [
+        pa.array([row[i] for row in rows], field.type) for i, field in enumerate(SCHEMA.arrow)
+    ]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=plain(SCHEMA))
+    return Delta(batch.append_column(WEIGHT, pa.array(weights, pa.int64())))
+
+
+def held(content: Content) -> Counter[tuple[str | None, int]]:
+    found = Counter(
+        (row["name"], row["n"]) for batch in content.batches() for row in batch.to_pylist()
+    )
+    assert content.count() == found.total()
+    return found
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    epochs=st.lists(st.tuples(rows_of, st.integers(0, 2), st.booleans()), max_size=8),
+    ahead=st.integers(1, 4),
+    small=st.integers(0, 4),
+)
+def test_holds_what_was_added_and_not_withdrawn(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    epochs: list[tuple[list[tuple[str | None, int]], int, bool]],
+    ahead: int,
+    small: int,
+) -> None:
+    """Through withdrawals, restarts, and whatever part of the log was hashed ahead."""
+    monkeypatch.setattr(module, "_AHEAD_ROWS", ahead)
+    monkeypatch.setattr(module, "_SMALL_ROWS", small)
+    changes = ChangeLog("v", SCHEMA, Blobs(FakeDisk(1)), "views/v")
+    hashes = KeyHash(list(SCHEMA.names), SCHEMA, engine)
+    kept = KeptContent(SCHEMA, changes, hashes)
+    store = MemoryCheckpoint()
+    expected: Counter[tuple[str | None, int]] = Counter()
+    earlier: list[tuple[Content, Counter[tuple[str | None, int]]]] = []
+    for number, (rows, withdrawn, restarts) in enumerate(epochs, 1):
+        gone = list(expected.elements())[:withdrawn]
+        weights = [1] * len(rows) + [-1] * len(gone)
+        if weights:
+            delta = kept.hashed(delta_of([*rows, *gone], weights))
+            changes.append(delta.visible(), delta.weights, number)
+            kept.add(delta)
+        expected.update(rows)
+        expected.subtract(gone)
+        assert held(kept.content()) == +expected
+        earlier.append((kept.content(), +expected))
+        if restarts:
+            manifest = kept.save(store)
+            kept = KeptContent(SCHEMA, changes, hashes)
+            kept.load(manifest, store)
+            assert held(kept.content()) == +expected
+    for content, then in earlier:
+        assert held(content) == then
+
+
+def test_rows_are_hashed_only_when_one_is_withdrawn(engine: Engine) -> None:
+    changes = ChangeLog("v", SCHEMA, Blobs(FakeDisk(1)), "views/v")
+    kept = KeptContent(SCHEMA, changes, KeyHash(list(SCHEMA.names), SCHEMA, engine))
+    adds = kept.hashed(delta_of([("a", 1)], [1]))
+    assert HASH not in adds.rows.schema.names
+    changes.append(adds.visible(), adds.weights, 1)
+    kept.add(adds)
+    withdraws = kept.hashed(delta_of([("a", 1)], [-1]))
+    assert HASH in withdraws.rows.schema.names
+    changes.append(withdraws.visible(), withdraws.weights, 2)
+    kept.add(withdraws)
+    assert HASH in kept.hashed(delta_of([("b", 2)], [1])).rows.schema.names
+    assert held(kept.content()) == Counter()
+    assert np.all(withdraws.hashes == kept.hashed(delta_of([("a", 1)], [1])).hashes)
