@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -149,3 +151,17 @@ def test_progress_ends_at_the_total(suffix: str, tmp_path: Path) -> None:
     assert len(taken) > 1
     assert taken == sorted(taken)
     assert taken[-1] == source.total
+
+
+@pytest.mark.parametrize(
+    ("text", "form"), [(' [{"a": 1}]', "json"), ('{"a": 1}\n', "ndjson"), ("", "ndjson")]
+)
+def test_what_comes_through_a_pipe_is_looked_at(text: str, form: str) -> None:
+    code = (
+        "from headwater.connectors.files import opened\n"
+        "with opened(None, None) as rows:\n"
+        "    print(rows.form, sum(len(batch.body) for batch in rows.batches))\n"
+    )
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == [form, str(len(text))]

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 import headwater as hw
+from headwater.errors import DefinitionError
 
 
 def shop() -> hw.App:
@@ -255,3 +256,9 @@ def test_a_wrong_name_gets_a_near_one(tmp_path: Path, ask: object, hint: str) ->
     with shop().start(tmp_path, listen=None) as live, pytest.raises(hw.DefinitionError) as error:
         ask(live)  # type: ignore[operator]
     assert error.value.hint == hint
+
+
+def test_an_address_that_is_none_is_refused_before_the_folder_is_touched(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match="cannot listen on 'nowhere'"):
+        hw.App("shop").start(tmp_path / "data", listen="nowhere")
+    assert not (tmp_path / "data").exists()

@@ -52,7 +52,7 @@ def send(
             "--format",
             metavar="FORMAT",
             help="ndjson, json, csv, arrow or parquet. Without it the file's suffix says so; stdin "
-            "is NDJSON.",
+            "is NDJSON, or JSON if it begins with [.",
             show_default=False,
         ),
     ] = None,

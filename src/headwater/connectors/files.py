@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from headwater.errors import DefinitionError
 
@@ -84,7 +84,7 @@ class Input:
 
 
 def form_of(file: Path | None, named: Form | None) -> Form:
-    """The form of a file: as named, or by its suffix; NDJSON for stdin.
+    """The form of a file: as named, or by its suffix; NDJSON for stdin, if nothing more is known.
 
     Raises:
         DefinitionError: The suffix is not known.
@@ -95,7 +95,7 @@ def form_of(file: Path | None, named: Form | None) -> Form:
     if file.suffix.lower() not in SUFFIXES:
         raise DefinitionError(
             f"the name {file.name} does not say how its rows are written",
-            hint=f"name it: --format {'|'.join(Form)}",
+            hint=f"give it a suffix ({', '.join(SUFFIXES)}); `headwater send` also takes --format",
         )
     return SUFFIXES[file.suffix.lower()]
 
@@ -104,7 +104,9 @@ def form_of(file: Path | None, named: Form | None) -> Form:
 def opened(file: Path | None, named: Form | None) -> Iterator[Input]:
     """What is to be sent from `file`, or from stdin for None or `-`."""
     if file is None or str(file) == "-":
-        yield _input(sys.stdin.buffer, form_of(None, named))
+        stdin: Any = sys.stdin.buffer
+        # What is no pipe and no terminal (bytes in memory) cannot be looked into.
+        yield _input(stdin, named or (_form_of(stdin) if hasattr(stdin, "peek") else Form.NDJSON))
         return
     form = form_of(file, named)
     try:
@@ -115,6 +117,11 @@ def opened(file: Path | None, named: Form | None) -> Iterator[Input]:
         ) from None
     with source:
         yield _input(source, form)
+
+
+def _form_of(source: Any) -> Form:
+    """JSON where the first thing is the bracket of an array, else NDJSON."""
+    return Form.JSON if source.peek(1).lstrip().startswith(b"[") else Form.NDJSON
 
 
 def _input(source: IO[bytes], form: Form) -> Input:

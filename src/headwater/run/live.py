@@ -47,6 +47,7 @@ class Live:
         settings: Settings,
         scratch: tempfile.TemporaryDirectory[str] | None = None,
     ) -> None:
+        address = None if listen is None else _address(listen)
         self._compiled = compiled
         self._scratch = scratch
         self._folder = DataFolder.open(folder, command=f"headwater {compiled.pipeline.name}")
@@ -62,7 +63,7 @@ class Live:
             self._folder.close()
             raise
         try:
-            self._start(listen)
+            self._start(address)
         except BaseException:
             self.close()
             raise
@@ -224,19 +225,18 @@ class Live:
             if self._scratch:
                 self._scratch.cleanup()
 
-    def _start(self, listen: str | None) -> None:
+    def _start(self, address: tuple[str, int] | None) -> None:
         runtime = self._runtime
         self._ingest = Ingest(runtime.intake, runtime.clock)
         self._sinks = sink_runners(runtime)
         runtime.start()
         for sink in self._sinks:
             sink.start()
-        if listen is not None:
+        if address is not None:
             # A third of a second to import, and of no use to who does not listen.
             from headwater.serve.server import Server
 
-            host, port = _address(listen)
-            self._server = Server(self, host, port)
+            self._server = Server(self, *address)
             self._server.start()
 
     def _readable(self) -> dict[str, Readable]:

@@ -31,6 +31,7 @@ from headwater.runtime.recovery import Recovery, Report
 from headwater.runtime.stepper import Stepper
 from headwater.runtime.table import TableRunner
 from headwater.runtime.view import ViewRunner
+from headwater.schema.duration import format_duration
 from headwater.schema.schema import Schema
 from headwater.storage.blobs import Blobs
 from headwater.storage.journal import Journal
@@ -330,6 +331,6 @@ def _definition(topic: TopicDefinition) -> str:
     if topic.key:
         parts.append(f"key {', '.join(topic.key)}")
     if topic.event_time:
-        parts.append(f"watermark for {topic.event_time}, delay {topic.delay_us} us")
+        parts.append(f"watermark for {topic.event_time}, delay {format_duration(topic.delay_us)}")
     parts.append(f"{topic.partitions} partitions")
     return "; ".join(parts)

@@ -22,7 +22,10 @@ from headwater.sql.sources import Item, Source
 if TYPE_CHECKING:
     from headwater.sql.planner import Names, Planner
 
-_ASOF_TYPES = ("TIMESTAMP", "DATE", "INT")
+_ASOF_TYPES = frozenset(
+    {"DATE", *(f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG"))}
+    | {"INTEGER", "UINTEGER"}
+)
 _NOT_EQUAL_REASON = "of a join without an equality"
 
 
@@ -236,7 +239,8 @@ def _asof_order(condition: exp.Expr, node: Node, item: Item) -> tuple[KeyPair, b
 
 
 def _is_asof_type(sql_type: str) -> bool:
-    return any(word in sql_type.upper() for word in _ASOF_TYPES) and "[" not in sql_type
+    spelled = sql_type.upper()
+    return spelled in _ASOF_TYPES or (spelled.startswith("TIMESTAMP") and "[" not in spelled)
 
 
 def _reads(expression: exp.Expr) -> frozenset[str]:
