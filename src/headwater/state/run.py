@@ -21,6 +21,7 @@ from headwater.state.index import HashIndex, Ranges, search
 # An index costs about as much as so many binary searches as it has hashes, divided by this.
 _INDEX_WORTH = 8
 _INDEX_PROBES_MIN = 1 << 14
+_MANY_PROBES = 1 << 12
 # A run that spans less than this is that of a shard.
 _NARROW = 1 << 60
 
@@ -88,8 +89,10 @@ class Run:
 
     def _find(self, probes: UInt64Array) -> Ranges:
         if self._index is None:
-            # An index pays off only for a run that is probed often before it is merged away.
-            self._probed += len(probes)
+            # An index pays off only for a run that is probed often before it is merged away. To
+            # build it takes long; who asks for few hashes is in a hurry, and quick without one.
+            if len(probes) >= _MANY_PROBES:
+                self._probed += len(probes)
             if self._probed < max(_INDEX_PROBES_MIN, len(self.hashes) // _INDEX_WORTH):
                 return search(self.hashes, probes)
             self._index = HashIndex(self.hashes)
