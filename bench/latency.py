@@ -1,10 +1,10 @@
 """How long an acknowledged event takes to its committed, visible result.
 
-    python bench/latency.py [--rates 1000,10000,50000] [--seconds 5] [--only join]
+    python bench/latency.py [--rates 1000,10000,50000] [--batches 100] [--seconds 5] [--only join]
 
-Batches of 100 rows are sent at an even rate, whether or not earlier ones are visible yet. Each is
-timed from its acknowledgement (it is durable) until the view's new result is committed and visible.
-The disk's own sync time, measured in the same folder before and after, stands beside it.
+A hundred batches a second are sent, whether or not earlier ones are visible yet. Each is timed from
+its acknowledgement (it is durable) until the view's new result is committed and visible. The disk's
+own sync time, measured in the same folder before and after, stands beside it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from rich.table import Table
 
 import headwater as hw
 
-BATCH = 100
 ADS = 1_000_000
 VIEWS = {
     "filter": "SELECT ad, cost * 2 AS doubled, ts FROM clicks WHERE cost < 500",
@@ -67,7 +66,7 @@ def sync_ms(folder: Path, times: int = 100) -> float:
     return statistics.median(taken) * 1e3
 
 
-def batches(count: int, pause: float) -> list[pa.Table]:
+def batches(count: int, rows: int, pause: float) -> list[pa.Table]:
     """The rows to send: event time passes as the clock does."""
     rng = np.random.default_rng(2)
     start = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=1)
@@ -77,19 +76,19 @@ def batches(count: int, pause: float) -> list[pa.Table]:
         found.append(
             pa.table(
                 {
-                    "ad": rng.integers(0, ADS, BATCH),
-                    "cost": rng.integers(0, 1000, BATCH),
-                    "ts": pa.array([at] * BATCH, pa.timestamp("us")),
+                    "ad": rng.integers(0, ADS, rows),
+                    "cost": rng.integers(0, 1000, rows),
+                    "ts": pa.array([at] * rows, pa.timestamp("us")),
                 }
             )
         )
     return found
 
 
-def measured(view: str, rate: int, seconds: float, rows: pa.Table | None) -> tuple[float, Any]:
+def measured(view: str, rate: int, args: Any, rows: pa.Table | None) -> tuple[float, list[float]]:
     """The sync time, and per batch the milliseconds from acknowledged to visible, ascending."""
-    pause = BATCH / rate
-    prepared = batches(int(seconds / pause), pause)
+    pause = 1 / args.batches
+    prepared = batches(int(args.seconds / pause), rate // args.batches, pause)
     with tempfile.TemporaryDirectory() as name, app_of(view).start(name, listen=None) as live:
         folder = Path(name)
         before = sync_ms(folder)
@@ -135,11 +134,12 @@ def run(live: Any, prepared: Sequence[pa.Table], pause: float) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rates", default="1000,10000,50000")
+    parser.add_argument("--batches", type=int, default=100, help="a second")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--only", default="")
     args = parser.parse_args()
     table = Table(
-        title=f"{os.cpu_count()} cores, batches of {BATCH} rows, {args.seconds:.0f} s each"
+        title=f"{os.cpu_count()} cores, {args.batches} batches/s, {args.seconds:.0f} s each"
     )
     for heading in ("view", "events/s", "sync", "p50", "p99", "highest"):
         table.add_column(heading, justify="left" if heading == "view" else "right")
@@ -149,7 +149,7 @@ def main() -> None:
         if args.only not in view:
             continue
         for rate in (int(text) for text in args.rates.split(",")):
-            sync, taken = measured(view, rate, args.seconds, rows if "join" in view else None)
+            sync, taken = measured(view, rate, args, rows if "join" in view else None)
             places = (len(taken) // 2, int(len(taken) * 0.99), -1)
             figures = [f"{figure:.2f} ms" for figure in (sync, *(taken[n] for n in places))]
             most = f"{2 * sync + 10:.1f}, {2 * sync + 15:.1f} ms"
