@@ -177,6 +177,17 @@ def test_few_runs_hold_many_small_inserts() -> None:
     assert sum(len(run) for run in rows.runs()) == 500
 
 
+def test_what_is_withdrawn_is_let_go_of_although_nobody_looks() -> None:
+    rows = Multiset(pa.schema([("k", pa.int64())]), ["k"], limits=Limits(weighted_rows=100))
+    for n in range(500):
+        hashes = pa.array(np.array([n * 0x9E3779B97F4A7C15 % 2**64] * 2, dtype=np.uint64))
+        columns = {"k": pa.array([n, n]), HASH: hashes, WEIGHT: pa.array([1, -1])}
+        rows.insert(Delta(pa.record_batch(columns)))
+        assert rows.size()[0] <= 102
+
+    assert rows.snapshot().rows == 0
+
+
 def test_a_run_that_did_not_change_is_kept_and_not_put_again() -> None:
     rows, checkpoint = Multiset(pa.schema([("k", pa.int64())]), ["k"]), MemoryCheckpoint()
     many = "\n".join(f"+ {n}" for n in range(100))

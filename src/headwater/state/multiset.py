@@ -109,6 +109,8 @@ class Multiset:
         self, rows: pa.RecordBatch, hashes: UInt64Array, weights: Int64Array | None
     ) -> None:
         """Add rows of the multiset's schema; weights of None stand for 1."""
+        if weights is not None and bool((weights == 1).all()):
+            weights = None
         times = None if self.time is None else times_of(rows.column(self.time))
         self._spine.add(Loose(hashes, rows, weights, times))
         self._rows += len(hashes) if weights is None else int(weights.sum())

@@ -48,12 +48,15 @@ class Limits:
         size_bytes: In bytes.
         piece_rows: Waiting rows are kept in pieces of about so many; of a larger pile a look for a
             few hashes sorts one piece.
+        weighted_rows: So many rows with weights may wait. They may cancel others, and would be kept
+            for ever where nobody looks.
 
     """
 
     rows: int = 1 << 23
     size_bytes: int = 1 << 29
     piece_rows: int = 1 << 20
+    weighted_rows: int = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,9 @@ class Spine:
         while self._loose and self._are_alike(self._loose[-1], loose):
             loose = joined([self._loose.pop(), loose])
         self._loose.append(loose)
+        weighted = sum(len(part) for part in self._loose if part.weights is not None)
+        if weighted > self._limits.weighted_rows:
+            self._sort()
 
     def runs(self) -> list[Run]:
         """All rows as runs; of two that share hashes the older stands first."""
