@@ -1,0 +1,1 @@
+"""The Nexmark queries over an auction house: people, auctions and bids."""
