@@ -45,3 +45,18 @@ def test_what_follows_a_line_on_a_terminal_does_not_run_into_it(tmp_path: Path) 
     out.write("next\n")
 
     assert out.getvalue() == "\rsales from sales.csv: 3 rows (95 %)\nnext\n"
+
+
+def test_a_file_of_a_log_names_each_tenth_of_long_work_once() -> None:
+    out = io.StringIO()
+    progress = Progress(out)
+    for done in range(1, 1_001):
+        progress.work("rebuilding totals", done, 1_000)
+    progress.work("recovering", 1, 1_000)
+
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 12
+    assert lines[-2:] == [
+        "rebuilding totals: 1,000 of 1,000 (100 %)",
+        "recovering: 1 of 1,000 (0 %)",
+    ]

@@ -58,6 +58,7 @@ class Progress:
         self._is_terminal = out.isatty()
         self._width = 0
         self._told: set[str] = set()
+        self._tenth = ("", -1)
         self.interval = _TERMINAL_SECONDS if self._is_terminal else _PLAIN_SECONDS
 
     def show(self, status: Status) -> None:
@@ -67,11 +68,13 @@ class Progress:
 
     def work(self, what: str, done: int, total: int) -> None:
         """Show how far long work has come."""
-        self._line(f"{what}: {done:,} of {total:,} ({_percent(done, total)} %)")
+        if self._is_news(what, done, total):
+            self._line(f"{what}: {done:,} of {total:,} ({_percent(done, total)} %)")
 
     def loaded(self, what: str, rows: int, done: int, total: int) -> None:
         """Show how much of a file is taken; `done` and `total` are in the file's own unit."""
-        self._line(f"{what}: {rows:,} rows ({_percent(done, total)} %)")
+        if self._is_news(what, done, total):
+            self._line(f"{what}: {rows:,} rows ({_percent(done, total)} %)")
 
     def finished(self, status: Status) -> None:
         """Say that all input is computed, and leave the line."""
@@ -91,6 +94,13 @@ class Progress:
             self._out.write("\n")
             self._width = 0
         self._out.flush()
+
+    def _is_news(self, what: str, done: int, total: int) -> bool:
+        """Always on a terminal, where a line is written over; elsewhere each tenth of the work."""
+        tenth = (what, _percent(done, total) // 10)
+        is_news = self._is_terminal or tenth != self._tenth
+        self._tenth = tenth
+        return is_news
 
     def _tell(self, status: Status) -> None:
         """Name each problem once, however long it lasts; again if it comes back."""
