@@ -6,7 +6,7 @@ one costs about a millisecond.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import duckdb
 import sqlglot
@@ -14,17 +14,25 @@ from sqlglot import exp
 
 from headwater.errors import DefinitionError
 from headwater.operators import render
+from headwater.operators.functions import Functions
 from headwater.operators.statement import settings
+from headwater.plan.python import FunctionDefinition
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, parse_type
 
 
 class Describer:
-    """Answers `describe(query, relations)`; an instance is that function."""
+    """Answers `describe(query, relations)`; an instance is that function.
 
-    def __init__(self) -> None:
+    Args:
+        functions: The author's functions, which queries may call.
+
+    """
+
+    def __init__(self, functions: Sequence[FunctionDefinition] = ()) -> None:
         self._connection = duckdb.connect(":memory:", config=settings(threads=1))
         self._connection.execute("SET TimeZone = 'UTC'")
+        Functions(functions).register(self._connection)
 
     def __call__(self, query: exp.Query, relations: Mapping[str, Schema]) -> Schema:
         """The columns of `query` over tables with the given names and columns.

@@ -129,6 +129,10 @@ def _place(error: duckdb.Error, sql: str) -> Place | None:
 def _hint(error: duckdb.Error, known: list[str]) -> str | None:
     """What to type instead, if the message names a relation that is not there."""
     text = str(error)
+    if "Function with name" in text:
+        found = re.search(r'Did you mean "([^"]+)"', text)
+        meant = f"did you mean {found[1]}? " if found else ""
+        return f"{meant}(a question runs no Python: the pipeline's functions are called in views)"
     if not isinstance(error, duckdb.CatalogException):
         candidates = [line for line in text.splitlines() if line.startswith("Candidate")]
         return candidates[0] if candidates else None

@@ -16,7 +16,7 @@ message.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TypeAlias
 
@@ -24,7 +24,9 @@ import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
-from headwater.errors import RecordError, StateError
+from headwater.errors import StateError
+from headwater.operators.functions import Functions
+from headwater.plan.python import FunctionDefinition
 from headwater.schema.schema import Schema
 
 PARALLEL_THREADS = 2
@@ -65,10 +67,11 @@ class Source:
 class Instance:
     """One in-memory DuckDB with the settings that the engine relies on."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, functions: Functions) -> None:
         self.is_parallel = threads > 1
         self._connection = duckdb.connect(":memory:", config=settings(threads))
         self._connection.execute("SET TimeZone = 'UTC'")
+        functions.register(self._connection)
         self._registered: list[str] = []
 
     def prepare(self, name: str, query: exp.Query, sources: Mapping[str, Source]) -> None:
@@ -99,9 +102,15 @@ class Instance:
 
 
 class Engine:
-    """The DuckDB instances of one dataflow. Used by one thread at a time."""
+    """The DuckDB instances of one dataflow. Used by one thread at a time.
 
-    def __init__(self) -> None:
+    Args:
+        functions: The author's functions, which statements may call.
+
+    """
+
+    def __init__(self, functions: Sequence[FunctionDefinition] = ()) -> None:
+        self.functions = Functions(functions)
         self._instances: dict[bool, Instance] = {}
         self._statements = 0
 
@@ -119,7 +128,8 @@ class Engine:
     def instance(self, *, is_parallel: bool) -> Instance:
         """The ordered or the parallel instance, opened when it is first needed."""
         if is_parallel not in self._instances:
-            self._instances[is_parallel] = Instance(PARALLEL_THREADS if is_parallel else 1)
+            threads = PARALLEL_THREADS if is_parallel else 1
+            self._instances[is_parallel] = Instance(threads, self.functions)
         return self._instances[is_parallel]
 
     def statement_name(self) -> str:
@@ -179,6 +189,7 @@ class Statement:
 
         Raises:
             RecordError: A value in the inputs is refused by an expression of the query.
+            DefinitionError: A function of the author's broke its promise.
 
         """
         rows_total = sum(rows.num_rows for rows in inputs.values())
@@ -193,7 +204,7 @@ class Statement:
         try:
             answer = self._engine.instance(is_parallel=is_parallel).run(self._name)
         except (duckdb.DataError, duckdb.InvalidInputException) as error:
-            raise RecordError(str(error).strip()) from error
+            raise self._engine.functions.fault(error) from error
         except duckdb.OutOfMemoryException as error:
             raise StateError(
                 f"DuckDB ran out of memory over {rows_total} rows: {error}",

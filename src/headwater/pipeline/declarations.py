@@ -15,6 +15,7 @@ from headwater.plan.pipeline import (
     TopicDefinition,
     ViewDefinition,
 )
+from headwater.plan.python import FunctionDefinition
 
 
 class Declarations:
@@ -29,6 +30,7 @@ class Declarations:
         self._topics: dict[str, TopicDefinition] = {}
         self._views: dict[str, ViewDefinition] = {}
         self._sinks: dict[str, SinkDefinition] = {}
+        self._functions: dict[str, FunctionDefinition] = {}
 
     def add(self, definition: Definition) -> None:
         """Take one definition.
@@ -38,6 +40,9 @@ class Declarations:
         """
         if isinstance(definition, SinkDefinition):
             self._add_sink(definition)
+            return
+        if isinstance(definition, FunctionDefinition):
+            self._add_function(definition)
             return
         self._check_name(definition.name)
         if isinstance(definition, TopicDefinition):
@@ -52,6 +57,7 @@ class Declarations:
             tuple(self._topics.values()),
             tuple(self._views.values()),
             tuple(self._sinks.values()),
+            tuple(self._functions.values()),
         )
 
     def _add_sink(self, sink: SinkDefinition) -> None:
@@ -70,6 +76,14 @@ class Declarations:
                 f"there is already a sink {sink.name}", hint="give this one another name"
             )
         self._sinks[sink.name.lower()] = sink
+
+    def _add_function(self, function: FunctionDefinition) -> None:
+        if function.name.lower() in self._functions:
+            raise DefinitionError(
+                f"there is already a function {function.name}",
+                hint="names are compared without regard to case: give this one another name",
+            )
+        self._functions[function.name.lower()] = function
 
     def _check_name(self, name: str) -> None:
         folded = name.lower()

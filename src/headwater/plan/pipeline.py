@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from headwater.errors import Place
 from headwater.plan.nodes import Node
+from headwater.plan.python import FunctionDefinition
 from headwater.schema.schema import Schema
 
 HOUR_US = 3_600_000_000
@@ -108,7 +109,7 @@ class SinkDefinition:
     options: dict[str, str] = field(default_factory=dict)
 
 
-Definition = TopicDefinition | ViewDefinition | SinkDefinition
+Definition = TopicDefinition | ViewDefinition | SinkDefinition | FunctionDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class Pipeline:
     topics: tuple[TopicDefinition, ...] = ()
     views: tuple[ViewDefinition, ...] = ()
     sinks: tuple[SinkDefinition, ...] = ()
+    functions: tuple[FunctionDefinition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ class ViewPlan:
         fingerprint: Changes when, and only when, what the view computes could differ.
         order: Output columns of the query's final ORDER BY (a view has no order; reading it may use
             this), as (column, is_descending).
+        python: The author's functions and steps that it runs, by name.
 
     """
 
@@ -137,6 +140,7 @@ class ViewPlan:
     root: Node
     fingerprint: str
     order: tuple[tuple[str, bool], ...] = ()
+    python: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

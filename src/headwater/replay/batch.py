@@ -22,6 +22,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.errors import DefinitionError
+from headwater.operators.functions import Functions
 from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewDefinition
 from headwater.replay.asof import last_of_equal_matches
 from headwater.schema.types import parse_type
@@ -70,13 +71,13 @@ def batch(pipeline: Pipeline, inputs: Mapping[str, Input]) -> dict[str, pa.Table
                 f"there is no topic or table {name}", hint=hint_for(name, names, "there are")
             )
         given[name.lower()] = rows
-    with _connection() as connection:
+    with _connection(pipeline) as connection:
         for topic in pipeline.topics:
             _load(connection, topic, given.get(topic.name.lower()))
         return {view.name: _answer(connection, view) for view in pipeline.views}
 
 
-def _connection() -> duckdb.DuckDBPyConnection:
+def _connection(pipeline: Pipeline) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(
         ":memory:",
         config={
@@ -87,6 +88,7 @@ def _connection() -> duckdb.DuckDBPyConnection:
         },
     )
     connection.execute("SET TimeZone = 'UTC'")
+    Functions(pipeline.functions).register(connection)
     return connection
 
 

@@ -8,10 +8,10 @@ refused where it is made.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -25,10 +25,12 @@ from headwater.run.compile import Compiled, compile_pipeline
 from headwater.run.foreground import run_in_foreground
 from headwater.run.live import Live
 from headwater.runtime.runtime import Settings
-from headwater.sql import declare
+from headwater.sql import declare, declare_python
 from headwater.sql.statements import parse
 
 Duration = str | timedelta
+Function = TypeVar("Function", bound=Callable[..., Any])
+Decorator = Callable[[Function], Function]
 LISTEN = "127.0.0.1:8484"
 
 allocator.settle()
@@ -165,6 +167,28 @@ class App:
         """
         for definition in parse(text, source):
             self._declarations.add(definition)
+
+    def function(
+        self, signature: str | None = None, *, name: str | None = None
+    ) -> Decorator[Function]:
+        """Declare a function that the SQL of views can call; a decorator.
+
+        It takes an Arrow array for each parameter and returns one of the same length. What it says
+        of a row may depend on that row only. Nulls are passed in like any other value.
+
+        Args:
+            signature: `"(celsius DOUBLE) -> DOUBLE"`; None: what the annotations say.
+            name: What SQL calls it; by default its own name.
+
+        Raises:
+            DefinitionError: A type is missing or unknown, or the name is taken.
+        """
+
+        def declared(call: Function) -> Function:
+            self._declarations.add(declare_python.function(call, signature, name))
+            return call
+
+        return declared
 
     @property
     def pipeline(self) -> Pipeline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from headwater.operators.describe import Describer
+from headwater.pipeline.code import function_fingerprint
 from headwater.plan.nodes import Scan, walk
 from headwater.plan.pipeline import Pipeline, ViewPlan
 from headwater.plan.ticks import with_ticks
@@ -26,15 +27,16 @@ def compile_pipeline(pipeline: Pipeline) -> Compiled:
     Raises:
         DefinitionError: A view is wrong; the place in its text is underlined.
     """
-    with Describer() as describe:
+    with Describer(pipeline.functions) as describe:
         return Compiled(pipeline, _with_ticks_where_read(_plans(pipeline, describe)))
 
 
 def _plans(pipeline: Pipeline, describe: Describe) -> list[ViewPlan]:
     relations: dict[str, Relation] = {t.name: relation_of_topic(t) for t in pipeline.topics}
+    functions = {f.name.lower(): function_fingerprint(f) for f in pipeline.functions}
     plans: list[ViewPlan] = []
     for definition in pipeline.views:
-        plan = plan_view(definition, relations, describe)
+        plan = plan_view(definition, relations, describe, functions)
         relations[plan.name] = relation_of_view(plan, relations)
         plans.append(plan)
     return plans

@@ -9,7 +9,7 @@ explain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from headwater.errors import StateError
 from headwater.log.topic import Chunk, Topic
@@ -101,7 +101,8 @@ class Recovery:
         cut = Cut(record.epoch, self.tick, record.tick_to, facts, record.time_us)
         steps = self.stepper.step(cut)
         if self._is_hash_known:
-            _compare(record, steps, self.stepper.paused)
+            python = {view.name: view.plan.python for view in self.stepper.views}
+            _compare(record, steps, self.stepper.paused, python)
         for view in self.stepper.views:
             if view.name in steps:
                 view.publish(steps[view.name], record.epoch)
@@ -110,7 +111,13 @@ class Recovery:
         self.epochs_stepped += 1
 
 
-def _compare(record: EpochRecord, steps: Mapping[str, Stepped], paused: Mapping[str, str]) -> None:
+def _compare(
+    record: EpochRecord,
+    steps: Mapping[str, Stepped],
+    paused: Mapping[str, str],
+    python: Mapping[str, Sequence[str]],
+) -> None:
+    """Raise if a view did not repeat an epoch; `python` are the functions that each view calls."""
     for name, reason in paused.items():
         if record.sums.get(name, PAUSED) != PAUSED:
             raise StateError(
@@ -125,6 +132,13 @@ def _compare(record: EpochRecord, steps: Mapping[str, Stepped], paused: Mapping[
             raise StateError(
                 f"view {name} does not repeat epoch {record.epoch}: recorded {recorded[0]} rows "
                 f"with sum {recorded[1]:016x}, recomputed {found[0]} rows with sum {found[1]:016x}",
-                hint="a function that it uses may not be deterministic; after mending it, start "
+                hint=f"{_suspect(python[name])} may not be deterministic; after mending it, start "
                 "with --rebuild to compute the view again from the log",
             )
+
+
+def _suspect(functions: Sequence[str]) -> str:
+    """Whose fault it most likely is that a view says something else of the same rows."""
+    if functions:
+        return f"Python code that it runs ({', '.join(functions)})"
+    return "a function that it uses"

@@ -8,7 +8,7 @@ aliases are gone by then; a renamed output column is a change.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 
@@ -22,12 +22,35 @@ from headwater.sql.relations import Relation
 FORMAT = "1"
 
 
-def fingerprint(root: Node, relations: Mapping[str, Relation]) -> str:
-    """The sha256 of the plan and of what it reads, in hexadecimal."""
+def fingerprint(root: Node, relations: Mapping[str, Relation], functions: Mapping[str, str]) -> str:
+    """The sha256 of the plan, of what it reads and of what it calls, in hexadecimal.
+
+    Args:
+        functions: The fingerprints of the author's functions, by their names in lower case.
+
+    """
     read = sorted({node.relation for node in walk(root) if isinstance(node, Scan)})
     below = [f"{name}={relations[name.lower()].fingerprint}" for name in read]
-    text = "\n".join([FORMAT, _text(root), *below])
+    called = [f"{name}()={functions[name]}" for name in called_by(root, functions)]
+    text = "\n".join([FORMAT, _text(root), *below, *called])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def called_by(root: Node, functions: Mapping[str, str]) -> tuple[str, ...]:
+    """Those of the author's functions that a plan calls, by their names in lower case, sorted."""
+    return tuple(sorted(set(_called(root)) & set(functions)))
+
+
+def _called(value: object) -> Iterator[str]:
+    """The names of all functions in a plan that are not SQL's own, in lower case."""
+    if isinstance(value, exp.Expr):
+        yield from (call.name.lower() for call in value.find_all(exp.Anonymous))
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _called(item)
+    elif is_dataclass(value):
+        for f in fields(value):
+            yield from _called(getattr(value, f.name))
 
 
 def _text(value: object) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from sqlglot import exp
 
@@ -25,7 +26,7 @@ from headwater.sql import emission, recompute, select, setops
 from headwater.sql.build import Builder
 from headwater.sql.decline import Decline
 from headwater.sql.diagnose import checked_schema
-from headwater.sql.fingerprint import fingerprint
+from headwater.sql.fingerprint import called_by, fingerprint
 from headwater.sql.functions import refuse_volatile
 from headwater.sql.order import final_order
 from headwater.sql.prune import prune
@@ -35,7 +36,10 @@ from headwater.sql.windows import is_window_call, plain, window_call
 
 
 def plan_view(
-    definition: ViewDefinition, relations: Mapping[str, Relation], describe: Describe
+    definition: ViewDefinition,
+    relations: Mapping[str, Relation],
+    describe: Describe,
+    functions: Mapping[str, str] = MappingProxyType({}),
 ) -> ViewPlan:
     """Plan a view.
 
@@ -43,6 +47,7 @@ def plan_view(
         definition: What the author declared.
         relations: All that the query may read, by name: topics, tables and earlier views.
         describe: DuckDB's typing.
+        functions: The fingerprints of the author's functions, by their names in lower case.
 
     Raises:
         DefinitionError: The query is wrong, or cannot be kept up to date, with the place.
@@ -65,8 +70,9 @@ def plan_view(
     return ViewPlan(
         definition,
         root,
-        fingerprint(root, known),
+        fingerprint(root, known, functions),
         final_order(definition.query, root.schema),
+        python=called_by(root, functions),
     )
 
 
