@@ -1,19 +1,23 @@
 """The linear stretch from a stage of a dataflow to an operator, or to the view.
 
 A stretch that computes something is one DuckDB statement, which also adds the key hash that the
-operator wants. A stretch that only chooses and renames columns takes them as they are, without a
-copy; then DuckDB sees no more than the key columns, for their hash.
+operator wants; texts that it only passes on go around it (`around`). A stretch that only chooses
+and renames columns takes them as they are, without a copy; then DuckDB sees no more than the key
+columns, for their hash.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pyarrow as pa
 from sqlglot import exp
 
 from headwater.delta.delta import HASH, Delta
+from headwater.errors import RecordError
 from headwater.operators import render
+from headwater.operators.around import ROWS_MIN, around
 from headwater.operators.isolate import run_isolating
 from headwater.operators.operator import hidden_of
 from headwater.operators.statement import Engine, Rows, Statement, empty_batch, one_batch, plain
@@ -98,8 +102,13 @@ class _Computed:
             query = render.hashed(query, keys, names)
         self._statement = Statement(engine, query, {render.INPUT: origin}, is_ordered=False)
         self.schema = self._statement.schema
+        self._around = around(node, origin, keys, self.schema, engine)
 
     def run(self, rows: Rows, failed: list[pa.RecordBatch]) -> pa.RecordBatch:
+        if self._around is not None and rows.num_rows >= ROWS_MIN:
+            # What an expression refuses is found by the statement that sees the whole row.
+            with suppress(RecordError):
+                return self._around.run(rows)
         return run_isolating(self._statement, rows, failed)[0]
 
 

@@ -102,10 +102,15 @@ def typed(schema: Schema) -> list[exp.Expression]:
     """The columns of a batch, those that Arrow carries as another type made themselves again."""
     return [
         named(cast(column(c.name), c.type.sql), c.name)
-        if any(word in c.type.sql.upper() for word in _LOST_IN_ARROW)
+        if is_lost_in_arrow(c.type.sql)
         else column(c.name)
         for c in schema
     ]
+
+
+def is_lost_in_arrow(sql_type: str) -> bool:
+    """Whether values of a type do not come back from a batch as what they were."""
+    return any(word in sql_type.upper() for word in _LOST_IN_ARROW)
 
 
 def hashed(query: exp.Select, keys: Sequence[str], names: Iterable[str]) -> exp.Select:
