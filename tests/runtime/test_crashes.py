@@ -26,12 +26,21 @@ from headwater.testing.deltas import assert_same
 from headwater.testing.disk import FakeDisk
 
 START = datetime(2025, 6, 1)
+TOPICS = ("clicks", "prices", "hits", "ads")
 
 
 def app() -> hw.App:
     app = hw.App("crashes")
     app.topic("clicks", "ad BIGINT, cost BIGINT, ts TIMESTAMP", event_time="ts", delay="1 minute")
     app.topic("prices", "ad BIGINT, price DOUBLE, ts TIMESTAMP", event_time="ts")
+    app.topic(
+        "hits",
+        "server BIGINT, ts TIMESTAMP",
+        event_time="ts",
+        idle="10 seconds",
+        watermark_by="server",
+        ready=0.6,
+    )
     app.table("ads", "ad BIGINT PRIMARY KEY, name VARCHAR")
     app.view("dear", "SELECT ad, cost * 2 AS cost FROM clicks WHERE cost > 5")
     app.view(
@@ -39,6 +48,13 @@ def app() -> hw.App:
         "SELECT name, window_start, count(*) AS n, sum(cost) AS cost "
         "FROM TUMBLE(clicks, ts, INTERVAL '1 minute') JOIN ads USING (ad) "
         "GROUP BY name, window_start, window_end",
+        emit="final",
+        lateness="1 day",
+    )
+    app.view(
+        "per_server",
+        "SELECT server, window_start, count(*) AS n FROM TUMBLE(hits, ts, INTERVAL '1 minute') "
+        "GROUP BY server, window_start, window_end",
         emit="final",
         lateness="1 day",
     )
@@ -60,6 +76,7 @@ class Run:
         settings = Settings(epoch_rows_max=50)
         self.runtime = Runtime(compiled.pipeline, compiled.plans, disk, clock, settings)
         self.ingest = Ingest(self.runtime.intake, clock)
+        self.runtime.loop.watch_silence()
 
     def send(self, topic: str, rows: pa.Table) -> None:
         receipt = self.ingest.send(self.runtime.topics[topic].definition, rows)
@@ -86,7 +103,7 @@ def batches(seed: int) -> list[tuple[str, pa.Table]]:
     sent = []
     for number in range(14):
         at = START + timedelta(seconds=20 * number)
-        topic = rng.choice(["clicks", "clicks", "clicks", "prices", "ads"])
+        topic = rng.choice(["clicks", "clicks", "clicks", "prices", "ads", "hits"])
         count = rng.randint(1, 40)
         times = pa.array(
             [
@@ -102,6 +119,8 @@ def batches(seed: int) -> list[tuple[str, pa.Table]]:
         elif topic == "prices":
             prices = pa.array([rng.random() for _ in range(count)])
             sent.append((topic, pa.table({"ad": ads, "price": prices, "ts": times})))
+        elif topic == "hits":
+            sent.append((topic, pa.table({"server": ads, "ts": times})))
         else:
             names = pa.array([rng.choice("abc") for _ in range(count)])
             sent.append((topic, pa.table({"ad": ads, "name": names})))
@@ -109,7 +128,11 @@ def batches(seed: int) -> list[tuple[str, pa.Table]]:
 
 
 def live(
-    compiled: Compiled, disk: FakeDisk, clock: Clock, sent: list[tuple[str, pa.Table]], done: int
+    compiled: Compiled,
+    disk: FakeDisk,
+    clock: ManualClock,
+    sent: list[tuple[str, pa.Table]],
+    done: int,
 ) -> tuple[int, dict[str, pa.Table]]:
     """Run until the disk goes off or all is sent; what was acknowledged and what was seen."""
     rng = random.Random(done)
@@ -125,7 +148,10 @@ def live(
                 seen = run.changes()
             if rng.random() < 0.3:
                 run.runtime.checkpoint()
-        for topic in ("clicks", "prices"):
+            if rng.random() < 0.3:
+                clock.advance(8.0)
+                run.runtime.intake.note_idle()
+        for topic in ("clicks", "prices", "hits"):
             run.runtime.intake.advance(topic, AFTER_ALL)
         while run.runtime.loop.run_epoch():
             seen = run.changes()
@@ -139,7 +165,7 @@ def live(
 
 def acknowledged(run: Run, sent: list[tuple[str, pa.Table]], done: int) -> int:
     """How many batches the log has: those acknowledged, and perhaps the one that was in flight."""
-    totals = {topic: run.count(topic) for topic in ("clicks", "prices", "ads")}
+    totals = {topic: run.count(topic) for topic in TOPICS}
     for number, (topic, rows) in enumerate(sent):
         if totals[topic] < rows.num_rows:
             assert number >= done, f"batch {number} was acknowledged and is gone"
@@ -172,7 +198,7 @@ def test_a_crash_in_any_call_changes_no_answer(seed: int) -> None:
     check_repeats(seen, run.changes())
     for topic, rows in sent[done:]:
         run.send(topic, rows)
-    for topic in ("clicks", "prices"):
+    for topic in ("clicks", "prices", "hits"):
         run.runtime.intake.advance(topic, AFTER_ALL)
     while run.runtime.loop.run_epoch():
         pass

@@ -48,6 +48,55 @@ def test_a_topic_in_sql_equals_the_same_topic_in_python() -> None:
     )
 
 
+def test_a_topic_with_senders_in_sql_equals_the_same_in_python() -> None:
+    text = """CREATE TOPIC hits (server VARCHAR, ts TIMESTAMP, WATERMARK FOR ts AS ts)
+              WITH (watermark_by = 'Server', ready = 0.95)"""
+
+    topic = one(text)
+
+    assert topic == declare.topic(
+        "hits",
+        "server VARCHAR, ts TIMESTAMP",
+        event_time="ts",
+        watermark_by="server",
+        ready=0.95,
+    )
+    assert isinstance(topic, TopicDefinition)
+    assert topic.watermark_by == "server"
+    assert not topic.schema["server"].nullable
+
+
+@pytest.mark.parametrize(
+    ("options", "underlined", "message", "hint"),
+    [
+        ("watermark_by = 'serv'", "'serv'", "no column serv", "did you mean server?"),
+        ("watermark_by = 'load'", "'load'", "load is DOUBLE", "use a VARCHAR or a whole number"),
+        ("ready = 0.9", "0.9", "nothing tells them apart", "watermark_by = 'server'"),
+        ("watermark_by = 'server', ready = 95", "'server'", "ready is 95", "ready = 0.95"),
+        ("ready = 'most', watermark_by = 'server'", "'most'", "ready is most", "ready = 0.95"),
+    ],
+)
+def test_wrong_senders_are_underlined(
+    options: str, underlined: str, message: str, hint: str
+) -> None:
+    columns = "server VARCHAR, load DOUBLE, ts TIMESTAMP, WATERMARK FOR ts AS ts"
+    text = f"CREATE TOPIC hits ({columns}) WITH ({options})"
+
+    lines = refused(text).splitlines()
+
+    assert message in lines[0]
+    start = lines[1].index(underlined)
+    assert lines[2].strip() == "─" * len(underlined)
+    assert lines[2].index("─") == start
+    assert hint in lines[3]
+
+
+def test_senders_need_an_event_time() -> None:
+    assert "no event time" in refused(
+        "CREATE TOPIC hits (server VARCHAR) WITH (watermark_by = 'server')"
+    )
+
+
 def test_a_table_in_sql_equals_the_same_table_in_python() -> None:
     assert parse(ADTECH)[1] == declare.topic("campaigns", "ad BIGINT, campaign VARCHAR", key="ad")
 

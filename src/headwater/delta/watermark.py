@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from headwater.delta.delta import Int64Array
 
@@ -57,3 +58,23 @@ class WatermarkCurve:
         index = np.searchsorted(self.values_us, times_us, side="left")
         ticks = np.concatenate([self.ticks, np.array([AFTER_ALL], dtype=np.int64)])
         return np.where(times_us <= self.start_us, np.int64(BEFORE_ALL), ticks[index])
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How many of a topic's partitions or senders have passed a time.
+
+    Args:
+        lows_us: The watermarks of those that are not idle, ascending.
+        complete_us: Up to here nobody is waited for, whatever they say later.
+
+    """
+
+    lows_us: Int64Array
+    complete_us: int
+
+    def of(self, times_us: Int64Array) -> npt.NDArray[np.float64]:
+        """The share, from 0 to 1, that has passed each time; 1 where the topic is complete."""
+        count = len(self.lows_us)
+        passed = count - np.searchsorted(self.lows_us, times_us, side="left")
+        return np.where(times_us <= self.complete_us, 1.0, passed / max(count, 1))

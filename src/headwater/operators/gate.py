@@ -53,7 +53,7 @@ class GateOperator:
 
     def is_due(self, epoch: Epoch) -> bool:
         """Held rows come out when the watermark moves."""
-        return self._node.final and epoch.watermarks[self._node.sources].end_us > self._closed_us
+        return self._node.final and epoch.closing(self._node.sources).end_us > self._closed_us
 
     def step(self, rows: Rows, epoch: Epoch) -> Delta:
         """Take the rows of an epoch; return those of closed windows, and the corrections."""
@@ -62,6 +62,7 @@ class GateOperator:
         fresh = self._in_time(timed, curve, epoch.late)
         if not self._node.final:
             return self._shown(fresh, None)
+        curve = epoch.closing(self._node.sources)
         ends = fresh.column(START).to_numpy() + self._grid.size_us
         is_correction = ends <= self._closed_us
         corrections = fresh.take(pa.array(np.flatnonzero(is_correction)))

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from headwater.delta.delta import TICK, WEIGHT, Delta
-from headwater.delta.watermark import WatermarkCurve
+from headwater.delta.watermark import Shares, WatermarkCurve
 from headwater.state.checkpoint import Loader, Saver
 
 __all__ = ["Epoch", "Loader", "Operator", "Saver", "hidden_of"]
@@ -29,7 +29,11 @@ class Epoch:
         number: Its number.
         time_us: Its processing time, as the journal has it.
         tick_last: The last place in the log's order that the epoch takes in.
-        watermarks: The curve of each set of topics that the plan decides lateness by.
+        watermarks: The curve of each set of topics that the plan decides lateness by: no event
+            before it is expected.
+        ready: The same for the sets that are ready earlier than they are complete: windows close by
+            it, and are corrected until `watermarks` has passed them.
+        shares: Of each set of topics, which share of those who send has passed a time.
         late: Where operators put the rows that came too late, in the order they found them.
         failed: The same for the rows that an expression refused (`isolate`).
 
@@ -41,6 +45,12 @@ class Epoch:
     watermarks: Mapping[tuple[str, ...], WatermarkCurve]
     late: list[pa.RecordBatch] = field(default_factory=list)
     failed: list[pa.RecordBatch] = field(default_factory=list)
+    ready: Mapping[tuple[str, ...], WatermarkCurve] = field(default_factory=dict)
+    shares: Mapping[tuple[str, ...], Sequence[Shares]] = field(default_factory=dict)
+
+    def closing(self, sources: tuple[str, ...]) -> WatermarkCurve:
+        """The curve by which windows over these topics close."""
+        return self.ready.get(sources) or self.watermarks[sources]
 
 
 class Operator(Protocol):

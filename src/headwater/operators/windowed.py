@@ -65,8 +65,7 @@ class WindowedOperator:
             is_ordered=self._layout.is_ordered,
         )
         self._pending = self._runs(engine) if node.window.final else None
-        is_once = node.window.final and node.window.lateness_us == 0
-        self._totals = None if is_once else Totals(engine, self._layout, (START,))
+        self._totals = None if node.window.is_once else Totals(engine, self._layout, (START,))
         self._closed_us = BEFORE_ALL
         weight = [] if node.append_only else [WEIGHT]
         self.schema = shown_schema(node, [*weight, *([TICK] if self._has_ticks else [])])
@@ -77,20 +76,22 @@ class WindowedOperator:
 
     def is_due(self, epoch: Epoch) -> bool:
         """Windows close when the watermark moves."""
-        curve = epoch.watermarks.get(self._window.sources)
-        return self._rule is not None and curve is not None and curve.end_us > self._closed_us
+        if self._rule is None or self._window.sources not in epoch.watermarks:
+            return False
+        # A total that waits to be complete is dropped later, in an epoch that has work.
+        return epoch.closing(self._window.sources).end_us > self._closed_us
 
     def step(self, rows: Rows, epoch: Epoch) -> Delta:
         """Add the rows of an epoch and let the watermark pass; return the windows that changed."""
         fresh = self._fresh(rows, epoch)
         if self._rule is None:
             return self._changed(self._exploded(fresh, Span()), None)
-        curve = epoch.watermarks[self._window.sources]
+        curve = epoch.closing(self._window.sources)
         if self._pending is None:
             changed = self._changed(self._exploded(fresh, Span()), None)
         else:
             changed = self._changed(self._due(self._pending, fresh, curve), curve)
-        self._pass(curve.end_us)
+        self._pass(curve.end_us, epoch.watermarks[self._window.sources].end_us)
         return changed
 
     def save(self, saver: Saver) -> Any:
@@ -151,7 +152,8 @@ class WindowedOperator:
             return None
         curve = epoch.watermarks[self._window.sources]
         # Of rows that come before their windows close the place is not asked again.
-        if self._pending is not None and self._rule.is_before(times, curve, 0):
+        closing = epoch.closing(self._window.sources)
+        if self._pending is not None and self._rule.is_before(times, closing, 0):
             return self._counting.partials(rows, has_ticks=False)
         if not self._rule.is_before(times, curve, self._rule.lateness_us):
             return None
@@ -226,14 +228,14 @@ class WindowedOperator:
                 shown[name] = changes.column(name)
         return Delta(pa.RecordBatch.from_arrays([shown[n] for n in schema.names], schema=schema))
 
-    def _pass(self, watermark_us: int) -> None:
+    def _pass(self, closing_us: int, complete_us: int) -> None:
         """Drop what the watermark has passed: slices of closed windows, totals of final ones."""
         assert self._rule is not None
-        self._closed_us = max(self._closed_us, watermark_us)
+        self._closed_us = max(self._closed_us, closing_us)
         if self._pending is not None:
             # The first window that is still open begins with the first slice that still counts.
             self._pending.take_below(self._grid.open_from(self._closed_us))
-        bound = self._rule.closed_until(self._closed_us)
+        bound = self._rule.closed_until(complete_us)
         if self._totals is None:
             return
         if bound > BEFORE_ALL:

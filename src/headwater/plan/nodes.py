@@ -128,6 +128,9 @@ class Windows:
             passed the end by `lateness_us` or more; late rows go to the view's late rows.
         lateness_us: None for no bound (nothing is ever late; only with `final` false).
         sources: Topics whose watermarks (the lowest of them) decide.
+        ready: True when some of the sources are ready before they are complete. With `final` a
+            window then closes when they are ready, and is corrected until they have been complete
+            for `lateness_us`.
 
     """
 
@@ -139,6 +142,7 @@ class Windows:
     final: bool = False
     lateness_us: int | None = None
     sources: tuple[str, ...] = ()
+    ready: bool = False
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -196,10 +200,10 @@ class Aggregate:
     Args:
         keys: Input columns, in output order.
         partials: What to compute.
-        window: None, or the windows of the groups, with the same meaning of `final`, `lateness_us`
-            and `sources` as `Windows` has; then with `final` a group comes out only once its window
-            has closed and is corrected until the lateness has passed.
-        append_only: Never, except that with `final` and `lateness_us == 0` nothing is withdrawn.
+        window: None, or the windows of the groups, with the same meaning of `final`, `lateness_us`,
+            `sources` and `ready` as `Windows` has; then with `final` a group comes out only once
+            its window has closed and is corrected until the lateness has passed.
+        append_only: Never, except that of a window that comes out once nothing is withdrawn.
 
     """
 
@@ -217,8 +221,7 @@ class Aggregate:
     @property
     def append_only(self) -> bool:
         """Only what is final at once, of rows that are never withdrawn, is never withdrawn."""
-        window = self.window
-        return bool(window and window.final and window.lateness_us == 0 and self.input.append_only)
+        return bool(self.window and self.window.is_once and self.input.append_only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +234,12 @@ class GroupWindow:
     final: bool = False
     lateness_us: int | None = None
     sources: tuple[str, ...] = ()
+    ready: bool = False
+
+    @property
+    def is_once(self) -> bool:
+        """True when a window comes out once and is never corrected."""
+        return self.final and self.lateness_us == 0 and not self.ready
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,10 @@ class TopicDefinition:
         idle_us: A partition silent for so long no longer holds the watermark back; None: it does.
         future_max_us: A row whose event time is further than this ahead of its arrival is rejected.
         partitions: How many partitions; at least 1.
+        watermark_by: The column whose values each have a watermark of their own, or None: then each
+            partition has. A row where it is null is rejected.
+        ready: Windows close when so large a share of these senders has passed their end, and are
+            corrected until all have; 1.0: when all have.
 
     """
 
@@ -56,6 +60,8 @@ class TopicDefinition:
     idle_us: int | None = None
     future_max_us: int = HOUR_US
     partitions: int = 1
+    watermark_by: str | None = None
+    ready: float = 1.0
 
     @property
     def is_table(self) -> bool:

@@ -68,6 +68,8 @@ class App:
         idle: Duration | None = None,
         future_max: Duration | None = None,
         partitions: int = 1,
+        watermark_by: str | None = None,
+        ready: float | None = None,
     ) -> None:
         """Declare a topic: an append-only log of rows.
 
@@ -75,8 +77,12 @@ class App:
             columns: As in SQL: `"ad BIGINT, ts TIMESTAMP NOT NULL"`.
             event_time: The TIMESTAMP column that says when an event happened.
             delay: How far the watermark stays behind the highest event time.
-            idle: A partition silent for so long no longer holds the watermark back.
+            idle: A partition or sender silent for so long no longer holds the watermark back.
             future_max: A row whose event time is further ahead of its arrival is rejected.
+            watermark_by: The column that names a row's sender: each sender has a watermark of its
+                own, and the topic's is the lowest of them.
+            ready: Windows close when so large a share of the senders (0.95, say) has passed their
+                end, and are corrected until all have.
 
         Raises:
             DefinitionError: The columns cannot be read, or the name is taken.
@@ -90,6 +96,8 @@ class App:
                 idle=idle,
                 future_max=future_max,
                 partitions=partitions,
+                watermark_by=watermark_by,
+                ready=ready,
             )
         )
 

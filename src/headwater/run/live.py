@@ -123,14 +123,32 @@ class Live:
         if not self._runtime.settle(timeout):
             raise TimeoutError(f"not settled within {timeout} seconds")
 
-    def advance(self, topic: str, until: datetime | str) -> None:
+    def advance(
+        self,
+        topic: str,
+        until: datetime | str,
+        *,
+        partition: int | None = None,
+        sender: str | int | None = None,
+    ) -> None:
         """Declare that no event of `topic` before `until` will come.
 
         Args:
             until: A datetime, or ISO 8601 text; without a zone it is UTC.
+            partition: Only in this partition; for a topic without `watermark_by`.
+            sender: Only from this sender; for a topic with `watermark_by`. A sender that has not
+                been heard of is waited for from now on.
+
+        Raises:
+            DefinitionError: There is no such topic or partition, or it tells no senders apart.
         """
         name = self._named(topic, self._runtime.topics, "topic")
-        self._runtime.intake.advance(name, _microseconds(until))
+        self._runtime.intake.advance(
+            name,
+            _microseconds(until),
+            partition=partition,
+            sender=None if sender is None else str(sender),
+        )
 
     def finish(self) -> None:
         """Let the watermark of every topic pass everything: the input has ended. Then settle."""

@@ -9,9 +9,10 @@ waiting appends share a sync.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headwater.clock import Clock
 from headwater.errors import DefinitionError
@@ -45,7 +46,9 @@ class Intake:
         self._order = threading.Lock()
         self._next_tick = 0
         self._next_offsets: dict[tuple[str, int], int] = {}
-        self._active_us: dict[tuple[str, int], int] = {}
+        # When a partition or sender last spoke; who is idle is not in it.
+        self._active_us: dict[tuple[str, int | str], int] = {}
+        self._look_again_us = 0
         self._bytes = self._rows = 0
         self.changed = threading.Condition()
         self.visible_tick = 0
@@ -95,7 +98,8 @@ class Intake:
                 self._next_tick += rows.num_rows
                 self._rows += rows.num_rows
                 self._bytes += body.size
-                self._active_us[topic, partition] = arrived_us
+                for who in self._speakers(topic, partition, rows):
+                    self._active_us[topic, who] = arrived_us
                 waiting.append(self._journal_chunk(Kind.APPEND, topic, chunk, body))
         for ticket in waiting:
             ticket.wait()
@@ -105,35 +109,104 @@ class Intake:
         """About how many rows of those appended since the start have so many bytes together."""
         return max(1, size_bytes * self._rows // self._bytes) if self._bytes else 1 << 62
 
-    def advance(self, topic: str, until_us: int) -> None:
-        """Declare, durably, that no event of `topic` before `until_us` will come."""
-        self._fact(FactKind.ADVANCE, topic, -1, until_us).wait()
+    def advance(
+        self, topic: str, until_us: int, *, partition: int | None = None, sender: str | None = None
+    ) -> None:
+        """Declare, durably, that no event before `until_us` will come.
+
+        Args:
+            partition: None: of all the topic.
+            sender: The same, for a topic with `watermark_by`. One that is not known yet is from now
+                on, and is waited for.
+
+        Raises:
+            DefinitionError: There is no such partition, or the topic tells no senders apart.
+        """
+        definition = self._topics[topic].definition
+        if partition is not None:
+            self._check_partition(topic, partition)
+            if definition.watermark_by is not None:
+                raise DefinitionError(
+                    f"topic {topic} has a watermark for each {definition.watermark_by}, "
+                    "not for each partition",
+                    hint="advance a sender: sender='...'",
+                )
+        if sender is not None and definition.watermark_by is None:
+            raise DefinitionError(
+                f"topic {topic} does not tell its senders apart",
+                hint="declare it with watermark_by, or leave sender out",
+            )
+        who = sender if sender is not None else partition
+        if who is not None:
+            self._active_us[topic, who] = self._clock.now_us()
+        self._fact(FactKind.ADVANCE, topic, who, until_us).wait()
 
     def note_idle(self) -> float | None:
-        """Journal which partitions have fallen silent; return the seconds until the next may."""
+        """Journal, durably, who has fallen silent; return the seconds until the next may.
+
+        Who speaks only puts off the moment, so until then nobody need be asked.
+        """
         now_us = self._clock.now_us()
-        soonest: int | None = None
-        for (name, partition), active_us in list(self._active_us.items()):
-            idle_us = self._topics[name].definition.idle_us
-            if idle_us is None:
+        if now_us < self._look_again_us:
+            return (self._look_again_us - now_us) / 1e6
+        limits = {
+            name: topic.definition.idle_us
+            for name, topic in self._topics.items()
+            if topic.definition.idle_us is not None
+        }
+        if not limits:
+            return None
+        # Somebody new can be silent for long enough after the shortest limit at the earliest.
+        soonest = now_us + min(limits.values())
+        waiting: list[Ticket] = []
+        for (name, who), active_us in self._active_us.copy().items():
+            if name not in limits:
                 continue
-            left_us = active_us + idle_us - now_us
-            if left_us <= 0:
-                self._active_us.pop((name, partition), None)
-                self._fact(FactKind.IDLE, name, partition, 0)
-            elif soonest is None or left_us < soonest:
-                soonest = left_us
-        return None if soonest is None else soonest / 1e6
+            idle_at_us = active_us + limits[name]
+            if idle_at_us <= now_us:
+                self._active_us.pop((name, who), None)
+                waiting.append(self._fact(FactKind.IDLE, name, who, 0))
+            else:
+                soonest = min(soonest, idle_at_us)
+        self._look_again_us = soonest
+        for ticket in waiting:
+            ticket.wait()
+        return (soonest - now_us) / 1e6
 
-    def watch_silence_from(self, now_us: int) -> None:
-        """Count the silence of every partition from now: after a start nobody has spoken yet."""
+    def watch_silence_from(
+        self, now_us: int, senders: Mapping[str, Sequence[str]], tick_from: int
+    ) -> None:
+        """Count everybody's silence from now: after a start nobody has spoken yet.
+
+        Args:
+            senders: For each topic that tells its senders apart, those that are not idle.
+            tick_from: From here on rows may have others.
+        """
         for name, topic in self._topics.items():
-            for partition in range(topic.definition.partitions):
-                self._active_us[name, partition] = now_us
+            by = topic.definition.watermark_by
+            everybody: list[int | str] = [*range(topic.definition.partitions)]
+            if by is not None:
+                chunks = topic.read_ticks(tick_from, self.visible_tick, [by], joined=True)
+                everybody = [*senders.get(name, ())]
+                everybody += [w for c in chunks for w in self._speakers(name, 0, c.rows)]
+            self._active_us |= dict.fromkeys(((name, who) for who in everybody), now_us)
 
-    def _fact(self, kind: FactKind, topic: str, partition: int, until_us: int) -> Ticket:
+    def _speakers(self, topic: str, partition: int, rows: pa.RecordBatch) -> Sequence[int | str]:
+        """Whose silence rows of a partition end."""
+        definition = self._topics[topic].definition
+        if definition.watermark_by is None:
+            return [partition]
+        if definition.idle_us is None:
+            return []
+        names = pc.unique(rows.column(definition.schema[definition.watermark_by].name))
+        found: list[str] = names.cast(pa.string()).to_pylist()
+        return found
+
+    def _fact(self, kind: FactKind, topic: str, who: int | str | None, until_us: int) -> Ticket:
+        partition = who if isinstance(who, int) else -1
+        sender = who if isinstance(who, str) else None
         with self._order:
-            fact = Fact(kind, topic, partition, until_us, self._next_tick)
+            fact = Fact(kind, topic, partition, until_us, self._next_tick, sender)
             ticket = self._journal.append(Kind.FACT, [fact.encode()])
             ticket.add_callback(lambda: self._show_fact(fact, ticket))
         return ticket

@@ -22,6 +22,7 @@ from headwater.runtime.checksum import checksum
 from headwater.runtime.content import Content
 from headwater.runtime.intake import Intake
 from headwater.runtime.records import PAUSED, EpochRecord, Kind
+from headwater.runtime.senders import SenderWatermark
 from headwater.runtime.stepper import Cut, Stepper
 from headwater.runtime.view import Stepped
 from headwater.storage.journal import Journal
@@ -90,9 +91,15 @@ class EpochLoop:
 
     def start(self) -> None:
         """Begin to run epochs in a thread of its own."""
-        self._intake.watch_silence_from(self._clock.now_us())
+        self.watch_silence()
         self._thread = threading.Thread(target=self._run, name="headwater-epochs", daemon=True)
         self._thread.start()
+
+    def watch_silence(self) -> None:
+        """Count everybody's silence from now."""
+        marks = self.stepper.watermarks
+        senders = {n: m.active for n, m in marks.items() if isinstance(m, SenderWatermark)}
+        self._intake.watch_silence_from(self._clock.now_us(), senders, self.progress.tick)
 
     def stop(self) -> None:
         """End after the epoch in hand, and wait for that."""

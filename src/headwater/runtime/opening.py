@@ -333,4 +333,6 @@ def _definition(topic: TopicDefinition) -> str:
     if topic.event_time:
         parts.append(f"watermark for {topic.event_time}, delay {format_duration(topic.delay_us)}")
     parts.append(f"{topic.partitions} partitions")
+    if topic.watermark_by:
+        parts.append(f"a watermark for each {topic.watermark_by}, ready at {topic.ready:g}")
     return "; ".join(parts)

@@ -6,7 +6,7 @@ nothing else. Integers are little-endian; text is UTF-8.
     APPEND   u16 name length, name, u16 partition, i64 first offset, i64 first tick,
              i64 arrival (us), then one Arrow IPC record batch message of the topic's schema
     REJECT   the same, for `name$rejected`; its ticks are its own
-    FACT     JSON: {"kind": "advance" | "idle", "topic", "partition", "until_us", "tick"}
+    FACT     JSON: {"kind": "advance" | "idle", "topic", "partition", "until_us", "tick", "sender"}
     EPOCH    JSON: {"epoch", "tick_to", "facts_to", "time_us", "sums": {view: [rows, sum]}}
 
 A fact stands before the row with its tick: rows from that tick on see it.
@@ -90,9 +90,10 @@ class Fact:
 
     Args:
         topic: The topic.
-        partition: For IDLE the silent partition; for ADVANCE -1, all of them.
+        partition: The partition that is silent or advances; -1 for all of them, or for a sender.
         until_us: For ADVANCE: no event before this time will come.
         tick: The fact stands before the row with this tick.
+        sender: The sender that is silent or advances, in a topic that tells them apart.
     """
 
     kind: FactKind
@@ -100,6 +101,7 @@ class Fact:
     partition: int
     until_us: int
     tick: int
+    sender: str | None = None
 
     def encode(self) -> bytes:
         """The record's payload."""

@@ -73,15 +73,15 @@ def _held_by(runtime: Runtime, name: str) -> str | None:
         return None
     if watermark.current_us == BEFORE_ALL:
         return "no event yet"
-    partition = watermark.held_by()
-    if partition is None:
+    holder = watermark.holder()
+    if holder is None:
         return "all its partitions are idle"
-    high_us = watermark.high_us[partition]
-    where = f"partition {partition}: " if watermark.definition.partitions > 1 else ""
-    if high_us == BEFORE_ALL:
+    where = f"partition {holder.partition}: " if watermark.definition.partitions > 1 else ""
+    if holder.at_us == BEFORE_ALL:
         return f"{where}no event yet"
-    delay = format_duration(watermark.definition.delay_us)
-    return f"{where}its newest event is of {format_time(high_us)}, the delay is {delay}"
+    delay_us = watermark.definition.delay_us
+    newest = format_time(holder.at_us + delay_us)
+    return f"{where}its newest event is of {newest}, the delay is {format_duration(delay_us)}"
 
 
 def _view(

@@ -23,6 +23,7 @@ from headwater.log.topic import Chunk, Topic
 from headwater.operators.operator import Epoch
 from headwater.plan.nodes import Aggregate, Scan, Windows, walk
 from headwater.runtime.records import Fact
+from headwater.runtime.senders import SenderWatermark
 from headwater.runtime.table import TableRunner
 from headwater.runtime.view import Stepped, ViewRunner, as_input
 from headwater.runtime.watermarks import TopicWatermark, lowest
@@ -63,11 +64,13 @@ class Stepper:
         self.topics = topics
         self.tables: Mapping[str, TableRunner] = tables
         self.views = views
-        self.watermarks = {
-            name: TopicWatermark(topic.definition)
+        self.watermarks: dict[str, TopicWatermark | SenderWatermark] = {
+            name: _watermark_of(topic)
             for name, topic in topics.items()
             if topic.definition.event_time is not None
         }
+        # The time of the epoch in which each topic's watermark last rose, for `status`.
+        self.risen_us: dict[str, int] = {}
         # Rows of each topic that the last step took in.
         self.rows_taken: dict[str, int] = {}
         # Why each paused view is paused.
@@ -89,7 +92,7 @@ class Stepper:
             for name, columns in self._read.items()
         }
         self.rows_taken = {n: sum(c.rows.num_rows for c in part) for n, part in chunks.items()}
-        epoch = Epoch(cut.epoch, cut.time_us, cut.tick_to - 1, self._curves(cut, chunks))
+        epoch = self._epoch(cut, chunks)
         inputs = self._inputs(chunks)
         steps: dict[str, Stepped] = {}
         for view in self.views:
@@ -130,20 +133,35 @@ class Stepper:
             inputs[name] = rows if table is None else table.step(rows)
         return inputs
 
+    def _epoch(self, cut: Cut, chunks: Mapping[str, list[Chunk]]) -> Epoch:
+        """What the views' operators are told of the epoch."""
+        complete, ready = self._curves(cut, chunks)
+        shares = {name: mark.shares() for name, mark in self.watermarks.items() if name in ready}
+        early = {name for name in ready if ready[name] is not complete[name]}
+        return Epoch(
+            cut.epoch,
+            cut.time_us,
+            cut.tick_to - 1,
+            {sources: _together(complete, sources) for sources in self._sources},
+            ready={s: _together(ready, s) for s in self._sources if not early.isdisjoint(s)},
+            shares={s: [shares[name] for name in s if name in shares] for s in self._sources},
+        )
+
     def _curves(
         self, cut: Cut, chunks: Mapping[str, list[Chunk]]
-    ) -> dict[tuple[str, ...], WatermarkCurve]:
-        single = {}
+    ) -> tuple[dict[str, WatermarkCurve], dict[str, WatermarkCurve]]:
+        """Where the topics that somebody decides by are complete, and where they are ready."""
+        complete, ready = {}, {}
         for name, watermark in self.watermarks.items():
+            before_us = watermark.current_us
             facts = [fact for fact in cut.facts if fact.topic == name]
             if name in self._deciding:
-                single[name] = watermark.curve(chunks[name], facts)
+                complete[name], ready[name] = watermark.curves(chunks[name], facts)
             else:
                 watermark.follow(chunks[name], facts)
-        return {
-            sources: lowest([single[name] for name in sources if name in single])
-            for sources in self._sources
-        }
+            if watermark.current_us > before_us:
+                self.risen_us[name] = cut.time_us
+        return complete, ready
 
 
 def _batch(chunk: Chunk, *, has_ticks: bool) -> pa.RecordBatch:
@@ -156,6 +174,15 @@ def _batch(chunk: Chunk, *, has_ticks: bool) -> pa.RecordBatch:
         columns.append(pa.array(np.arange(chunk.tick_first, chunk.tick_to, dtype=np.int64)))
         names.append(TICK)
     return pa.RecordBatch.from_arrays(columns, names=names)
+
+
+def _together(curves: Mapping[str, WatermarkCurve], sources: Sequence[str]) -> WatermarkCurve:
+    return lowest([curves[name] for name in sources if name in curves])
+
+
+def _watermark_of(topic: Topic) -> TopicWatermark | SenderWatermark:
+    by_sender = topic.definition.watermark_by is not None
+    return SenderWatermark(topic.definition) if by_sender else TopicWatermark(topic.definition)
 
 
 def _source_sets(views: Sequence[ViewRunner]) -> set[tuple[str, ...]]:
@@ -187,5 +214,6 @@ def _columns_read(
             columns[name] = schema.names
         elif name in needed or event_time is not None:
             wanted = needed.get(name, set()) | {(event_time or schema.names[0]).lower()}
+            wanted |= {by.lower() for by in [topic.definition.watermark_by] if by is not None}
             columns[name] = tuple(c for c in schema.names if c.lower() in wanted)
     return columns

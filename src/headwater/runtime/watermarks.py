@@ -1,8 +1,10 @@
 """Watermarks: "no event before this time is expected", along the rows of an epoch.
 
-A partition's watermark is the highest event time seen in it, less the topic's delay. A topic's is
-the lowest of its partitions' that are not idle, or what was declared by an explicit advance if that
-is later. A view's is the lowest of its source topics'. None of them ever goes back.
+A partition's watermark is the highest event time seen in it, less the topic's delay, or what an
+explicit advance of it declared. A topic's is the lowest of its partitions' that are not idle, or
+what was declared for all of it if that is later; a topic whose rows name their sender has one for
+each sender instead (`senders`). A view's is the lowest of its source topics'. None of them ever
+goes back.
 
 All this is computed from rows and facts in the log's one order (`WatermarkCurve`), so the same row
 finds the same watermark in one large epoch as in many small ones. An epoch costs one pass over its
@@ -13,6 +15,7 @@ event time is kept.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.delta.delta import Int64Array
-from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
+from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, Shares, WatermarkCurve
 from headwater.log.topic import Chunk
 from headwater.plan.pipeline import TopicDefinition
 from headwater.runtime.records import Fact, FactKind
@@ -29,8 +32,59 @@ _BLOCK_ROWS = 512
 _EMPTY = np.empty(0, dtype=np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whoever a topic's watermark waits for.
+
+    Args:
+        at_us: How far its own watermark is; BEFORE_ALL before its first event.
+        heard_us: When its last rows arrived; None before the first, or where it is not known.
+        partition: The partition, or None where senders are told apart.
+        sender: The sender, where they are told apart.
+        ahead: How many others are further.
+        count: How many partitions or senders are not idle.
+
+    """
+
+    at_us: int
+    heard_us: int | None
+    partition: int | None = None
+    sender: str | None = None
+    ahead: int = 0
+    count: int = 1
+
+
+class Points:
+    """Gathers where a watermark stands along an epoch.
+
+    Args:
+        start_us: Where it stood before.
+
+    """
+
+    def __init__(self, start_us: int) -> None:
+        self._start_us = start_us
+        self._ticks: list[Int64Array] = []
+        self._values: list[Int64Array] = []
+
+    def add(self, ticks: Int64Array, values_us: Int64Array) -> None:
+        """From each of these ticks on it stands at the value, unless it was further already."""
+        self._ticks.append(ticks)
+        self._values.append(values_us)
+
+    def add_one(self, tick: int, value_us: int) -> None:
+        """The same for one tick."""
+        self.add(np.array([tick], dtype=np.int64), np.array([value_us], dtype=np.int64))
+
+    def curve(self) -> WatermarkCurve:
+        """The curve through all of them that never goes back."""
+        if not self._ticks:
+            return WatermarkCurve(self._start_us, _EMPTY, _EMPTY)
+        return rising(self._start_us, np.concatenate(self._ticks), np.concatenate(self._values))
+
+
 class TopicWatermark:
-    """The watermark of one topic with an event time.
+    """The watermark of one topic with an event time, by its partitions.
 
     Call `curve` once per epoch, in order, with all rows and facts of the topic in that epoch.
     """
@@ -40,8 +94,15 @@ class TopicWatermark:
         self.definition = definition
         self.high_us = [BEFORE_ALL] * definition.partitions
         self.is_idle = [False] * definition.partitions
+        self.floors_us = [BEFORE_ALL] * definition.partitions
+        self.heard_us = [0] * definition.partitions
         self.advanced_us = BEFORE_ALL
         self.current_us = BEFORE_ALL
+
+    @property
+    def complete_us(self) -> int:
+        """No event before this is expected: a topic by partitions is ready when it is complete."""
+        return self.current_us
 
     def follow(self, chunks: Sequence[Chunk], facts: Sequence[Fact]) -> None:
         """Move the watermark to the end of the epoch, where nobody asks how it ran.
@@ -50,6 +111,13 @@ class TopicWatermark:
         """
         self.curve([_newest_of(chunk, self.definition) for chunk in chunks], facts)
 
+    def curves(
+        self, chunks: Sequence[Chunk], facts: Sequence[Fact]
+    ) -> tuple[WatermarkCurve, WatermarkCurve]:
+        """How the complete and the ready watermark ran along the epoch: here the same."""
+        curve = self.curve(chunks, facts)
+        return curve, curve
+
     def curve(self, chunks: Sequence[Chunk], facts: Sequence[Fact]) -> WatermarkCurve:
         """How the watermark ran along the epoch; `current_us` is its end afterwards.
 
@@ -57,77 +125,95 @@ class TopicWatermark:
             chunks: The epoch's chunks of this topic, by tick.
             facts: The epoch's facts about this topic, by tick.
         """
-        start = self.current_us
-        ticks: list[Int64Array] = []
-        values: list[Int64Array] = []
+        points = Points(self.current_us)
         remaining = list(facts)
         for chunk in chunks:
             while remaining and remaining[0].tick <= chunk.tick_first:
-                self._take_fact(remaining.pop(0), ticks, values)
+                self._take_fact(remaining.pop(0), points)
             # A fact is never inside an append: its tick is the next free one.
-            self._take_chunk(chunk, ticks, values)
+            self._take_chunk(chunk, points)
         for fact in remaining:
-            self._take_fact(fact, ticks, values)
-        if not ticks:
-            return WatermarkCurve(start, _EMPTY, _EMPTY)
-        curve = rising(start, np.concatenate(ticks), np.concatenate(values))
+            self._take_fact(fact, points)
+        curve = points.curve()
         self.current_us = curve.end_us
         return curve
 
-    def held_by(self) -> int | None:
-        """The partition that holds the watermark back, or None where all are idle."""
+    def holder(self) -> Holder | None:
+        """The partition for which the watermark waits; None where all are idle."""
         active = [p for p, is_idle in enumerate(self.is_idle) if not is_idle]
-        return min(active, key=lambda p: self.high_us[p]) if active else None
+        if not active:
+            return None
+        lows = {p: self._low(p) for p in active}
+        slowest = min(active, key=lambda p: lows[p])
+        ahead = sum(low > lows[slowest] for low in lows.values())
+        heard_us = self.heard_us[slowest] or None
+        return Holder(lows[slowest], heard_us, partition=slowest, ahead=ahead, count=len(active))
+
+    def shares(self) -> Shares:
+        """Which share of the partitions has passed a time, as of the end of the last epoch."""
+        lows = [self._low(p) for p, is_idle in enumerate(self.is_idle) if not is_idle]
+        return Shares(np.sort(np.array(lows, dtype=np.int64)), self.current_us)
 
     def save(self) -> dict[str, Any]:
         """A JSON value for `load`."""
         return {
             "high_us": self.high_us,
             "is_idle": self.is_idle,
+            "floors_us": self.floors_us,
+            "heard_us": self.heard_us,
             "advanced_us": self.advanced_us,
             "current_us": self.current_us,
         }
 
     def load(self, value: Mapping[str, Any]) -> None:
-        """Take back what `save` gave."""
+        """Take back what `save` gave, now or before partitions could be advanced."""
         self.high_us = list(value["high_us"])
         self.is_idle = list(value["is_idle"])
+        self.floors_us = list(value.get("floors_us", self.floors_us))
+        self.heard_us = list(value.get("heard_us", self.heard_us))
         self.advanced_us = value["advanced_us"]
         self.current_us = value["current_us"]
 
-    def _take_chunk(self, chunk: Chunk, ticks: list[Int64Array], values: list[Int64Array]) -> None:
-        times = _times_us(chunk.rows.column(self.definition.event_time))
+    def _take_chunk(self, chunk: Chunk, points: Points) -> None:
+        times = times_us_of(chunk.rows.column(self.definition.event_time))
         if not len(times):
             return
         partition = chunk.partition
         self.is_idle[partition] = False
+        self.heard_us[partition] = chunk.arrived_us
         places, highs = _rises(times, self.high_us[partition])
         others = self._lowest(without=partition)
         self.high_us[partition] = max(self.high_us[partition], int(times.max()))
-        run = np.minimum(_less(highs, self.definition.delay_us), others)
-        ticks.append(places + chunk.tick_first)
-        values.append(np.maximum(run, self.advanced_us))
+        lows = np.maximum(less_delay(highs, self.definition.delay_us), self.floors_us[partition])
+        run = np.minimum(lows, others)
+        points.add(places + chunk.tick_first, np.maximum(run, self.advanced_us))
 
-    def _take_fact(self, fact: Fact, ticks: list[Int64Array], values: list[Int64Array]) -> None:
-        if fact.kind is FactKind.ADVANCE:
+    def _take_fact(self, fact: Fact, points: Points) -> None:
+        if fact.kind is FactKind.IDLE:
+            self.is_idle[fact.partition] = True
+        elif fact.partition < 0:
             self.advanced_us = max(self.advanced_us, fact.until_us)
         else:
-            self.is_idle[fact.partition] = True
+            self.is_idle[fact.partition] = False
+            self.floors_us[fact.partition] = max(self.floors_us[fact.partition], fact.until_us)
         lowest = self._lowest()
         # When every partition is idle nothing new is known: the watermark stays where it is.
         reached = BEFORE_ALL if lowest == AFTER_ALL else lowest
-        ticks.append(np.array([fact.tick - 1], dtype=np.int64))
-        values.append(np.array([max(reached, self.advanced_us)], dtype=np.int64))
+        points.add_one(fact.tick - 1, max(reached, self.advanced_us))
 
     def _lowest(self, without: int = -1) -> int:
         """The lowest watermark of the partitions that are not idle; AFTER_ALL if there are none."""
-        delay = self.definition.delay_us
         lows = [
-            high - delay if high != BEFORE_ALL else BEFORE_ALL
-            for partition, high in enumerate(self.high_us)
-            if partition != without and not self.is_idle[partition]
+            self._low(partition)
+            for partition, is_idle in enumerate(self.is_idle)
+            if partition != without and not is_idle
         ]
         return min(lows, default=AFTER_ALL)
+
+    def _low(self, partition: int) -> int:
+        high_us = self.high_us[partition]
+        seen_us = high_us - self.definition.delay_us if high_us != BEFORE_ALL else BEFORE_ALL
+        return max(seen_us, self.floors_us[partition])
 
 
 def rising(start_us: int, ticks: Int64Array, values_us: Int64Array) -> WatermarkCurve:
@@ -192,7 +278,7 @@ def _above_earlier_blocks(times_us: Int64Array) -> Int64Array:
     return np.concatenate([np.flatnonzero(is_above.ravel()), rest])
 
 
-def _times_us(column: pa.Array) -> Int64Array:
+def times_us_of(column: pa.Array) -> Int64Array:
     """Event times as microseconds; a null time never moves a watermark."""
     micros = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())
     if micros.null_count:
@@ -200,6 +286,6 @@ def _times_us(column: pa.Array) -> Int64Array:
     return np.asarray(micros.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
-def _less(highs: Int64Array, delay_us: int) -> Int64Array:
+def less_delay(highs: Int64Array, delay_us: int) -> Int64Array:
     """`highs - delay_us`, where BEFORE_ALL stays what it is."""
     return np.where(highs <= BEFORE_ALL + delay_us, BEFORE_ALL, highs - delay_us)

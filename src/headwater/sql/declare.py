@@ -10,6 +10,8 @@ import inspect
 import re
 from datetime import timedelta
 
+import pyarrow as pa
+
 from headwater.errors import DefinitionError, Place
 from headwater.plan.pipeline import HOUR_US, Accumulation, Emit, TopicDefinition, ViewDefinition
 from headwater.schema.ddl import parse_columns
@@ -31,6 +33,8 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
     idle: Duration | None = None,
     future_max: Duration | None = None,
     partitions: int = 1,
+    watermark_by: str | None = None,
+    ready: float | None = None,
 ) -> TopicDefinition:
     """Declare a topic, or with a key a table.
 
@@ -40,9 +44,11 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
         event_time: The column that says when an event happened.
         delay: How far the watermark stays behind the highest event time.
         key: The primary key's column or columns.
-        idle: A partition silent for so long no longer holds the watermark back.
+        idle: A partition or sender silent for so long no longer holds the watermark back.
         future_max: A row further than this ahead of its arrival is rejected.
         partitions: At least 1.
+        watermark_by: The column that names a row's sender: each has a watermark of its own.
+        ready: The share of the senders that must have passed a window's end for it to close.
 
     Raises:
         DefinitionError: The columns cannot be read, or do not fit the other settings.
@@ -63,6 +69,8 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
         idle_us=None if idle is None else microseconds(idle, "idle"),
         future_max_us=HOUR_US if future_max is None else microseconds(future_max, "future_max"),
         partitions=partitions,
+        watermark_by=watermark_by,
+        ready=1.0 if ready is None else float(ready),
     )
 
 
@@ -89,6 +97,8 @@ class TopicSettings:
         idle_us: int | None,
         future_max_us: int,
         partitions: int,
+        watermark_by: str | None,
+        ready: float,
     ) -> TopicDefinition:
         """The definition, its column names spelled as the schema spells them."""
         keys = tuple(self._column(schema, column, "primary key") for column in key)
@@ -105,16 +115,50 @@ class TopicSettings:
             )
         if partitions < 1:
             raise self._error(f"{self._name} has {partitions} partitions", "use at least 1")
+        by = None if watermark_by is None else self._sender(schema, watermark_by, time)
+        self._check_ready(ready, by)
         return TopicDefinition(
             self._name,
-            schema.not_null(keys),
+            schema.not_null((*keys, by) if by else keys),
             key=keys,
             event_time=time,
             delay_us=delay_us,
             idle_us=idle_us,
             future_max_us=future_max_us,
             partitions=partitions,
+            watermark_by=by,
+            ready=ready,
         )
+
+    def _sender(self, schema: Schema, name: str, time: str | None) -> str:
+        """The column that names the sender."""
+        column = self._column(schema, name, "watermark_by")
+        if time is None:
+            raise self._error(
+                f"{self._name} has watermark_by = {column} and no event time",
+                "name the column that says when an event happened, for example "
+                "WATERMARK FOR ts AS ts - INTERVAL '10 seconds', or event_time='ts'",
+            )
+        kind = schema[column].type.arrow
+        if not (pa.types.is_string(kind) or pa.types.is_integer(kind)):
+            raise self._error(
+                f"watermark_by needs the name or number of a sender, and {column} is "
+                f"{schema[column].type}",
+                "use a VARCHAR or a whole number",
+            )
+        return column
+
+    def _check_ready(self, ready: float, by: str | None) -> None:
+        if not 0.0 < ready <= 1.0:
+            raise self._error(
+                f"ready is {ready:g}, and a share is above 0 and at most 1",
+                "ready = 0.95 for 95 % of the senders",
+            )
+        if ready < 1.0 and by is None:
+            raise self._error(
+                f"{self._name} is ready at {ready:g} of its senders, and nothing tells them apart",
+                "name the column that does: watermark_by = 'server'",
+            )
 
     def _column(self, schema: Schema, name: str, role: str) -> str:
         if name not in schema:

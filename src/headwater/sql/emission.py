@@ -80,6 +80,7 @@ def apply(root: Node, definition: ViewDefinition, relations: Mapping[str, Relati
             final=is_final,
             lateness_us=definition.lateness_us,
             sources=_sources(node, relations),
+            ready=is_final and _is_ready(node, relations),
         )
         if isinstance(node, Aggregate) and isinstance(decided, GroupWindow):
             return with_inputs(replace(node, window=decided), inputs)
@@ -103,6 +104,12 @@ def _sources(node: Node, relations: Mapping[str, Relation]) -> tuple[str, ...]:
     scans = [n for n in walk(node) if isinstance(n, Scan)]
     names = [topic for scan in scans for topic in relations[scan.relation.lower()].sources]
     return tuple(dict.fromkeys(names))
+
+
+def _is_ready(node: Node, relations: Mapping[str, Relation]) -> bool:
+    """Whether a window over the node closes before its sources are complete."""
+    scans = [n for n in walk(node) if isinstance(n, Scan)]
+    return any(relations[scan.relation.lower()].ready for scan in scans)
 
 
 def _check(node: Node, definition: ViewDefinition, relations: Mapping[str, Relation]) -> None:

@@ -26,6 +26,7 @@ class Relation:
             the column that carries, row by row, the event time of the topic below.
         sources: The topics whose watermarks (the lowest of them) hold for it; tables are not among
         them.
+        ready: Whether some of the sources are ready before they are complete.
         final: A view whose rows are published when their window has closed.
         fingerprint: Changes when what it contains could; empty for topics and tables.
 
@@ -37,6 +38,7 @@ class Relation:
     is_table: bool = False
     event_time: str | None = None
     sources: tuple[str, ...] = ()
+    ready: bool = False
     final: bool = False
     fingerprint: str = ""
 
@@ -68,6 +70,7 @@ def relation_of_topic(topic: TopicDefinition) -> Relation:
         is_table=topic.is_table,
         event_time=topic.event_time,
         sources=(topic.name,) if has_time else (),
+        ready=has_time and topic.ready < 1.0,
     )
 
 
@@ -88,6 +91,7 @@ def relation_of_view(plan: ViewPlan, relations: Mapping[str, Relation]) -> Relat
         append_only=plan.root.append_only,
         event_time=_event_time(plan, known),
         sources=tuple(dict.fromkeys(topics)),
+        ready=any(known[scan.relation.lower()].ready for scan in scans),
         final=plan.definition.emit is Emit.FINAL,
         fingerprint=plan.fingerprint,
     )

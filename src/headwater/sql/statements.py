@@ -25,7 +25,7 @@ from headwater.schema.ddl import Declared, parse_columns
 from headwater.sql.declare import TopicSettings, microseconds, view_in
 from headwater.sql.places import blanked, hint_for, syntax_error
 
-TOPIC_OPTIONS = ("idle", "future_max", "partitions", "delay")
+TOPIC_OPTIONS = ("idle", "future_max", "partitions", "delay", "watermark_by", "ready")
 VIEW_OPTIONS = ("lateness", "accumulation")
 
 
@@ -170,7 +170,9 @@ def _relation(words: _Words, kind: str) -> Definition:
             hint="add PRIMARY KEY to a column, or create a TOPIC",
         )
     column, delay_us = parsed.watermark or (None, 0)
-    return TopicSettings(name.text, place).build(
+    # Which senders there are is the setting that can be wrong in most ways: it is underlined.
+    where = options.place("watermark_by") or options.place("ready") or place
+    return TopicSettings(name.text, where).build(
         parsed.schema,
         parsed.key,
         column,
@@ -178,6 +180,8 @@ def _relation(words: _Words, kind: str) -> Definition:
         idle_us=options.duration("idle", None),
         future_max_us=options.duration("future_max", HOUR_US) or 0,
         partitions=options.integer("partitions", 1),
+        watermark_by=options.text("watermark_by"),
+        ready=options.share("ready"),
     )
 
 
@@ -296,6 +300,18 @@ class _Options:
             return microseconds(value, name)
         except DefinitionError as error:
             raise DefinitionError(error.message, place=place, hint=error.hint) from None
+
+    def share(self, name: str) -> float:
+        """The setting as a share of 1, which it is by default. Its bounds are not checked."""
+        if name not in self.found:
+            return 1.0
+        value, place = self.found[name]
+        try:
+            return float(value)
+        except ValueError:
+            raise DefinitionError(
+                f"{name} is {value}, not a share", place=place, hint=f"{name} = 0.95"
+            ) from None
 
     def integer(self, name: str, default: int) -> int:
         """The setting as a whole number."""

@@ -5,7 +5,11 @@ pipeline, and `stream` blocks that say what goes in and what comes out:
 
     > clicks      who ts            rows of a topic, all in one send
                   + ann 12:00:05
+    > clicks/1    who ts            the same, to partition 1; a row that is refused has a -
     @ clicks      12:05             no event before this will come
+    @ clicks/1    12:05             the same of partition 1
+    @ clicks=web  12:05             the same of the sender `web`
+    ~ 5 minutes                     time goes by, or, with a time of day, it is that now
     < per_minute  window_start n    the changes that the view has published since last asked
                   + 12:00        1
 
@@ -32,6 +36,7 @@ from headwater.pipeline.declarations import Declarations
 from headwater.run.compile import Compiled, compile_pipeline
 from headwater.runtime.ingest import Ingest
 from headwater.runtime.runtime import Runtime, Settings
+from headwater.schema.duration import parse_duration
 from headwater.schema.schema import Schema
 from headwater.sql.statements import parse
 from headwater.testing.clock import ManualClock
@@ -46,9 +51,10 @@ class Step:
     """One instruction.
 
     Args:
-        kind: `>` rows in, `@` an advance, `<` changes out.
+        kind: `>` rows in, `@` an advance, `~` time goes by, `<` changes out.
         name: The topic or view.
         columns: Of the rows.
+        partition, sender: Whom an advance or the rows are of, where that is said.
         rows: Sign and cells, as text.
     """
 
@@ -56,6 +62,8 @@ class Step:
     name: str
     columns: tuple[str, ...]
     rows: list[tuple[str, Row]] = field(default_factory=list)
+    partition: int | None = None
+    sender: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +114,31 @@ class World:
         self._open()
 
     def send(self, step: Step, rows: list[tuple[str, Row]]) -> None:
-        """Send rows; every one must be taken."""
+        """Send rows; every one must be taken, but those with a minus."""
         definition = self.runtime.topics[step.name].definition
         named = [dict(zip(step.columns, cells, strict=True)) for _, cells in rows]
         typed = [
             {name: _value(text, definition.schema, name) for name, text in row.items()}
             for row in named
         ]
-        receipt = self.ingest.send(definition, typed)
-        assert receipt.rejected == 0, receipt.rejections
+        receipt = self.ingest.send(definition, typed, partition=step.partition or 0)
+        refused = {number for number, (sign, _) in enumerate(rows) if sign == "-"}
+        assert {r.position for r in receipt.rejections} == refused, receipt.rejections
 
     def advance(self, step: Step) -> None:
         """Let a watermark pass."""
-        self.runtime.intake.advance(step.name, _us(_full(step.columns[0])))
+        self.runtime.intake.advance(
+            step.name, _us(_full(step.columns[0])), partition=step.partition, sender=step.sender
+        )
+
+    def pass_time(self, step: Step) -> None:
+        """Let the clock go on, so that somebody may fall silent."""
+        text = " ".join((step.name, *step.columns))
+        if ":" in text:
+            self.clock.set_wall(_us(_full(text)))
+        else:
+            self.clock.advance(parse_duration(text) / 1e6)
+        self.runtime.intake.note_idle()
 
     def compute(self) -> None:
         """Run all epochs that are due."""
@@ -150,6 +170,7 @@ class World:
             self.compiled.pipeline, self.compiled.plans, self.disk, self.clock, Settings()
         )
         self.ingest = Ingest(self.runtime.intake, self.clock)
+        self.runtime.loop.watch_silence()
 
     def _log(self, name: str) -> Any:
         view = next(v for v in self.runtime.loop.stepper.views if v.name == name.partition("$")[0])
@@ -164,8 +185,8 @@ def _run_stepwise(case: Case, world: World, mode: str) -> None:
             for group in groups:
                 world.send(step, group)
                 world.compute()
-        elif step.kind == "@":
-            world.advance(step)
+        elif step.kind in "@~":
+            _declare(world, step)
             world.compute()
         elif mode == "rows":
             _compare(case, step, _net(world.published(step)), _net(step.rows))
@@ -180,8 +201,8 @@ def _run_whole(case: Case, world: World) -> None:
     for step in case.steps:
         if step.kind == ">":
             world.send(step, step.rows)
-        elif step.kind == "@":
-            world.advance(step)
+        elif step.kind in "@~":
+            _declare(world, step)
         else:
             expected.setdefault((step.name, step.columns), []).extend(step.rows)
     world.compute()
@@ -189,6 +210,13 @@ def _run_whole(case: Case, world: World) -> None:
         step = Step("<", name, columns)
         world.positions[name] = 0
         _compare(case, step, _net(world.published(step)), _net(rows))
+
+
+def _declare(world: World, step: Step) -> None:
+    if step.kind == "@":
+        world.advance(step)
+    else:
+        world.pass_time(step)
 
 
 def _compare(case: Case, step: Step, found: Counter[Any], expected: Counter[Any]) -> None:
@@ -222,15 +250,23 @@ def _steps(text: str) -> Iterator[Step]:
         words = line.split()
         if not words:
             continue
-        if words[0] in (">", "<", "@"):
+        if words[0] in (">", "<", "@", "~"):
             if step is not None:
                 yield step
-            step = Step(words[0], words[1], tuple(words[2:]))
+            step = _step(words)
         else:
             assert step is not None and words[0] in "+-", line
             step.rows.append((words[0], tuple(_cell(word) for word in words[1:])))
     if step is not None:
         yield step
+
+
+def _step(words: list[str]) -> Step:
+    kind, target, *columns = words
+    name, _, sender = target.partition("=")
+    name, _, partition = name.partition("/")
+    number = int(partition) if partition else None
+    return Step(kind, name, tuple(columns), partition=number, sender=sender or None)
 
 
 def _cell(text: str) -> str:
