@@ -31,7 +31,10 @@ cuts_of = st.lists(st.integers(1, 30), max_size=6)
 
 def plan_of(keys: tuple[str, ...], *partials: tuple[str, Merge, str | None, str]) -> Aggregate:
     columns = {key: str(ROWS[key].type) for key in keys} | {name: t for name, _, _, t in partials}
-    made = tuple(Partial(name, merge, argument) for name, merge, argument, _ in partials)
+    made = tuple(
+        Partial(name, merge, argument, "0.25" if merge is Merge.QUANTILE else None)
+        for name, merge, argument, _ in partials
+    )
     return Aggregate(Scan("t", ROWS, append_only=True), keys, made, schema(**columns))
 
 
@@ -49,6 +52,51 @@ MERGEABLE = (
 SELECT = """
     count(*), count(i), sum(i), sum(d), sum(f), min(s), max(s), min(f), max(f) FROM t
 """
+
+
+BY_VALUE = (
+    ("n", Merge.COUNT, None, "BIGINT"),
+    ("low_i", Merge.QUANTILE, "i", "BIGINT"),
+    ("many_i", Merge.DISTINCT, "i", "BIGINT"),
+    ("each_i", Merge.HISTOGRAM, "i", "MAP(BIGINT, UBIGINT)"),
+    ("each_s", Merge.HISTOGRAM, "s", "MAP(VARCHAR, UBIGINT)"),
+    ("sum_d", Merge.SUM, "d", "DECIMAL(38,3)"),
+)
+SELECT_BY_VALUE = """
+    count(*), quantile_disc(i, 0.25), count(DISTINCT i), histogram(i), histogram(s), sum(d) FROM t
+"""
+
+
+@quick
+@given(
+    steps=st.lists(st.tuples(st.tuples(keys, ints, decimals, texts), st.booleans()), max_size=30),
+    cuts=cuts_of,
+    saved_after=st.none() | st.integers(0, 3),
+    by=st.sampled_from([("k",), ()]),
+)
+def test_what_is_read_off_counts_by_value_is_that_of_the_rows_that_are_left(
+    engine: Engine, steps: Any, cuts: Any, saved_after: Any, by: Any
+) -> None:
+    rows = [((k, i, d, None, s), gone) for (k, i, d, s), gone in steps]
+    log, weights, live = changelog(rows)
+    plan = replace(plan_of(by, *BY_VALUE), input=Scan("t", ROWS, append_only=False))
+    data = table(ROWS, log, __weight=weights)
+
+    outcome = run(engine, plan, data, cuts=cuts, saved_after=saved_after)
+
+    named = ", ".join(by)
+    expected = f"SELECT {named + ',' if by else ''} {SELECT_BY_VALUE}"
+    expected += f" GROUP BY {named}" if by else ""
+    assert outcome.total == answer(expected, t=table(ROWS, live))
+
+
+def test_a_quantile_that_stays_the_same_is_not_published_again(engine: Engine) -> None:
+    flow = Dataflow(plan_of(("k",), BY_VALUE[1]), engine)
+    flow.step({"t": table(ROWS, [("ann", 7, None, None, None)])}, EPOCH)
+
+    out = flow.step({"t": table(ROWS, [("ann", 9, None, None, None)])}, EPOCH)
+
+    assert len(out) == 0
 
 
 @quick

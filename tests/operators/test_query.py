@@ -85,3 +85,12 @@ def test_a_wrong_name_is_underlined_and_a_near_one_given() -> None:
         "                  ─────\n"
         "  hint: did you mean clicks?"
     )
+
+
+def test_an_approximate_aggregate_is_the_one_of_the_views() -> None:
+    query = "SELECT approx_count_distinct(ad), approx_quantile(ad, 1) AS q FROM clicks"
+
+    found = answer(query, RELATIONS)
+
+    assert found.schema.names == ["approx_count_distinct(ad)", "q"]
+    assert found.to_pylist() == [{"approx_count_distinct(ad)": 2, "q": 1.993661701417345}]

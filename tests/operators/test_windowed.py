@@ -38,7 +38,13 @@ from operators.running import (
 
 ROWS = schema(k="VARCHAR", x="INTEGER", ts="TIMESTAMP")
 SHOWN = schema(
-    k="VARCHAR", start="TIMESTAMP", stop="TIMESTAMP", n="BIGINT", total="HUGEINT", top="INTEGER"
+    k="VARCHAR",
+    start="TIMESTAMP",
+    stop="TIMESTAMP",
+    n="BIGINT",
+    total="HUGEINT",
+    middle="INTEGER",
+    top="INTEGER",
 )
 EPOCH_START = datetime(1970, 1, 1)
 quick = settings(
@@ -73,6 +79,7 @@ def plan_of(
     )
     below = Scan("t", ROWS, append_only, ticks=lateness is not None)
     partials = [Partial("n", Merge.COUNT, None), Partial("total", Merge.SUM, "x")]
+    partials.append(Partial("middle", Merge.QUANTILE, "x", "0.5"))
     shown = SHOWN.names if append_only else SHOWN.names[:-1]
     if append_only:
         partials.append(Partial("top", Merge.MAX, "x"))
@@ -107,7 +114,9 @@ def computed(
     shown: Counter[Any] = Counter()
     for group, xs in groups.items():
         known = [x for x in xs if x is not None]
-        shown[(*group, len(xs), sum(known) if known else None, max(known, default=None))] += 1
+        middle = sorted(known)[(len(known) - 1) // 2] if known else None
+        total = sum(known) if known else None
+        shown[(*group, len(xs), total, middle, max(known, default=None))] += 1
     return shown, late
 
 
@@ -315,7 +324,7 @@ def test_the_map_below_is_part_of_the_aggregate(engine: Engine) -> None:
 
     outcome = run(engine, plan, data_of([("ann", 1, 1), ("ann", 2, 2), ("ann", 3, 3)]))
 
-    assert [row[3:] for row in outcome.total] == [(2, 10, 6)]
+    assert [row[3:] for row in outcome.total] == [(2, 10, 4, 6)]
 
 
 def test_before_the_first_event_nothing_is_late(engine: Engine) -> None:

@@ -18,7 +18,9 @@ from headwater.plan.nodes import (
     Distinct,
     Join,
     Map,
+    Merge,
     Node,
+    Partial,
     Recompute,
     Scan,
     TopN,
@@ -134,11 +136,17 @@ def _aggregate(node: Aggregate, table: str) -> str:
         renamed = f"*, __start AS {_q(window.start)}, __end AS {_q(window.end)}"
         table = f"(SELECT {renamed} FROM ({windowed}))"
         keys = (*keys, window.start, window.end)
-    calls = [
-        f"{p.merge}({_q(p.argument) if p.argument else '*'}) AS {_q(p.name)}" for p in node.partials
-    ]
+    calls = [f"{_call(p)} AS {_q(p.name)}" for p in node.partials]
     group = f" GROUP BY {_list(keys)}" if keys else ""
     return f"SELECT {', '.join([*map(_q, keys), *calls])} FROM {table}{group}"
+
+
+def _call(partial: Partial) -> str:
+    argument = _q(partial.argument) if partial.argument else "*"
+    if partial.merge is Merge.DISTINCT:
+        return f"count(DISTINCT {argument})"
+    fraction = f", {partial.fraction}" if partial.fraction else ""
+    return f"{partial.merge}({argument}{fraction})"
 
 
 def _join(node: Join, left: str, right: str) -> str:

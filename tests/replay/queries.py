@@ -140,4 +140,26 @@ QUERIES = (
     "GROUP BY window_start",
     "SELECT w.window_start, count(*) FROM clicks c "
     "LEFT JOIN TUMBLE(shows, at, INTERVAL '2 minutes') w ON c.ad = w.ad GROUP BY ALL",
+    # sketches, and what is read off counts by value
+    "SELECT ad, approx_quantile(price, 0.5) AS m, approx_quantile(price, [0.1, 0.9]) AS l, "
+    "count(*) AS n, sum(cost) AS s FROM clicks GROUP BY ad",
+    "SELECT campaign, approx_quantile(budget, 0.5, 0.02), approx_count_distinct(ad), "
+    "approx_top_k(ad, 2) FROM campaigns GROUP BY campaign",
+    "SELECT window_start, approx_count_distinct(visitor) AS v, approx_quantile(price, 0.99) AS p, "
+    "approx_top_k(visitor, 2) AS t, sum(cost), max(price) "
+    "FROM HOP(clicks, ts, INTERVAL '1 minute', INTERVAL '3 minutes') GROUP BY window_start "
+    "EMIT FINAL",
+    "SELECT window_start, ad, approx_count_distinct(visitor) AS v, approx_quantile(price, 0.9) "
+    "FROM TUMBLE(clicks, ts, INTERVAL '3 minutes') GROUP BY ALL",
+    "SELECT approx_count_distinct(visitor) FILTER (WHERE ok) + 1, approx_top_k(visitor) "
+    "FROM clicks",
+    "SELECT ad, visitor, approx_quantile(n, 0.5) FROM shows GROUP BY ROLLUP (ad, visitor)",
+    "SELECT ad, approx_quantile(n, 0.5) OVER (PARTITION BY ad) FROM shows",
+    "SELECT ad FROM clicks GROUP BY ad HAVING approx_quantile(price, 0.1) > 0 "
+    "ORDER BY approx_quantile(price, 0.75) DESC LIMIT 2",
+    "SELECT histogram(ad), quantile_disc(ad, 0.25), quantile_disc(n, [0.5, 1.0]) FROM shows",
+    "SELECT visitor, quantile_disc(n, 0.5), count(DISTINCT n::TINYINT), sum(DISTINCT n) "
+    "FROM TUMBLE(shows, at, INTERVAL '3 minutes') GROUP BY visitor, window_start",
+    "SELECT campaign, approx_quantile(price, 0.5) AS p FROM clicks JOIN campaigns USING (ad) "
+    "GROUP BY campaign",
 )

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from sqlglot import exp
 
 from headwater.delta.delta import HASH, TICK, WEIGHT, Int64Array, UInt64Array
-from headwater.operators import decimal128, render
+from headwater.operators import bags, decimal128, render
 from headwater.operators.decimal128 import BoolArray
 from headwater.operators.layout import ROWS, Layout, Term
 from headwater.operators.operator import Loader, Saver
@@ -107,9 +107,17 @@ class Totals:
                 differs |= _add_sum(term, old, existed, partials, columns)
         if self._extremes is not None:
             differs |= self._merge_extremes(old, existed, partials, columns)
+        for bag in self._layout.bags:
+            sides = [(side.column(bag.values), side.column(bag.counts)) for side in (old, partials)]
+            columns[bag.values], columns[bag.counts] = bags.counted(sides, bag.arrow)
         rows = pa.RecordBatch.from_arrays(
             [columns[name] for name in self._schema.names], schema=self._schema
         )
+        for reading in self._layout.readings:
+            if reading.merge is Merge.HISTOGRAM:
+                differs |= np.asarray(bags.sizes(partials.column(reading.bag.values))) > 0
+            else:
+                differs |= bags.differ(reading.of(old), reading.of(rows))
         return rows, differs
 
     def _merge_extremes(
@@ -174,6 +182,8 @@ def published(layout: Layout, changes: pa.RecordBatch) -> dict[str, pa.Array]:
             if not has_value.all():
                 values = pc.if_else(pa.array(has_value), values, pa.scalar(None, term.arrow))
         shown[term.name] = values
+    for reading in layout.readings:
+        shown[reading.name] = reading.of(changes)
     return shown
 
 

@@ -59,6 +59,7 @@ class AggregateOperator:
             partials = self._counting.partials(rows, has_ticks=self._layout.has_ticks)
         if partials is None:
             partials, _ = run_isolating(self._partial, rows, epoch.failed)
+            partials = self._layout.settled(partials)
         changes = self._totals.add(by_hash(partials))
         shown = published(self._layout, changes)
         hidden = [changes.column(name) for name in self.schema.names[len(self._visible) :]]

@@ -240,7 +240,7 @@ class Counting:
 def counting(node: Aggregate, layout: Layout, engine: Engine) -> Counting | None:
     """How to count the rows of `node`, if its keys and aggregates are of whole numbers."""
     columns = chosen_columns(node.input)
-    if columns is None:
+    if columns is None or layout.bags:
         return None
     kinds = {column.name: column.type.arrow for column in node.input.schema}
     if not all(_is_countable(kinds[key]) for key in layout.keys.names):

@@ -8,6 +8,8 @@ aggregate a value that merges with another of its kind:
     SUM(x)        __v0  DECIMAL(38, s), or DOUBLE for floats; 0 over nothing
                   __c0  how many x were not null: a sum over none of them is null
     MIN, MAX      __v0  null over nothing
+    by value      __b0  the distinct values, ascending; one list for all that read this argument
+                  __w0  how often each of them occurs
 
 The same columns come out of the partial statement, lie in windows that are still open, and are
 the running totals, so that there is one way to merge them. In windowed aggregates the start of a
@@ -24,7 +26,7 @@ from sqlglot import exp
 
 from headwater.delta.delta import HASH, TICK, WEIGHT
 from headwater.delta.watermark import BEFORE_ALL
-from headwater.operators import render
+from headwater.operators import bags, render
 from headwater.plan.nodes import Aggregate, Merge
 from headwater.schema.schema import Schema
 
@@ -65,12 +67,62 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
+class Bag:
+    """The counts by value of one argument.
+
+    Args:
+        argument: The column it reads.
+        values: The column with the lists of values.
+        counts: The column with the lists of counts.
+        arrow: The type of a value.
+        sql: DuckDB's spelling of it.
+
+    """
+
+    argument: str
+    values: str
+    counts: str
+    arrow: pa.DataType
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One aggregate that is read off counts by value.
+
+    Args:
+        name: The column it publishes.
+        bag: What it reads.
+        arrow: The type of what it publishes.
+
+    """
+
+    name: str
+    merge: Merge
+    bag: Bag
+    fraction: str | None
+    arrow: pa.DataType
+
+    def of(self, rows: pa.RecordBatch) -> pa.Array:
+        """What it publishes, from state columns."""
+        values, counts = rows.column(self.bag.values), rows.column(self.bag.counts)
+        if self.merge is Merge.QUANTILE:
+            assert self.fraction is not None
+            return bags.quantiles(values, counts, self.fraction)
+        if self.merge is Merge.DISTINCT:
+            return bags.sizes(values)
+        return bags.histograms(values, counts, self.arrow)
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """The partial results of one `Aggregate`.
 
     Args:
         keys: The key columns of the node's schema.
-        terms: The aggregates.
+        terms: The aggregates that are kept as they are published.
+        bags: The counts by value.
+        readings: The aggregates that are read off these.
         is_weighted: True when the input's rows carry weights.
         has_ticks: True when the input's rows carry ticks: the highest of them is kept.
         not_null: Arguments that are never null. Their number is that of the rows, which DuckDB
@@ -83,6 +135,8 @@ class Layout:
     is_weighted: bool
     has_ticks: bool
     not_null: frozenset[str] = frozenset()
+    bags: tuple[Bag, ...] = ()
+    readings: tuple[Reading, ...] = ()
 
     @property
     def is_ordered(self) -> bool:
@@ -109,7 +163,22 @@ class Layout:
                 fields.append(pa.field(term.value, term.arrow))
             if term.count:
                 fields.append(pa.field(term.count, pa.int64()))
+        for bag in self.bags:
+            fields.append(pa.field(bag.values, pa.list_(bag.arrow)))
+            fields.append(pa.field(bag.counts, pa.list_(pa.int64())))
         return pa.schema(fields)
+
+    def settled(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Partial results as a statement gives them, with each value once in its list.
+
+        `partial` and `combined` only list values, which is quicker in DuckDB than to count them.
+        """
+        for bag in self.bags:
+            pair = bags.counted([(rows.column(bag.values), rows.column(bag.counts))], bag.arrow)
+            for name, column in zip((bag.values, bag.counts), pair, strict=True):
+                position = rows.schema.get_field_index(name)
+                rows = rows.set_column(position, pa.field(name, column.type), column)
+        return rows
 
     def carried(self, *places: str) -> pa.Schema:
         """The schema of partial results on their way: the state's, the hash and the tick."""
@@ -129,6 +198,8 @@ class Layout:
         columns.append(render.named(self._count(None), ROWS))
         for term in self.terms:
             columns += self._term(term)
+        for bag in self.bags:
+            columns += self._listed(bag)
         columns.append(render.key_hash(self.keys.names))
         if self.has_ticks:
             columns.append(_tick_last())
@@ -141,6 +212,8 @@ class Layout:
         columns.append(render.named(_int_sum(render.column(ROWS)), ROWS))
         for term in self.terms:
             columns += _merged(term)
+        for bag in self.bags:
+            columns += [render.named(_together(n), n) for n in (bag.values, bag.counts)]
         # The carried hash may cover more than the keys, and is equal in equal groups.
         columns.append(render.named(render.call("any_value", render.column(HASH)), HASH))
         if self.has_ticks:
@@ -180,6 +253,16 @@ class Layout:
             render.named(self._count(term.argument), term.count),
         ]
 
+    def _listed(self, bag: Bag) -> list[exp.Expression]:
+        """All values of a bag and, where rows have weights, these; otherwise each counts one."""
+        argument = render.column(bag.argument)
+        is_value = exp.Not(this=exp.Is(this=argument.copy(), expression=exp.null()))
+        counts: exp.Expression = render.cast(exp.null(), "BIGINT[]")
+        if self.is_weighted:
+            counts = _list_of(render.column(WEIGHT), is_value)
+        values = _list_of(argument, is_value)
+        return [render.named(values, bag.values), render.named(counts, bag.counts)]
+
     def _weighted(self, term: Term) -> exp.Expression:
         """The argument of a sum, times the row's weight where rows have weights."""
         assert term.argument is not None
@@ -196,7 +279,10 @@ class Layout:
 def layout(node: Aggregate, *, is_weighted: bool, has_ticks: bool) -> Layout:
     """The columns of the partial results of `node`."""
     terms = []
+    bags_of, readings = _by_value(node)
     for position, partial in enumerate(node.partials):
+        if partial.merge.is_by_value:
+            continue
         counts_rows = partial.merge is Merge.COUNT and partial.argument is None
         kind = node.schema[partial.name].type
         argument = partial.argument
@@ -221,7 +307,35 @@ def layout(node: Aggregate, *, is_weighted: bool, has_ticks: bool) -> Layout:
         is_weighted=is_weighted,
         has_ticks=has_ticks,
         not_null=frozenset(c.name for c in node.input.schema if not c.nullable),
+        bags=bags_of,
+        readings=readings,
     )
+
+
+def _by_value(node: Aggregate) -> tuple[tuple[Bag, ...], tuple[Reading, ...]]:
+    """The counts by value that a node keeps, one for each argument, and what is read off them."""
+    found: dict[str, Bag] = {}
+    readings = []
+    for partial in node.partials:
+        if not partial.merge.is_by_value:
+            continue
+        assert partial.argument is not None
+        kind, number = node.input.schema[partial.argument].type, len(found)
+        bag = Bag(partial.argument, f"__b{number}", f"__w{number}", kind.arrow, kind.sql)
+        bag = found.setdefault(partial.argument, bag)
+        shown = node.schema[partial.name].type.arrow
+        readings.append(Reading(partial.name, partial.merge, bag, partial.fraction, shown))
+    return tuple(found.values()), tuple(readings)
+
+
+def _list_of(value: exp.Expression, condition: exp.Expression) -> exp.Expression:
+    """list(value) FILTER (WHERE condition)."""
+    return exp.Filter(this=render.call("list", value), expression=exp.Where(this=condition.copy()))
+
+
+def _together(name: str) -> exp.Expression:
+    """The lists of a group one after the other."""
+    return render.call("flatten", render.call("list", render.column(name)))
 
 
 def _tick_last() -> exp.Expression:

@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from headwater.errors import DefinitionError, Place
+from headwater.sql.sketches import exactly_text
 
 _SETTINGS: dict[str, Any] = {
     "threads": 2,
@@ -98,7 +99,7 @@ def _run(
     timer.daemon = True
     timer.start()
     try:
-        return connection.sql(sql).to_arrow_table()
+        return connection.sql(exactly_text(sql)).to_arrow_table()
     except duckdb.InterruptException:
         raise DefinitionError(
             f"the query took longer than {seconds_max:g} seconds and was stopped",

@@ -122,7 +122,9 @@ class WindowedOperator:
         query = self._layout.combined(render.INPUT, places)
         inputs = {render.INPUT: schema}
         merge = Statement(engine, query, inputs, is_ordered=self._layout.is_ordered)
-        return Runs(schema, SLICE, lambda rows: by_slice(merge.run(input=rows)))
+        return Runs(
+            schema, SLICE, lambda rows: by_slice(self._layout.settled(merge.run(input=rows)))
+        )
 
     def _fresh(self, rows: Rows, epoch: Epoch) -> pa.RecordBatch:
         """The epoch's partial results by slice, without the rows that are late."""
@@ -132,13 +134,14 @@ class WindowedOperator:
         if counted is not None:
             return self._from_first(by_slice(counted))
         partials, good = run_isolating(self._partial, rows, epoch.failed)
-        partials = by_slice(partials)
+        partials = by_slice(self._layout.settled(partials))
         if self._late_path is not None:
             assert self._rule is not None
             curve = epoch.watermarks[self._window.sources]
             slices, ticks = (partials.column(name).to_numpy() for name in (SLICE, TICK))
             if self._rule.may_be_late(slices, ticks, curve):
-                return by_slice(self._late_path.partials(good, curve, epoch.late))
+                kept = self._late_path.partials(good, curve, epoch.late)
+                return by_slice(self._layout.settled(kept))
         return self._from_first(partials)
 
     def _counted(self, rows: Rows, epoch: Epoch) -> pa.RecordBatch | None:
@@ -197,7 +200,7 @@ class WindowedOperator:
             return Delta(empty_batch(self.schema))
         # One epoch's partial results by slice are already one row per group and tumbling window.
         is_merged = self._grid.is_tumbling and self._pending is None
-        merged = by_window(due if is_merged else self._merge.run(input=due))
+        merged = by_window(due if is_merged else self._layout.settled(self._merge.run(input=due)))
         if curve is not None and self._has_ticks:
             merged = self._ticked(merged, curve)
         if self._totals is not None:

@@ -160,12 +160,24 @@ class Merge(StrEnum):
 
     The planner writes others in terms of these. Nulls are ignored; over no non-null value SUM, MIN
     and MAX are null and COUNT is 0.
+
+    QUANTILE, DISTINCT and HISTOGRAM are read off how often each value occurs in the group. These
+    counts merge and take rows back, whatever the value; what is kept is one count for each value of
+    a group. QUANTILE and HISTOGRAM are null over no non-null value, DISTINCT is 0.
     """
 
     COUNT = "count"
     SUM = "sum"
     MIN = "min"
     MAX = "max"
+    QUANTILE = "quantile_disc"
+    DISTINCT = "count_distinct"
+    HISTOGRAM = "histogram"
+
+    @property
+    def is_by_value(self) -> bool:
+        """Whether it is read off the counts by value."""
+        return self in (Merge.QUANTILE, Merge.DISTINCT, Merge.HISTOGRAM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +188,16 @@ class Partial:
         name: The output column.
         merge: How values and partial results combine. MIN and MAX, and SUM of a floating column,
             only over append-only input (else the planner uses `Recompute`).
-        argument: The input column that is aggregated; None counts rows (COUNT only).
+        argument: The input column that is aggregated; None counts rows (COUNT only). For QUANTILE
+            an integer of at most 64 bits.
+        fraction: For QUANTILE, a decimal number from 0 to 1, as it is written in SQL.
 
     """
 
     name: str
     merge: Merge
     argument: str | None
+    fraction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from headwater.replay.asof import last_of_equal_matches
 from headwater.schema.types import parse_type
 from headwater.sql.functions import refuse_volatile
 from headwater.sql.places import hint_for
+from headwater.sql.sketches import exactly
 from headwater.sql.ties import break_ties
 from headwater.sql.windows import plain
 
@@ -169,7 +170,8 @@ def _column(topic: TopicDefinition, name: str, found: set[str]) -> exp.Expr:
 
 def _answer(connection: duckdb.DuckDBPyConnection, view: ViewDefinition) -> pa.Table:
     """Compute one view, keep it for the later ones, and return its rows."""
-    refuse_volatile(view.query, view.origin)
+    exact = exactly(view.query, view.origin)
+    refuse_volatile(exact, view.origin)
 
     def columns_of(query: exp.Query) -> tuple[str, ...]:
         try:
@@ -177,7 +179,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, view: ViewDefinition) -> pa.T
         except duckdb.Error as error:
             raise DefinitionError(_line(error)) from None
 
-    query = break_ties(plain(view.query, view.origin), columns_of)
+    query = break_ties(plain(exact, view.origin), columns_of)
     query = last_of_equal_matches(query, columns_of)
     whole = exp.select("*").from_(
         exp.Subquery(this=query, alias=exp.TableAlias(this=exp.to_identifier("_view")))

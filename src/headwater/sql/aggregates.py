@@ -15,6 +15,7 @@ from sqlglot import exp
 
 from headwater.plan.nodes import Aggregate, Merge, Node, Partial
 from headwater.schema.schema import Schema
+from headwater.sql import by_value
 from headwater.sql.arguments import Arguments
 from headwater.sql.build import (
     INPUT,
@@ -106,8 +107,11 @@ class _Merging:
         self._planner = planner
         self._input = node
         self._arguments = Arguments(planner, node, group)
-        self._partials: dict[tuple[Merge, str | None], str] = {}
+        self._partials: dict[tuple[Merge, str | None, str | None], str] = {}
         self._is_distinct = False
+        self._is_windowed = any(
+            isinstance(key, exp.Column) and by_value.is_of_window(node, key.name) for key in group
+        )
         self._rules: dict[str, Callable[[exp.Expr, exp.Expr | None], exp.Expr]] = {
             "count": self._count,
             "count_star": self._count,
@@ -122,6 +126,8 @@ class _Merging:
             "bool_or": self._every,
             "logical_and": self._every,
             "logical_or": self._every,
+            "quantile_disc": self._quantile,
+            "histogram": self._histogram,
         }
 
     @property
@@ -151,7 +157,7 @@ class _Merging:
             function = _without_distinct(function, name)
             # The least of the distinct values is the least of all values.
             self._is_distinct = name not in ("min", "max")
-        elif isinstance(argument, exp.Order) or _has_more(function):
+        elif isinstance(argument, exp.Order) or (_has_more(function) and name != "quantile_disc"):
             raise _NotMergeable(f"{name} with an order or more arguments keeps no partial result")
         try:
             return rule(function, condition)
@@ -160,12 +166,12 @@ class _Merging:
 
     def node(self) -> Node:
         """The aggregate over its map."""
-        counts_rows = any(argument is None for _, argument in self._partials)
+        counts_rows = any(argument is None for _, argument, _ in self._partials)
         below, each_row = self._arguments.node(counts_rows=counts_rows)
         keys = tuple(key.name for key in self.keys)
         partials = tuple(
-            Partial(name, merge, argument or each_row)
-            for (merge, argument), name in self._partials.items()
+            Partial(name, merge, argument or each_row, fraction)
+            for (merge, argument, fraction), name in self._partials.items()
         )
         return Aggregate(below, keys, partials, self._schema(below, keys, partials))
 
@@ -174,24 +180,24 @@ class _Merging:
             return nullable(below.schema[key] for key in keys)
         calls = []
         for partial in partials:
-            argument = column(partial.argument) if partial.argument is not None else exp.Star()
-            call = exp.Anonymous(this=partial.merge.value, expressions=[argument])
-            calls.append(exp.alias_(call, identifier(partial.name)))
+            calls.append(exp.alias_(by_value.call(partial), identifier(partial.name)))
         query = exp.select(*calls).from_(exp.Table(this=identifier(INPUT)))
         described = self._planner.build.ask(query, {INPUT: below.schema})
         return nullable((*(below.schema[key] for key in keys), *described))
 
-    def _partial(self, merge: Merge, argument: exp.Expr | None) -> exp.Expr:
+    def _partial(
+        self, merge: Merge, argument: exp.Expr | None, fraction: str | None = None
+    ) -> exp.Expr:
         """The column of a partial result; one for each function and argument."""
         name = None
         if argument is not None:
             name = self._arguments.name(argument, "argument", is_distinct=self._is_distinct)
-        known = self._partials.get((merge, name))
+        known = self._partials.get((merge, name, fraction))
         if known is None:
             base = merge.value if name is None else f"{merge.value}_{name}"
             keys = [key.name for key in self.keys]
             known = fresh(base, [*keys, *self._partials.values()])
-            self._partials[(merge, name)] = known
+            self._partials[(merge, name, fraction)] = known
         return column(known)
 
     def _count(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
@@ -199,7 +205,32 @@ class _Merging:
         if argument is None:
             counted = None if condition is None else _case(condition, exp.Literal.number(1))
             return self._partial(Merge.COUNT, counted)
+        is_bounded = self._is_distinct and self._is_windowed
+        if is_bounded and by_value.is_small(self._arguments.type_of(argument)):
+            # Few enough values to keep with the slices of the windows, and to go with them.
+            self._is_distinct = False
+            return self._partial(Merge.DISTINCT, _case(condition, argument))
         return self._partial(Merge.COUNT, _case(condition, argument))
+
+    def _quantile(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
+        """Quantiles of whole numbers are read off the counts by value."""
+        argument = _bare(call)
+        fractions = by_value.fractions(call.args.get("expression"))
+        if fractions is None or not by_value.is_whole(self._arguments.type_of(argument)):
+            raise _NotMergeable("quantile_disc of this keeps no partial result")
+        counted = _case(condition, argument)
+        found = [self._partial(Merge.QUANTILE, counted, f) for f in fractions]
+        if not isinstance(call.args["expression"], exp.Array):
+            return found[0]
+        is_empty = exp.Is(this=found[0].copy(), expression=exp.null())
+        listed = exp.Array(expressions=found)
+        return exp.Case(ifs=[exp.If(this=is_empty, true=exp.null())], default=listed)
+
+    def _histogram(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
+        argument = _bare(call)
+        if not by_value.is_counted(self._arguments.type_of(argument)):
+            raise _NotMergeable("a histogram of this type keeps no partial result")
+        return self._partial(Merge.HISTOGRAM, _case(condition, argument))
 
     def _count_if(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
         """DuckDB's count_if is a sum: over nothing but nulls it is null, and not 0."""

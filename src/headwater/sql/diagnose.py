@@ -19,6 +19,7 @@ from headwater.schema.types import Column
 from headwater.sql.functions import name_of
 from headwater.sql.places import hint_for, place_of
 from headwater.sql.relations import Describe, Relation
+from headwater.sql.sketches import bucket_argument
 from headwater.sql.windows import END, START, is_window_call, plain
 
 
@@ -145,6 +146,13 @@ def _explained(  # noqa: PLR0911 - one for each kind of refusal
             hint=f"write {found.group(2)}".replace("'", ""),
         )
     if found := _MISFIT.search(message):
+        bucketed = bucket_argument(query)
+        if found.group(1) == "add" and bucketed is not None:
+            return DefinitionError(
+                "approx_quantile is of numbers",
+                place=place_of(bucketed, origin),
+                hint="quantile_disc is exact, and takes whatever has an order",
+            )
         return DefinitionError(
             _first_line(message).split(". ")[0],
             place=place_of(_call(query, found.group(1)), origin),

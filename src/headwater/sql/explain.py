@@ -19,6 +19,7 @@ from headwater.plan.nodes import (
     Join,
     JoinKind,
     Map,
+    Merge,
     Node,
     Order,
     Partial,
@@ -30,6 +31,9 @@ from headwater.plan.nodes import (
     WindowSpec,
 )
 from headwater.plan.pipeline import Emit, ViewPlan
+from headwater.sql.build import column, column_names
+from headwater.sql.functions import aggregates
+from headwater.sql.sketches import SHORT
 
 _UNITS = (
     (86_400_000_000, "day"),
@@ -130,11 +134,13 @@ def _aggregate(node: Aggregate) -> list[str]:
     computed = ", ".join(_partial(p) for p in node.partials) or "nothing but the keys"
     keys = f" by {_names(node.keys)}" if node.keys else ""
     window = node.window
+    by_value = dict.fromkeys(p.argument or "" for p in node.partials if p.merge.is_by_value)
+    counts = f" and in it a count for each value of {_names(by_value)}" if by_value else ""
     if window is None:
         state = "keeps one row for each group" if node.keys else "keeps one row"
-        return [f"aggregate{keys}: {computed}", state]
+        return [f"aggregate{keys}: {computed}", state + counts]
     lines = [f"aggregate{keys} and window: {computed}", f"windows {_spec(window.spec)}"]
-    return [*lines, *_decides(window), "keeps one row for each group and slice of time"]
+    return [*lines, *_decides(window), "keeps one row for each group and slice of time" + counts]
 
 
 def _join(node: Join) -> list[str]:
@@ -197,7 +203,10 @@ def _spec(spec: WindowSpec) -> str:
 
 
 def _partial(partial: Partial) -> str:
-    return f"{partial.merge}({partial.argument or '*'}) AS {partial.name}"
+    if partial.merge is Merge.DISTINCT:
+        return f"count(DISTINCT {partial.argument}) AS {partial.name}"
+    fraction = f", {partial.fraction}" if partial.fraction else ""
+    return f"{partial.merge}({partial.argument or '*'}{fraction}) AS {partial.name}"
 
 
 def _pairs(node: Join | AsofJoin) -> str:
@@ -219,13 +228,23 @@ def _without_echoes(query: exp.Expr) -> exp.Expr:
     return copy
 
 
+def _shortened(node: exp.Expr) -> exp.Expr:
+    """A part of a sketch by its name, over the aggregate or the columns that it reads."""
+    short = node.meta.get(SHORT)
+    if short is None:
+        return node
+    read: list[exp.Expr] = [call.transform(_shortened) for call in aggregates(node)][:1]
+    arguments = read or [column(name) for name in column_names(node)]
+    return exp.Anonymous(this=short, expressions=arguments)
+
+
 def _names(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
 def _sql(expression: exp.Expr) -> str:
     """SQL without the quotes that no reader needs."""
-    copy = expression.copy()
+    copy = expression.copy().transform(_shortened, copy=False)
     for name in copy.find_all(exp.Identifier):
         name.set("quoted", not name.name.isidentifier())
     return copy.sql("duckdb")

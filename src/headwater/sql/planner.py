@@ -13,7 +13,7 @@ are pulled up into the aggregates that group by them, and columns that nobody re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from sqlglot import exp
@@ -22,7 +22,7 @@ from headwater.errors import DefinitionError
 from headwater.plan.nodes import Node, Scan
 from headwater.plan.pipeline import ViewDefinition, ViewPlan
 from headwater.schema.schema import Schema
-from headwater.sql import emission, recompute, select, setops
+from headwater.sql import emission, recompute, select, setops, sketches
 from headwater.sql.build import Builder
 from headwater.sql.decline import Decline
 from headwater.sql.diagnose import checked_schema
@@ -54,6 +54,9 @@ def plan_view(
 
     """
     known = {name.lower(): relation for name, relation in relations.items()}
+    declared = definition
+    query = sketches.exactly(declared.query, declared.origin)
+    definition = replace(declared, query=query)
     refuse_volatile(definition.query, definition.origin)
     schema = checked_schema(definition, known, describe)
     planner = Planner(definition, known, describe)
@@ -68,7 +71,7 @@ def plan_view(
     root = prune(root)
     root = emission.apply(root, definition, known)
     return ViewPlan(
-        definition,
+        declared,
         root,
         fingerprint(root, known, functions),
         final_order(definition.query, root.schema),
