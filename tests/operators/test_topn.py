@@ -83,3 +83,54 @@ def test_without_an_order_the_whole_row_decides(engine: Engine) -> None:
     outcome = run(engine, plan, table(ROWS, [("b", 1.0, 1), ("a", 2.0, 2), ("a", 1.0, 3)]))
 
     assert list(outcome.total) == [("a", 1.0, 3)]
+
+
+WHOLE = schema(p="BIGINT", v="BIGINT", moment="TIMESTAMP", note="VARCHAR")
+WHOLE_NUMBERED = schema(p="BIGINT", v="BIGINT", moment="TIMESTAMP", note="VARCHAR", place="BIGINT")
+whole_values = st.tuples(
+    st.integers(0, 3), st.integers(-2, 12), st.integers(0, 20), st.sampled_from(["x", "y"])
+)
+
+
+@quick
+@given(
+    rows=st.lists(whole_values, max_size=40),
+    cuts=st.lists(st.integers(1, 39), max_size=6),
+    limit=st.integers(1, 4),
+    offset=st.integers(0, 2),
+    descending=st.tuples(st.booleans(), st.booleans()),
+    number=st.sampled_from([None, "place"]),
+    partition=st.sampled_from([(), ("p",), ("p", "note")]),
+    saved_after=st.none() | st.integers(0, 3),
+)
+def test_rows_that_numbers_order_are_placed_as_in_batch(
+    engine: Engine,
+    *,
+    rows: Any,
+    cuts: Any,
+    limit: int,
+    offset: int,
+    descending: tuple[bool, bool],
+    number: str | None,
+    partition: tuple[str, ...],
+    saved_after: int | None,
+) -> None:
+    data = table(WHOLE, rows)
+    shown = WHOLE_NUMBERED if number else WHOLE
+    orders = tuple(
+        Order(c, is_desc) for c, is_desc in zip(("v", "moment"), descending, strict=True)
+    )
+    plan = TopN(Scan("t", WHOLE, True), partition, orders, limit, offset, number, shown)
+
+    outcome = run(engine, plan, data, cuts=cuts, saved_after=saved_after)
+
+    by = f"PARTITION BY {', '.join(partition)}" if partition else ""
+    asked = ", ".join(f"{o.column} {'DESC' if o.is_descending else 'ASC'}" for o in orders)
+    expected = f"""
+        SELECT p, v, moment, note {", place" if number else ""}
+        FROM (
+            SELECT *, row_number() OVER ({by} ORDER BY {asked}, p, v, moment, note) AS place FROM t
+        )
+        WHERE place > {offset} AND place <= {offset + limit}
+    """
+    assert outcome.total == answer(expected, t=data)

@@ -10,6 +10,7 @@ and is not stepped again, nor is what reads it. The others go on.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 from headwater.delta.delta import TICK
 from headwater.delta.watermark import WatermarkCurve
 from headwater.errors import HeadwaterError, StateError
+from headwater.log.adjacent import adjacent
 from headwater.log.topic import Chunk, Topic
 from headwater.operators.operator import Epoch
 from headwater.plan.nodes import Aggregate, Scan, Windows, walk
@@ -129,7 +131,7 @@ class Stepper:
                 continue
             table = self.tables.get(name)
             has_ticks = table is not None or name in self._read_with_ticks
-            rows = pa.Table.from_batches([_batch(chunk, has_ticks=has_ticks) for chunk in taken])
+            rows = _rows(taken, has_ticks=has_ticks)
             inputs[name] = rows if table is None else table.step(rows)
         return inputs
 
@@ -164,16 +166,23 @@ class Stepper:
         return complete, ready
 
 
-def _batch(chunk: Chunk, *, has_ticks: bool) -> pa.RecordBatch:
-    """The chunk's rows, with their places in the log if somebody wants them.
+def _rows(chunks: Sequence[Chunk], *, has_ticks: bool) -> pa.Table:
+    """The rows of chunks, with their places in the log if somebody wants them.
 
     Made anew, because the engine's rows say of no column that it has no nulls.
     """
-    columns, names = list(chunk.rows.columns), list(chunk.rows.schema.names)
-    if has_ticks:
-        columns.append(pa.array(np.arange(chunk.tick_first, chunk.tick_to, dtype=np.int64)))
-        names.append(TICK)
-    return pa.RecordBatch.from_arrays(columns, names=names)
+    whole = [
+        pa.RecordBatch.from_arrays(rows.columns, names=rows.schema.names)
+        for rows in adjacent([chunk.rows for chunk in chunks])
+    ]
+    rows = pa.Table.from_batches(whole)
+    if not has_ticks:
+        return rows
+    ticks = [np.arange(chunk.tick_first, chunk.tick_to, dtype=np.int64) for chunk in chunks]
+    places = pa.array(np.concatenate(ticks))
+    bounds = np.cumsum([0, *(batch.num_rows for batch in whole)]).tolist()
+    cut = [places.slice(low, high - low) for low, high in itertools.pairwise(bounds)]
+    return rows.append_column(TICK, pa.chunked_array(cut, pa.int64()))
 
 
 def _together(curves: Mapping[str, WatermarkCurve], sources: Sequence[str]) -> WatermarkCurve:

@@ -22,7 +22,7 @@ from headwater.cores import both
 from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import rows_equal
-from headwater.state.run import Run, conformed, consolidated, load_run, merge, times_of
+from headwater.state.run import Run, cancelled, conformed, consolidated, load_run, merge, times_of
 from headwater.state.spine import Limits, Loose, Peek, Spine
 
 _PARALLEL_PROBES_MIN = 1 << 18
@@ -80,6 +80,8 @@ class Multiset:
         keys: The key columns; may be empty, then all rows have the same key.
         time: A timestamp, date or integer column without nulls by which rows of one hash are sorted
             before they are by arrival.
+        merges_equal: False where equal rows that nobody withdraws may stay apart; merges are
+            then cheaper where many rows share a key. Only without `time`.
         limits: How large the rows may grow before they are split by hash.
 
     """
@@ -90,12 +92,14 @@ class Multiset:
         keys: Sequence[str],
         *,
         time: str | None = None,
+        merges_equal: bool = True,
         limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self.schema = schema
         self.keys = tuple(keys)
         self.time = time
-        self._spine = Spine(lambda merge, _: consolidated(merge), limits=limits)
+        settle = consolidated if merges_equal else cancelled
+        self._spine = Spine(lambda merge, _: settle(merge), limits=limits)
         self._rows = 0
 
     def insert(self, delta: Delta) -> None:

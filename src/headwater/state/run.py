@@ -224,6 +224,36 @@ def consolidated(merge: Merge) -> Run:
         last = np.zeros(len(merge), dtype=np.int64)
         last[first] = np.arange(len(merge))
         first = last.take(first)
+    return _weighed(merge, first)
+
+
+def cancelled(merge: Merge) -> Run:
+    """The run without rows that were withdrawn.
+
+    Equal rows become one only where one of their hash has another weight than 1. Elsewhere they
+    need not, and comparing whole rows is what a merge costs where many rows share a key.
+    """
+    assert merge.times is None
+    if merge.weights is None:
+        return merge.run()
+    is_new = np.append(True, merge.hashes[1:] != merge.hashes[:-1])[: len(merge)]
+    group = np.cumsum(is_new) - 1
+    is_mixed = np.zeros(len(merge), dtype=np.bool_)
+    is_mixed[group[merge.weights != 1]] = True
+    some = np.flatnonzero(is_mixed[group])
+    columns = [merge.rows.column(name) for name in merge.rows.schema.names]
+    at = some if merge.order is None else merge.order.take(some)
+    alike = first_alike(merge.hashes.take(some), columns, at)
+    if alike is None:
+        return _weighed(merge, None)
+    first = np.arange(len(merge), dtype=np.int64)
+    first[some] = some.take(alike)
+    return _weighed(merge, first)
+
+
+def _weighed(merge: Merge, first: Int64Array | None) -> Run:
+    """The run with rows as one with the first that they are equal to, and without weight 0."""
+    assert merge.weights is not None
     totals = merge.weights if first is None else summed(merge.weights, first)
     kept = np.flatnonzero(totals)
     if len(kept) == len(merge):
