@@ -71,6 +71,15 @@ class Waiting(Protocol):
         ...
 
 
+@runtime_checkable
+class Holding(Protocol):
+    """An operator that holds rows until the watermark has passed a time."""
+
+    def waits_until(self) -> int | None:
+        """The first time that the watermark must pass for rows to come out; None: none wait."""
+        ...
+
+
 def wants_ticks(node: Node) -> bool:
     """True for a node that decides which of its rows are late."""
     window = node.window if isinstance(node, Aggregate) else node

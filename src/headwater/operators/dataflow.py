@@ -23,6 +23,7 @@ from headwater.errors import StateError
 from headwater.operators import render
 from headwater.operators.build import (
     Fused,
+    Holding,
     Waiting,
     feeds_of,
     fused_of,
@@ -212,6 +213,15 @@ class Dataflow:
         """Rows and bytes that the operators remember."""
         sizes = [s.operator.state_size() for s in self._stages if s.operator is not None]
         return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
+
+    def waits_until(self) -> int | None:
+        """The first time that a watermark must pass for rows to come out; None: none wait."""
+        found: list[int] = []
+        for stage in self._stages:
+            operator: Any = stage.operator
+            time_us = operator.waits_until() if isinstance(operator, Holding) else None
+            found += [] if time_us is None else [time_us]
+        return min(found, default=None)
 
     def _stage(self, node: Node) -> _Stage:
         """The stage of a node that is not linear, built on its inputs' stages."""

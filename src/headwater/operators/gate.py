@@ -84,6 +84,11 @@ class GateOperator:
         """Rows and bytes that wait."""
         return self._held.size()
 
+    def waits_until(self) -> int | None:
+        """The end of the first window that holds rows."""
+        start = self._held.lowest()
+        return None if start is None else start + self._grid.size_us
+
     def _in_time(
         self, timed: pa.RecordBatch, curve: WatermarkCurve, late: list[pa.RecordBatch]
     ) -> pa.RecordBatch:

@@ -82,6 +82,11 @@ class Runs:
         self._runs = kept
         return joined(parts, self._schema)
 
+    def lowest(self) -> int | None:
+        """The lowest value of the column; None without rows."""
+        firsts = [int(self._values(run.rows)[0]) for run in self._runs if run.rows.num_rows]
+        return min(firsts, default=None)
+
     def size(self) -> tuple[int, int]:
         """Rows and bytes."""
         rows = sum(run.rows.num_rows for run in self._runs)

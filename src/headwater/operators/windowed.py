@@ -115,6 +115,14 @@ class WindowedOperator:
         sizes = [part.size() for part in (self._pending, self._totals) if part is not None]
         return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
 
+    def waits_until(self) -> int | None:
+        """The end of the first window that is open and has rows."""
+        first = None if self._pending is None else self._pending.lowest()
+        if first is None:
+            return None
+        natural = int(self._grid.start_first(np.array([first], dtype=np.int64))[0])
+        return max(natural, self._grid.open_from(self._closed_us)) + self._grid.size_us
+
     def _runs(self, engine: Engine) -> Runs:
         """Where the slices of open windows wait; runs are merged by merging equal groups."""
         places = (SLICE, FROM)

@@ -65,6 +65,8 @@ class SenderWatermark:
         self.definition = definition
         self.advanced_us = BEFORE_ALL
         self.complete_us = self.current_us = BEFORE_ALL
+        # The time of the epoch in which it last rose, for people.
+        self.risen_us: int | None = None
         self._names: list[str] = []
         self._ids: dict[str, int] = {}
         # One table, so that who asks from another thread sees rows of one length.
@@ -136,6 +138,7 @@ class SenderWatermark:
             "advanced_us": self.advanced_us,
             "complete_us": self.complete_us,
             "current_us": self.current_us,
+            "risen_us": self.risen_us,
             "senders": self._names,
             "table": self._table.tolist(),
         }
@@ -145,6 +148,7 @@ class SenderWatermark:
         self.advanced_us = value["advanced_us"]
         self.complete_us = value["complete_us"]
         self.current_us = value["current_us"]
+        self.risen_us = value["risen_us"]
         self._names = list(value["senders"])
         self._ids = {name: number for number, name in enumerate(self._names)}
         self._table = np.array(value["table"], dtype=np.int64).reshape(3, -1)

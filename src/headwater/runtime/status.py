@@ -40,6 +40,26 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Who holds a watermark back. Neither a partition nor a sender: all of them are idle.
+
+    Args:
+        at_us: How far it is itself: its newest event less the delay; None before its first event.
+        heard_us: When its last rows arrived, or None.
+        since_us: Since when the topic's watermark stands where it is: the recorded time of the
+            epoch in which it last rose; None when it never did.
+
+    """
+
+    topic: str
+    partition: int | None = None
+    sender: str | None = None
+    at_us: int | None = None
+    heard_us: int | None = None
+    since_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TopicStatus:
     """A topic or table.
 
@@ -48,6 +68,7 @@ class TopicStatus:
         computed: How many of them the views have taken in; `rows - computed` is the lag.
         watermark_us: "No event before this is expected", or None before the first event.
         held_by: What holds the watermark where it is, in words, or None.
+        held: The same as data.
         offsets_next: The offset that the next row gets, for each partition; empty where not known.
 
     """
@@ -64,6 +85,7 @@ class TopicStatus:
     partitions: int = 1
     bytes: int = 0
     offsets_next: tuple[int, ...] = ()
+    held: Held | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +98,9 @@ class ViewStatus:
         changes: Rows it has published so far, additions and retractions.
         late: Rows that came too late for it.
         watermark_us: The lowest watermark of its sources.
-        waits_for: Why its next window has not closed, in words, or None.
+        waits_for: Why its next window has not closed, in words; None when no window waits.
+        window_end_us: The end of that window.
+        held: Who holds it open: a partition or sender of one of its topics.
         order: The order in which it is read, as (column, is_descending); empty for none.
         failed: Rows that its expressions refused.
         paused: Why it is not computed any more, or None.
@@ -98,6 +122,8 @@ class ViewStatus:
     order: tuple[tuple[str, bool], ...] = ()
     failed: int = 0
     paused: str | None = None
+    window_end_us: int | None = None
+    held: Held | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,8 +71,6 @@ class Stepper:
             for name, topic in topics.items()
             if topic.definition.event_time is not None
         }
-        # The time of the epoch in which each topic's watermark last rose, for `status`.
-        self.risen_us: dict[str, int] = {}
         # Rows of each topic that the last step took in.
         self.rows_taken: dict[str, int] = {}
         # Why each paused view is paused.
@@ -162,7 +160,7 @@ class Stepper:
             else:
                 watermark.follow(chunks[name], facts)
             if watermark.current_us > before_us:
-                self.risen_us[name] = cut.time_us
+                watermark.risen_us = cut.time_us
         return complete, ready
 
 

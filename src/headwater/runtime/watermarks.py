@@ -98,6 +98,8 @@ class TopicWatermark:
         self.heard_us = [0] * definition.partitions
         self.advanced_us = BEFORE_ALL
         self.current_us = BEFORE_ALL
+        # The time of the epoch in which it last rose, for people.
+        self.risen_us: int | None = None
 
     @property
     def complete_us(self) -> int:
@@ -161,6 +163,7 @@ class TopicWatermark:
             "is_idle": self.is_idle,
             "floors_us": self.floors_us,
             "heard_us": self.heard_us,
+            "risen_us": self.risen_us,
             "advanced_us": self.advanced_us,
             "current_us": self.current_us,
         }
@@ -171,6 +174,7 @@ class TopicWatermark:
         self.is_idle = list(value["is_idle"])
         self.floors_us = list(value.get("floors_us", self.floors_us))
         self.heard_us = list(value.get("heard_us", self.heard_us))
+        self.risen_us = value.get("risen_us")
         self.advanced_us = value["advanced_us"]
         self.current_us = value["current_us"]
 

@@ -1,0 +1,138 @@
+"""The status says of a window that has not closed who holds it, since when, and what it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+import headwater as hw
+from headwater.log.topic import Chunk
+from headwater.run.live import Live
+from headwater.runtime.holding import held, held_by
+from headwater.runtime.records import Fact, FactKind
+from headwater.runtime.senders import SenderWatermark
+from headwater.runtime.status import Held, TopicStatus, ViewStatus
+from headwater.testing.clock import ManualClock
+
+NOON = 1_767_268_800_000_000
+SECOND = 1_000_000
+
+
+def app() -> hw.App:
+    app = hw.App("status")
+    app.topic(
+        "clicks", "who VARCHAR, ts TIMESTAMP", event_time="ts", delay="10 seconds", partitions=2
+    )
+    app.topic(
+        "hits",
+        "server VARCHAR, ts TIMESTAMP",
+        event_time="ts",
+        idle="1 hour",
+        watermark_by="server",
+        ready=0.6,
+    )
+    for topic in ("clicks", "hits"):
+        app.view(
+            f"{topic}_per_minute",
+            f"SELECT window_start, count(*) AS n FROM TUMBLE({topic}, ts, INTERVAL '1 minute') "
+            "GROUP BY ALL",
+            emit="final",
+        )
+    app.view("recent", "SELECT * FROM clicks")
+    app.view("listed", "SELECT * FROM TUMBLE(hits, ts, INTERVAL '1 minute')", emit="final")
+    return app
+
+
+def topic(live: Live, name: str) -> TopicStatus:
+    return next(told for told in live.status().topics if told.name == name)
+
+
+def view(live: Live, name: str) -> ViewStatus:
+    return next(told for told in live.status().views if told.name == name)
+
+
+def send(live: Live, name: str, column: str, *rows: tuple[str, str], partition: int = 0) -> None:
+    records = [{column: who, "ts": f"2026-01-01T{at}"} for who, at in rows]
+    live.send(name, records, partition=partition)
+    live.settle()
+
+
+def test_a_partition_that_has_not_spoken_is_named() -> None:
+    with app().start(listen=None, clock=ManualClock(NOON)) as live:
+        send(live, "clicks", "who", ("ann", "12:00:05"))
+
+        told, waiting = topic(live, "clicks"), view(live, "clicks_per_minute")
+
+    assert told.held == Held("clicks", partition=1)
+    assert told.held_by == "partition 1: no event yet"
+    assert waiting.held == told.held
+    assert waiting.window_end_us == NOON + 60 * SECOND
+    assert waiting.waits_for == (
+        "clicks to pass 2026-01-01T12:01:00Z, the end of its next window, by an event of "
+        "2026-01-01T12:01:10Z or later; it is nowhere yet "
+        "(partition 1: no event yet)"
+    )
+
+
+def test_the_slowest_partition_is_named_with_the_time_since_when(tmp_path: Path) -> None:
+    clock = ManualClock(NOON)
+    with app().start(tmp_path, listen=None, clock=clock) as live:
+        send(live, "clicks", "who", ("ann", "12:00:05"))
+        send(live, "clicks", "who", ("bob", "12:00:02"), partition=1)
+        clock.advance(30)
+        send(live, "clicks", "who", ("ann", "12:05:05"))
+
+        before = view(live, "clicks_per_minute")
+    with app().start(tmp_path, listen=None, clock=clock) as live:
+        after = view(live, "clicks_per_minute")
+
+    held = Held("clicks", partition=1, at_us=NOON - 8 * SECOND, heard_us=NOON, since_us=NOON)
+    assert before.held == after.held == held
+    assert before.waits_for is not None
+    assert "it stands since 2026-01-01T12:00:00Z" in before.waits_for
+    assert "partition 1: its newest event is of 2026-01-01T12:00:02Z" in before.waits_for
+    assert after.waits_for == before.waits_for
+
+
+def test_the_sender_that_would_make_it_ready_is_named() -> None:
+    with app().start(listen=None, clock=ManualClock(NOON)) as live:
+        send(live, "hits", "server", ("a", "12:00:03"), ("b", "12:00:02"), ("c", "12:00:01"))
+        send(live, "hits", "server", ("a", "12:01:30"))
+
+        told = view(live, "hits_per_minute")
+        listed = view(live, "listed")
+
+    # Two of three are enough: the quicker of the two that are behind decides.
+    assert told.held is not None
+    assert told.held.sender == "b"
+    assert told.waits_for is not None
+    assert "server b: its newest event is of 2026-01-01T12:00:02Z" in told.waits_for
+    assert "1 of 3 are further" in told.waits_for
+    assert listed.waits_for == told.waits_for
+
+
+def test_nothing_is_waited_for_where_no_window_is_open() -> None:
+    with app().start(listen=None, clock=ManualClock(NOON)) as live:
+        empty = view(live, "hits_per_minute")
+        send(live, "hits", "server", ("a", "12:00:03"))
+        live.advance("hits", "2026-01-01T12:01:00")
+        live.settle()
+        closed = view(live, "hits_per_minute")
+        changes = view(live, "recent")
+
+    for told in (empty, closed, changes):
+        assert (told.waits_for, told.held, told.window_end_us) == (None, None, None)
+
+
+def test_when_all_are_idle_that_is_said() -> None:
+    (definition,) = [t for t in app().pipeline.topics if t.name == "hits"]
+    mark = SenderWatermark(definition)
+    rows = pa.record_batch(
+        {"server": ["a"], "ts": pa.array([NOON], pa.timestamp("us"))},
+    )
+    mark.curves([Chunk(0, 0, 0, NOON, rows)], [Fact(FactKind.IDLE, "hits", -1, 0, 1, "a")])
+    mark.risen_us = NOON
+
+    assert held(mark) == Held("hits", since_us=NOON)
+    assert held_by(mark) == "all its senders are idle; it stands since 2026-01-01T12:00:00Z"
