@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         RecordError,
         StateError,
     )
+    from headwater.operators.keyed import Key
     from headwater.pipeline import sinks
     from headwater.run.app import App
     from headwater.run.live import Live
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "App": "headwater.run.app",
+    "Key": "headwater.operators.keyed",
     "Live": "headwater.run.live",
     "ConnectorError": "headwater.errors",
     "DefinitionError": "headwater.errors",
@@ -37,6 +39,7 @@ __all__ = [
     "ConnectorError",
     "DefinitionError",
     "HeadwaterError",
+    "Key",
     "Live",
     "RecordError",
     "StateError",

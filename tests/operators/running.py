@@ -187,6 +187,8 @@ def run(
         end = WatermarkCurve(last, np.array([rows.num_rows]), np.array([AFTER_ALL]))
         epoch = Epoch(len(steps), 0, rows.num_rows, {SOURCES: end})
         outcome.changes.append(flow.step({}, epoch))
+        outcome.late += epoch.late
+        outcome.failed += epoch.failed
     outcome.flow = flow
     return outcome
 

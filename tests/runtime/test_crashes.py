@@ -10,8 +10,10 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 import headwater as hw
@@ -27,6 +29,19 @@ from headwater.testing.disk import FakeDisk
 
 START = datetime(2025, 6, 1)
 TOPICS = ("clicks", "prices", "hits", "ads")
+
+
+class Runs:
+    """What an ad costs from its first click until it is silent for a minute."""
+
+    def row(self, row: dict[str, Any], key: Any) -> None:
+        costs = key.state.setdefault("costs", [])
+        costs.append(row["cost"])
+        key.timers.set(row["ts"] + timedelta(minutes=1))
+
+    def timer(self, name: str, at: datetime, key: Any) -> Any:
+        costs = key.state.pop("costs")
+        yield {"n": len(costs), "cost": sum(costs)}
 
 
 def app() -> hw.App:
@@ -65,6 +80,10 @@ def app() -> hw.App:
         "SELECT c.ad, c.ts, p.price FROM clicks AS c ASOF JOIN prices AS p "
         "ON c.ad = p.ad AND c.ts >= p.ts",
     )
+    app.function("(cost BIGINT) -> BIGINT", name="doubled")(lambda cost: pc.multiply(cost, 2))
+    app.view("twice", "SELECT ad, doubled(cost) AS cost FROM clicks WHERE doubled(cost) > 10")
+    app.transform("ad_names", reads="ads", columns="name VARCHAR")(lambda rows: rows.select([1]))
+    app.process("runs", reads="clicks", key="ad", columns="ad BIGINT, n BIGINT, cost BIGINT")(Runs)
     app.view("spread", "SELECT ad, median(cost) AS middle FROM clicks GROUP BY ad")
     return app
 

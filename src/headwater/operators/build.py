@@ -11,12 +11,15 @@ from headwater.delta.delta import Delta
 from headwater.operators.aggregate import AggregateOperator
 from headwater.operators.asof import AsofOperator
 from headwater.operators.distinct import DistinctOperator
+from headwater.operators.feed import Keys
 from headwater.operators.gate import GateOperator
 from headwater.operators.join import JoinOperator
 from headwater.operators.operator import Epoch, Loader, Operator, Saver
+from headwater.operators.process import ProcessOperator
 from headwater.operators.recompute import RecomputeOperator
 from headwater.operators.statement import Engine, Rows
 from headwater.operators.topn import TopNOperator
+from headwater.operators.transform import TransformOperator
 from headwater.operators.union import UnionOperator
 from headwater.operators.windowed import WindowedOperator
 from headwater.plan.nodes import (
@@ -25,8 +28,10 @@ from headwater.plan.nodes import (
     Distinct,
     Join,
     Node,
+    Process,
     Recompute,
     TopN,
+    Transform,
     Union,
     Windows,
 )
@@ -87,7 +92,7 @@ def wants_ticks(node: Node) -> bool:
     return lateness is not None
 
 
-def feeds_of(node: Node) -> tuple[tuple[str, ...], ...] | None:
+def feeds_of(node: Node) -> tuple[Keys, ...] | None:  # noqa: PLR0911 - one for each node
     """For each input the columns whose hash the operator wants; None for a fused operator."""
     if isinstance(node, Join | AsofJoin):
         return (node.left_keys, node.right_keys)
@@ -97,8 +102,10 @@ def feeds_of(node: Node) -> tuple[tuple[str, ...], ...] | None:
         return tuple(() for _ in node.inputs)
     if isinstance(node, TopN):
         return (node.partition,)
-    if isinstance(node, Recompute):
-        return node.keys
+    if isinstance(node, Recompute | Process):
+        return node.keys if isinstance(node, Recompute) else (node.keys,)
+    if isinstance(node, Transform):
+        return (None,)
     assert isinstance(node, Aggregate | Windows), f"{type(node).__name__} has no operator"
     return None
 
@@ -113,7 +120,9 @@ def fused_of(node: Node, schema: pa.Schema, engine: Engine) -> Fused:
     return WindowedOperator(node, schema, engine)
 
 
-def operator_of(node: Node, schemas: Sequence[pa.Schema], engine: Engine) -> Operator:
+def operator_of(  # noqa: PLR0911 - one for each node
+    node: Node, schemas: Sequence[pa.Schema], engine: Engine
+) -> Operator:
     """The operator of any other node that is not linear."""
     if isinstance(node, Join):
         return JoinOperator(node, *schemas)
@@ -125,5 +134,9 @@ def operator_of(node: Node, schemas: Sequence[pa.Schema], engine: Engine) -> Ope
         return UnionOperator(node, schemas)
     if isinstance(node, TopN):
         return TopNOperator(node, schemas[0], engine)
+    if isinstance(node, Transform):
+        return TransformOperator(node, schemas[0], engine)
+    if isinstance(node, Process):
+        return ProcessOperator(node, schemas[0], engine)
     assert isinstance(node, Recompute), f"{type(node).__name__} has no operator"
     return RecomputeOperator(node, schemas, engine)

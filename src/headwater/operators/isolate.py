@@ -12,7 +12,7 @@ epoch, and some tenths of a millisecond for each bad row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -47,28 +47,38 @@ def run_isolating(
         RecordError: It fails, and over no row alone.
 
     """
+    return isolating(lambda some: statement.run(input=some), rows, failed)
+
+
+def isolating(
+    run: Callable[[Rows], pa.RecordBatch], rows: Rows, failed: list[pa.RecordBatch]
+) -> tuple[pa.RecordBatch, Rows]:
+    """Run any computation that works row by row over the rows that it can compute.
+
+    As `run_isolating`; `run` raises a `RecordError` for rows that it refuses.
+    """
     try:
-        return statement.run(input=rows), rows
+        return run(rows), rows
     except RecordError:
         # What fails over nothing as well is no row's fault.
-        statement.run(input=rows.slice(0, 0))
-    places, reasons = _refused(statement, rows)
+        run(rows.slice(0, 0))
+    places, reasons = _refused(run, rows)
     kept = np.ones(rows.num_rows, dtype=np.bool_)
     kept[places] = False
     good = rows.filter(pa.array(kept))
-    answer = statement.run(input=good)
-    failed.append(_failed_batch(rows.take(pa.array(places)), reasons))
+    answer = run(good)
+    failed.append(failed_batch(rows.take(pa.array(places)), reasons))
     return answer, good
 
 
-def _refused(statement: Statement, rows: Rows) -> tuple[Int64Array, list[str]]:
+def _refused(run: Callable[[Rows], pa.RecordBatch], rows: Rows) -> tuple[Int64Array, list[str]]:
     """The places of the rows that fail alone, in order, and why each does."""
     places, reasons = [], []
     # A stack: the first part of what is left is on top.
     waiting = list(_parts(0, rows.num_rows))
     while waiting:
         first, stop = waiting.pop()
-        reason = _reason(statement, rows.slice(first, stop - first))
+        reason = _reason(run, rows.slice(first, stop - first))
         if reason is None:
             continue
         if stop - first == 1:
@@ -86,16 +96,16 @@ def _parts(first: int, stop: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, stop)
 
 
-def _reason(statement: Statement, rows: Rows) -> str | None:
-    """Why a statement fails over some rows, on one line; None when it does not."""
+def _reason(run: Callable[[Rows], pa.RecordBatch], rows: Rows) -> str | None:
+    """Why a computation fails over some rows, on one line; None when it does not."""
     try:
-        statement.run(input=rows)
+        run(rows)
     except RecordError as error:
         return error.message.partition("\n")[0]
     return None
 
 
-def _failed_batch(rows: Rows, reasons: Sequence[str]) -> pa.RecordBatch:
+def failed_batch(rows: Rows, reasons: Sequence[str]) -> pa.RecordBatch:
     """Rows as failed rows, with their weights where they have any; one row for each unit."""
     visible = [n for n in rows.schema.names if n not in (*HIDDEN, render.NOTHING)]
     table = pa.table(rows.columns, schema=rows.schema).select(visible)

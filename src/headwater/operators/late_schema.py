@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from headwater.operators.lateness import WATERMARK
-from headwater.plan.nodes import Aggregate, Node, Windows, walk
+from headwater.plan.nodes import Aggregate, Node, Process, Windows, walk
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, parse_type
 
@@ -26,6 +26,12 @@ def late_schema(root: Node) -> Schema | None:
 
 
 def _columns(node: Node) -> Iterator[Column]:
+    if isinstance(node, Process):
+        if node.time is not None:
+            for column in node.input.schema:
+                yield Column(column.name, column.type)
+            yield Column(WATERMARK, parse_type("TIMESTAMP"))
+        return
     if isinstance(node, Windows):
         start, end, lateness_us = node.start, node.end, node.lateness_us
     elif isinstance(node, Aggregate) and node.window is not None:

@@ -17,7 +17,7 @@ message.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TypeAlias
 
 import duckdb
@@ -26,7 +26,7 @@ from sqlglot import exp
 
 from headwater.errors import StateError
 from headwater.operators.functions import Functions
-from headwater.plan.python import FunctionDefinition
+from headwater.plan.python import FunctionDefinition, PythonStep
 from headwater.schema.schema import Schema
 
 PARALLEL_THREADS = 2
@@ -106,10 +106,16 @@ class Engine:
 
     Args:
         functions: The author's functions, which statements may call.
+        steps: The author's steps, by the names of their views.
 
     """
 
-    def __init__(self, functions: Sequence[FunctionDefinition] = ()) -> None:
+    def __init__(
+        self,
+        functions: Sequence[FunctionDefinition] = (),
+        steps: Mapping[str, PythonStep] = MappingProxyType({}),
+    ) -> None:
+        self.steps = steps
         self.functions = Functions(functions)
         self._instances: dict[bool, Instance] = {}
         self._statements = 0

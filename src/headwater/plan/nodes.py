@@ -434,7 +434,82 @@ class Recompute:
         return False
 
 
-Node = Scan | Map | Windows | Aggregate | Join | AsofJoin | Distinct | Union | TopN | Recompute
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """What a function of the author's makes of each row: none, one or several rows.
+
+    Args:
+        name: The view whose step it is; who runs the plan finds the function by it.
+        code: The fingerprint of the function.
+
+    """
+
+    input: Node
+    name: str
+    code: str
+    schema: Schema
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The one input."""
+        return (self.input,)
+
+    @property
+    def append_only(self) -> bool:
+        """Made of a row alone, what comes out is withdrawn only with it."""
+        return self.input.append_only
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What code of the author's says, key by key, of the rows so far and of the time.
+
+    The rows of a key come one after the other, in the order of the log or of event time; between
+    them fire the key's timers, each where the watermark of `sources` passes its time. The input is
+    append-only, and its rows carry their places in the log.
+
+    Args:
+        name: The view whose step it is; who runs the plan finds the code by it.
+        code: The fingerprint of the code.
+        keys: Columns of the input.
+        time: The event time by which the rows of a key are ordered; None for the log's order.
+        sources: Topics whose watermarks (the lowest of them) decide; empty for no time.
+
+    """
+
+    input: Node
+    name: str
+    code: str
+    keys: tuple[str, ...]
+    time: str | None
+    sources: tuple[str, ...]
+    schema: Schema
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The one input."""
+        return (self.input,)
+
+    @property
+    def append_only(self) -> bool:
+        """What it has said stands."""
+        return True
+
+
+Node = (
+    Scan
+    | Map
+    | Windows
+    | Aggregate
+    | Join
+    | AsofJoin
+    | Distinct
+    | Union
+    | TopN
+    | Recompute
+    | Transform
+    | Process
+)
 
 
 def walk(node: Node) -> Iterator[Node]:

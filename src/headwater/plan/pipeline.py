@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from headwater.errors import Place
 from headwater.plan.nodes import Node
-from headwater.plan.python import FunctionDefinition
+from headwater.plan.python import FunctionDefinition, PythonStep
 from headwater.schema.schema import Schema
 
 HOUR_US = 3_600_000_000
@@ -84,6 +84,7 @@ class ViewDefinition:
             and the query's span in it. The positions of the parsed query's tokens are positions in
             `origin.text`. It is no part of what the view is: definitions that differ only here are
             equal.
+        python: Set when the view is what Python makes of the query's rows.
 
     """
 
@@ -95,6 +96,7 @@ class ViewDefinition:
     lateness_us: int | None = None
     accumulation: Accumulation = Accumulation.RETRACTING
     origin: Place | None = field(default=None, compare=False, repr=False)
+    python: PythonStep | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,11 @@ class Pipeline:
     views: tuple[ViewDefinition, ...] = ()
     sinks: tuple[SinkDefinition, ...] = ()
     functions: tuple[FunctionDefinition, ...] = ()
+
+    @property
+    def steps(self) -> dict[str, PythonStep]:
+        """The steps in Python, by the names of their views."""
+        return {view.name: view.python for view in self.views if view.python is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from headwater.schema.schema import Schema
@@ -30,3 +31,46 @@ class FunctionDefinition:
     parameters: Schema
     returns: DataType
     call: Callable[..., Any]
+
+
+class StepKind(StrEnum):
+    """What a step of the author's does."""
+
+    TRANSFORM = "transform"
+    PROCESS = "process"
+
+
+class RowOrder(StrEnum):
+    """In which order a process is given the rows of a key."""
+
+    LOG = "log"
+    TIME = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class PythonStep:
+    """A view that Python computes from the rows of the view's query.
+
+    Args:
+        call: Of a transform a function from batch to batch; of a process what is called with each
+            row (see `operators.keyed`).
+        schema: The columns of the view.
+        keys: Of a process the query's columns that tell its keys apart.
+        order: Of a process the order of its rows.
+        event_time: The column of the view that carries an event time, or None.
+        code: The fingerprint of the code; empty until the pipeline is compiled.
+
+    """
+
+    kind: StepKind
+    call: Any
+    schema: Schema
+    keys: tuple[str, ...] = ()
+    order: RowOrder = RowOrder.LOG
+    event_time: str | None = None
+    code: str = ""
+
+    @property
+    def has_timers(self) -> bool:
+        """Whether it can be called at a time."""
+        return hasattr(self.call, "timer")

@@ -13,7 +13,7 @@ input.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,8 +23,9 @@ from sqlglot import exp
 
 from headwater.errors import DefinitionError
 from headwater.operators.functions import Functions
-from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewDefinition
+from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewDefinition, ViewPlan
 from headwater.replay.asof import last_of_equal_matches
+from headwater.replay.python import PythonSteps
 from headwater.schema.types import parse_type
 from headwater.sql.functions import refuse_volatile
 from headwater.sql.places import hint_for
@@ -46,7 +47,9 @@ _READERS = {
 _PLACE = "\x01place"
 
 
-def batch(pipeline: Pipeline, inputs: Mapping[str, Input]) -> dict[str, pa.Table]:
+def batch(
+    pipeline: Pipeline, inputs: Mapping[str, Input], plans: Sequence[ViewPlan] = ()
+) -> dict[str, pa.Table]:
     """Compute every view of a pipeline over whole inputs.
 
     Args:
@@ -54,6 +57,7 @@ def batch(pipeline: Pipeline, inputs: Mapping[str, Input]) -> dict[str, pa.Table
         inputs: For each topic and table its rows in order, or a Parquet, CSV or NDJSON file of
             them. Columns are cast to what is declared; a missing one takes its default. A topic
             that is not named has no rows.
+        plans: The planned views; only those of steps in Python, and what these read, are used.
 
     Returns:
         The content of each view, by name.
@@ -75,7 +79,8 @@ def batch(pipeline: Pipeline, inputs: Mapping[str, Input]) -> dict[str, pa.Table
     with _connection(pipeline) as connection:
         for topic in pipeline.topics:
             _load(connection, topic, given.get(topic.name.lower()))
-        return {view.name: _answer(connection, view) for view in pipeline.views}
+        steps = PythonSteps(connection, pipeline, plans)
+        return {view.name: _answer(connection, view, steps) for view in pipeline.views}
 
 
 def _connection(pipeline: Pipeline) -> duckdb.DuckDBPyConnection:
@@ -168,7 +173,9 @@ def _column(topic: TopicDefinition, name: str, found: set[str]) -> exp.Expr:
     return exp.alias_(exp.Cast(this=value, to=to), name, quoted=True)
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, view: ViewDefinition) -> pa.Table:
+def _answer(
+    connection: duckdb.DuckDBPyConnection, view: ViewDefinition, steps: PythonSteps
+) -> pa.Table:
     """Compute one view, keep it for the later ones, and return its rows."""
     exact = exactly(view.query, view.origin)
     refuse_volatile(exact, view.origin)
@@ -181,6 +188,8 @@ def _answer(connection: duckdb.DuckDBPyConnection, view: ViewDefinition) -> pa.T
 
     query = break_ties(plain(exact, view.origin), columns_of)
     query = last_of_equal_matches(query, columns_of)
+    if view.python is not None:
+        query = steps.rows(view.name, view.python, query)
     whole = exp.select("*").from_(
         exp.Subquery(this=query, alias=exp.TableAlias(this=exp.to_identifier("_view")))
     )

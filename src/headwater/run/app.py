@@ -198,6 +198,62 @@ class App:
 
         return declared
 
+    def transform(self, name: str, *, reads: str, columns: str) -> Decorator[Function]:
+        """Declare a view that a function makes of the rows that it reads; a decorator.
+
+        The function takes a `pyarrow.RecordBatch` and returns one, or a table, with any number of
+        rows. It works row by row: what it makes of a row does not depend on those beside it.
+
+        Args:
+            reads: A topic, table or earlier view, or a SELECT.
+            columns: The columns of what it returns, as in SQL.
+
+        Raises:
+            DefinitionError: The columns or the query cannot be read, or the name is taken.
+        """
+
+        def declared(call: Function) -> Function:
+            made = declare_python.transform(name, call, reads=reads, columns=columns)
+            self._declarations.add(made)
+            return call
+
+        return declared
+
+    def process(
+        self,
+        name: str,
+        *,
+        reads: str,
+        key: str | tuple[str, ...],
+        columns: str,
+        **options: Any,
+    ) -> Decorator[Function]:
+        """Declare a view that code makes, key by key, of the rows so far and of the time.
+
+        What is decorated is a function `(row, key)`, or a class with the method `row(self, row,
+        key)` and, for timers, `timer(self, name, at, key)`. Both may yield, or return, rows as
+        dicts. `key.state` is a dict of plain data that is kept; `key.timers` are set in event time.
+
+        Args:
+            reads: A topic, a view over one topic, or a SELECT over such.
+            key: The column or columns of the key.
+            columns: The columns of what is emitted, as in SQL; those of the key fill themselves in.
+            **options: `order`: `log` (the default) or `time`, in which the rows of a key come;
+                `event_time`: the column that carries an event time for the views that read this.
+
+        Raises:
+            DefinitionError: The columns or the query cannot be read, or the name is taken.
+        """
+
+        def declared(call: Function) -> Function:
+            made = declare_python.process(
+                name, call, reads=reads, key=key, columns=columns, **options
+            )
+            self._declarations.add(made)
+            return call
+
+        return declared
+
     @property
     def pipeline(self) -> Pipeline:
         """All that was declared, as plain data."""
@@ -265,7 +321,8 @@ class App:
         """
         from headwater.replay.batch import batch
 
-        return batch(self.compile().pipeline, inputs)
+        compiled = self.compile()
+        return batch(compiled.pipeline, inputs, compiled.plans)
 
     def run(
         self,

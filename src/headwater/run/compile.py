@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from headwater.operators.describe import Describer
-from headwater.pipeline.code import function_fingerprint
+from headwater.pipeline.code import code_fingerprint, function_fingerprint
 from headwater.plan.nodes import Scan, walk
-from headwater.plan.pipeline import Pipeline, ViewPlan
+from headwater.plan.pipeline import Pipeline, ViewDefinition, ViewPlan
 from headwater.plan.ticks import with_ticks
 from headwater.sql.planner import plan_view
 from headwater.sql.relations import Describe, Relation, relation_of_topic, relation_of_view
@@ -36,10 +36,18 @@ def _plans(pipeline: Pipeline, describe: Describe) -> list[ViewPlan]:
     functions = {f.name.lower(): function_fingerprint(f) for f in pipeline.functions}
     plans: list[ViewPlan] = []
     for definition in pipeline.views:
-        plan = plan_view(definition, relations, describe, functions)
+        plan = plan_view(_with_code(definition), relations, describe, functions)
         relations[plan.name] = relation_of_view(plan, relations)
         plans.append(plan)
     return plans
+
+
+def _with_code(definition: ViewDefinition) -> ViewDefinition:
+    """A step in Python gets the fingerprint of its code: all that it names is defined by now."""
+    step = definition.python
+    if step is None:
+        return definition
+    return replace(definition, python=replace(step, code=code_fingerprint(step.call)))
 
 
 def _with_ticks_where_read(plans: list[ViewPlan]) -> tuple[ViewPlan, ...]:

@@ -73,7 +73,7 @@ class Runtime:
         self.started_us = clock.now_us()
         self._blobs = Blobs(disk)
         self._checkpoints = Checkpoints(self._blobs)
-        self._engine = Engine(pipeline.functions)
+        self._engine = Engine(pipeline.functions, pipeline.steps)
         self.journal = Journal.open(disk, sync=settings.is_synced)
         try:
             self.decision = self._open(plans)

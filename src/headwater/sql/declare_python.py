@@ -1,7 +1,8 @@
-"""Declare what is written in Python: the types of a function, read and checked.
+"""Declare what is written in Python: functions for SQL, transforms and processes.
 
-A function's types are said as in SQL, `"(celsius DOUBLE) -> DOUBLE"`, or by its annotations:
-Python's own types, or texts with types of SQL.
+A transform or a process is a view over the rows of a query. A function's types are said as in SQL,
+`"(celsius DOUBLE) -> DOUBLE"`, or by its annotations: Python's own types, or texts with types of
+SQL.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -17,10 +19,13 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from headwater.errors import DefinitionError, Place
-from headwater.plan.python import FunctionDefinition
+from headwater.plan.pipeline import ViewDefinition
+from headwater.plan.python import FunctionDefinition, PythonStep, RowOrder, StepKind
 from headwater.schema.ddl import parse_columns
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, DataType, parse_type
+from headwater.sql.declare import view
+from headwater.sql.places import hint_for
 
 _EXAMPLE = 'say the types, for example @app.function("(celsius DOUBLE) -> DOUBLE")'
 _PYTHON_TYPES = {
@@ -118,3 +123,77 @@ def _type(annotation: Any, name: str, what: str) -> DataType:
         text = annotation.strip("'\"")
         return parse_type(_BY_NAME.get(text, text), source)
     raise DefinitionError(f"the type of the {what} of function {name} is not said", hint=_EXAMPLE)
+
+
+def transform(name: str, call: Callable[..., Any], *, reads: str, columns: str) -> ViewDefinition:
+    """Declare a view that a function makes, batch by batch, of the rows that it reads.
+
+    Args:
+        name: Unique in the pipeline.
+        call: Takes a `pyarrow.RecordBatch` and returns one, or a table.
+        reads: A relation, or a SELECT.
+        columns: The columns of what it returns, as in SQL.
+
+    Raises:
+        DefinitionError: The columns or the query cannot be read.
+
+    """
+    schema = parse_columns(columns, f"transform {name}").schema
+    step = PythonStep(StepKind.TRANSFORM, call, _nullable(schema))
+    return replace(_view(name, reads), python=step)
+
+
+def process(  # noqa: PLR0913 - what it reads and makes, by keyword
+    name: str,
+    call: Any,
+    *,
+    reads: str,
+    key: str | tuple[str, ...] | list[str],
+    columns: str,
+    order: str = RowOrder.LOG,
+    event_time: str | None = None,
+) -> ViewDefinition:
+    """Declare a view that code makes, key by key, of the rows that it reads and of the time.
+
+    Args:
+        name: Unique in the pipeline.
+        call: A function of a row and a key, or a class with methods `row` and `timer`.
+        reads: A relation, or a SELECT.
+        key: The column or columns of the key.
+        columns: The columns of what it emits, as in SQL.
+        order: `log` or `time`.
+        event_time: The column of `columns` that carries an event time.
+
+    Raises:
+        DefinitionError: The columns or the query cannot be read, or a setting is unknown.
+
+    """
+    source = f"process {name}"
+    schema = _nullable(parse_columns(columns, source).schema)
+    keys = (key,) if isinstance(key, str) else tuple(key)
+    if order not in tuple(RowOrder):
+        raise DefinitionError(f"order is {order!r}", hint="use order='log' or order='time'")
+    if not callable(getattr(call, "row", None) if isinstance(call, type) else call):
+        raise DefinitionError(
+            f"{source} has nothing to call with a row",
+            hint="write a function of (row, key), or a class with a method row(self, row, key)",
+        )
+    if event_time is not None and event_time not in schema:
+        raise DefinitionError(
+            f"{source} makes no column {event_time} for its event time",
+            hint=hint_for(event_time, schema.names, "its columns are"),
+        )
+    step = PythonStep(StepKind.PROCESS, call, schema, keys, RowOrder(order), event_time)
+    return replace(_view(name, reads), python=step)
+
+
+def _view(name: str, reads: str) -> ViewDefinition:
+    """The view of the rows that a step reads."""
+    if re.fullmatch(r"\s*\w+\s*", reads):
+        relation = exp.to_identifier(reads.strip(), quoted=True)
+        return view(name, exp.select("*").from_(exp.Table(this=relation)).sql("duckdb"))
+    return view(name, reads)
+
+
+def _nullable(schema: Schema) -> Schema:
+    return Schema(tuple(Column(column.name, column.type) for column in schema))

@@ -23,9 +23,11 @@ from headwater.plan.nodes import (
     Node,
     Order,
     Partial,
+    Process,
     Recompute,
     Scan,
     TopN,
+    Transform,
     Union,
     Windows,
     WindowSpec,
@@ -103,6 +105,8 @@ def _lines(node: Node) -> list[str]:
         Union: _union,
         TopN: _top,
         Recompute: _recompute,
+        Transform: _transform,
+        Process: _process,
     }
     return writers[type(node)](node)
 
@@ -186,6 +190,18 @@ def _recompute(node: Recompute) -> list[str]:
     if len(node.sources) > 1:
         lines.append(f"over, in this order, {_names(node.names)}")
     return [*lines, _sql(_without_echoes(node.query)), "keeps its input"]
+
+
+def _transform(node: Transform) -> list[str]:
+    return [f"transform in Python, making {_names(node.schema.names)}"]
+
+
+def _process(node: Process) -> list[str]:
+    order = f"event time {node.time}" if node.time else "the log"
+    timers = [f"told the time by the watermark of {_names(node.sources)}"] if node.sources else []
+    held = ["keeps rows until the watermark has passed them"] if node.time else []
+    line = f"process in Python by {_names(node.keys)}, making {_names(node.schema.names)}"
+    return [line, f"rows in the order of {order}", *timers, *held, "keeps the state of each key"]
 
 
 def _decides(window: Windows | GroupWindow) -> list[str]:

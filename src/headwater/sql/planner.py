@@ -22,7 +22,7 @@ from headwater.errors import DefinitionError
 from headwater.plan.nodes import Node, Scan
 from headwater.plan.pipeline import ViewDefinition, ViewPlan
 from headwater.schema.schema import Schema
-from headwater.sql import emission, recompute, select, setops, sketches
+from headwater.sql import emission, python_steps, recompute, select, setops, sketches
 from headwater.sql.build import Builder
 from headwater.sql.decline import Decline
 from headwater.sql.diagnose import checked_schema
@@ -70,12 +70,14 @@ def plan_view(
     root = pull_windows(root)
     root = prune(root)
     root = emission.apply(root, definition, known)
+    if definition.python is not None:
+        root = python_steps.over(root, definition, definition.python, known)
     return ViewPlan(
         declared,
         root,
         fingerprint(root, known, functions),
-        final_order(definition.query, root.schema),
-        python=called_by(root, functions),
+        () if definition.python else final_order(definition.query, root.schema),
+        python=called_by(root, functions) + ((definition.name,) if definition.python else ()),
     )
 
 

@@ -20,9 +20,11 @@ from headwater.plan.nodes import (
     JoinKind,
     Map,
     Node,
+    Process,
     Recompute,
     Scan,
     TopN,
+    Transform,
     Union,
     Windows,
 )
@@ -58,6 +60,8 @@ def _prune(node: Node, needed: frozenset[str]) -> Node:  # noqa: PLR0911 - one f
             return replace(node, input=_exactly(node.input, node.input.schema.names))
         case Recompute():
             return _prune_recompute(node, needed)
+        case Transform() | Process():
+            return replace(node, input=_exactly(node.input, node.input.schema.names))
 
 
 def _prune_map(node: Map, needed: frozenset[str]) -> Node:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from sqlglot import exp
 
-from headwater.plan.nodes import Scan, walk
+from headwater.plan.nodes import Map, Node, Process, Scan, Windows, walk
 from headwater.plan.pipeline import Emit, TopicDefinition, ViewPlan
 from headwater.schema.schema import Schema
 from headwater.sql.times import event_times
@@ -29,6 +29,7 @@ class Relation:
         ready: Whether some of the sources are ready before they are complete.
         final: A view whose rows are published when their window has closed.
         fingerprint: Changes when what it contains could; empty for topics and tables.
+        placed: Each of its rows has a place of its own in the log of one topic.
 
     """
 
@@ -41,6 +42,7 @@ class Relation:
     ready: bool = False
     final: bool = False
     fingerprint: str = ""
+    placed: bool = False
 
 
 class Describe(Protocol):
@@ -71,6 +73,7 @@ def relation_of_topic(topic: TopicDefinition) -> Relation:
         event_time=topic.event_time,
         sources=(topic.name,) if has_time else (),
         ready=has_time and topic.ready < 1.0,
+        placed=not topic.is_table,
     )
 
 
@@ -94,11 +97,30 @@ def relation_of_view(plan: ViewPlan, relations: Mapping[str, Relation]) -> Relat
         ready=any(known[scan.relation.lower()].ready for scan in scans),
         final=plan.definition.emit is Emit.FINAL,
         fingerprint=plan.fingerprint,
+        placed=is_placed(plan.root, known),
     )
+
+
+def is_placed(node: Node, relations: Mapping[str, Relation]) -> bool:
+    """Whether each row has a place of its own in the log of one topic, and stands in that order.
+
+    Args:
+        relations: What the plan reads, by name in lower case.
+
+    """
+    while isinstance(node, Map | Windows):
+        if isinstance(node, Windows) and (node.final or node.lateness_us is not None):
+            return False
+        node = node.input
+    if isinstance(node, Scan):
+        return relations[node.relation.lower()].placed
+    return isinstance(node, Process)
 
 
 def _event_time(plan: ViewPlan, relations: Mapping[str, Relation]) -> str | None:
     """The first column of the view that passes on the event times of all it comes from."""
+    if plan.definition.python is not None:
+        return plan.definition.python.event_time
     for name in plan.schema.names:
         times = event_times(plan.root, name)
         if times and all(_is_event_time(relations[r.lower()], c) for r, c in times):
