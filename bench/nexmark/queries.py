@@ -155,14 +155,20 @@ QUERIES = (
         "q7",
         "the highest bids of ten seconds",
         """SELECT b.auction, b.price, b.bidder, b.date_time, b.extra
-        FROM TUMBLE(bid, date_time, INTERVAL '10 seconds') AS b JOIN (
-            SELECT window_start, max(price) AS most
-            FROM TUMBLE(bid, date_time, INTERVAL '10 seconds') GROUP BY window_start, window_end
-        ) AS m ON b.window_start = m.window_start AND b.price = m.most""",
+        FROM bid AS b JOIN q7_highest AS h ON b.price = h.price
+            AND b.date_time >= h.window_start AND b.date_time < h.window_end""",
         f"""SELECT b.auction, b.price, b.bidder, b.date_time, b.extra FROM bid AS b JOIN (
             SELECT {_BUCKET} AS bucket, max(price) AS most FROM bid GROUP BY bucket
         ) AS m ON time_bucket(INTERVAL '10 seconds', b.date_time) = bucket AND b.price = most""",
-        emit="final",
+        before=(
+            View(
+                "q7_highest",
+                "SELECT window_start, window_end, max(price) AS price "
+                "FROM TUMBLE(bid, date_time, INTERVAL '10 seconds') "
+                "GROUP BY window_start, window_end",
+                "final",
+            ),
+        ),
     ),
     Query(
         "q8",

@@ -107,8 +107,8 @@ def test_a_peek_stays_as_it_was() -> None:
     assert sum(map(len, before)) == 5_009
 
 
-def test_a_look_into_a_pile_finds_what_a_sorted_spine_has_and_sorts_one_piece() -> None:
-    limits = Limits(piece_rows=500)
+def test_looks_find_what_a_sorted_spine_has_and_sort_what_was_scanned_often() -> None:
+    limits = Limits(piece_rows=500, scan_rows=100)
     hashes = np.random.default_rng(2).integers(0, 300, 5_000).astype(np.uint64) << np.uint64(50)
     pile = Spine(lambda merge, _: merge.run(), limits=limits)
     plain = grown(hashes)
@@ -117,12 +117,18 @@ def test_a_look_into_a_pile_finds_what_a_sorted_spine_has_and_sorts_one_piece() 
         numbers = pa.array(np.arange(first, first + len(part)))
         pile.add(Loose(part, pa.RecordBatch.from_arrays([numbers], schema=SCHEMA), None))
 
-    for asked in (hashes[:3], hashes[100:110], hashes[:1]):
+    waiting = [5_000]
+    for asked in (hashes[:3], hashes[100:110], hashes[:1]) * 12:
         before = pile.size()[0]
         found = of_hashes(pile.runs_with(asked), asked)
 
         assert found == of_hashes(plain.runs(), asked)
         assert pile.size()[0] == before
+        waiting.append(sum(len(loose) for loose in pile.peek().loose))
+    # Scanned sixteen times over, then sorted a piece at a time, and the last few at once.
+    assert waiting[:17] == [5_000] * 17
+    assert all(before - 1_100 <= now <= before for before, now in itertools.pairwise(waiting))
+    assert waiting[-1] == 0
 
 
 def of_hashes(runs: list[Run], asked: np.ndarray) -> dict[int, list[int]]:

@@ -222,6 +222,8 @@ class TopicWatermark:
 
 def rising(start_us: int, ticks: Int64Array, values_us: Int64Array) -> WatermarkCurve:
     """The curve through these values that never goes back, with only the places where it rises."""
+    if len(ticks) and values_us[0] > start_us and _rises_at_each(ticks, values_us):
+        return WatermarkCurve(start_us, ticks, values_us)
     highest = np.maximum.accumulate(np.maximum(values_us, start_us))
     before = np.concatenate([np.array([start_us], dtype=np.int64), highest[:-1]])
     rises = highest > before
@@ -229,6 +231,11 @@ def rising(start_us: int, ticks: Int64Array, values_us: Int64Array) -> Watermark
     # Of several rises at one tick only the last can be seen by a row.
     last = np.append(ticks[1:] != ticks[:-1], True) if len(ticks) else np.empty(0, dtype=bool)
     return WatermarkCurve(start_us, ticks[last], highest[last])
+
+
+def _rises_at_each(ticks: Int64Array, values_us: Int64Array) -> bool:
+    """Whether these are rises already, as those of rows in order are."""
+    return bool((values_us[1:] > values_us[:-1]).all() and (ticks[1:] > ticks[:-1]).all())
 
 
 def lowest(curves: Sequence[WatermarkCurve]) -> WatermarkCurve:
@@ -256,6 +263,8 @@ def _rises(times_us: Int64Array, above_us: int) -> tuple[Int64Array, Int64Array]
 
     (Where a partition was idle, its first row may move the watermark without a new highest time.)
     """
+    if bool((times_us[1:] > times_us[:-1]).all()):
+        return np.arange(len(times_us), dtype=np.int64), np.maximum(times_us, above_us)
     suspects = _above_earlier_blocks(times_us)
     highs = np.maximum.accumulate(times_us[suspects])
     rises = np.flatnonzero(highs[1:] > highs[:-1]) + 1

@@ -5,9 +5,10 @@ merged while the last is not much smaller than the one before it, so that there 
 runs as the number of rows has digits, and each row is copied as often as that (as in DBSP and in
 differential dataflow).
 
-Where very many rows wait (the side of a join that nobody has asked yet), who looks for a few hashes
-scans them instead and sorts a piece of them, so that no look stops for long and the pile is sorted
-by those who look.
+Where many rows wait (the side of a join that nobody has asked yet), who looks for a few hashes
+scans them instead: to sort wide rows once costs as much as to scan them a dozen times. When they
+have been scanned so often they are sorted, of a very large pile a piece at each look, so that no
+look stops for long.
 
 A spine that grows large is split by the top bits of the hash into shards, each a spine of its own,
 so that no merge is long and no run too large for an Arrow array. New runs then grow in the spine
@@ -31,6 +32,8 @@ from headwater.state.run import Merge, Run, merge, sorted_run
 _LIKE_SIZE = 2
 # One look may ask for so many hashes for each row of a pile before it is cheaper to sort it all.
 _SCAN_SHARE = 16
+# So often all waiting rows may be scanned before they are sorted, which costs about as much.
+_SCANS_MAX = 16
 # A scan first compares so many top bits of the hash.
 _SCAN_BITS = 18
 # A shard takes over so many bits of the hash.
@@ -48,6 +51,7 @@ class Limits:
         size_bytes: In bytes.
         piece_rows: Waiting rows are kept in pieces of about so many; of a larger pile a look for a
             few hashes sorts one piece.
+        scan_rows: Fewer waiting rows than this are sorted at the first look.
         weighted_rows: So many rows with weights may wait. They may cancel others, and would be kept
             for ever where nobody looks.
 
@@ -56,6 +60,7 @@ class Limits:
     rows: int = 1 << 23
     size_bytes: int = 1 << 29
     piece_rows: int = 1 << 20
+    scan_rows: int = 1 << 14
     weighted_rows: int = 1 << 18
 
 
@@ -143,6 +148,8 @@ class Spine:
         self._shards: list[Spine] = []
         self._loose: list[Loose] = []
         self._loose_rows = 0
+        # How many waiting rows were scanned since all were sorted.
+        self._scanned_rows = 0
 
     def add(self, loose: Loose) -> None:
         """Take rows in."""
@@ -164,14 +171,18 @@ class Spine:
     def runs_with(self, hashes: UInt64Array) -> list[Run]:
         """Runs that have all rows of these hashes, the older of two that share hashes first.
 
-        As `runs`, but without sorting all rows of a large pile.
+        As `runs`, but rows that wait are sorted only once scanning them has cost about as much.
         """
-        is_pile = self._loose_rows > self._limits.piece_rows
-        if not is_pile or len(hashes) * _SCAN_SHARE > self._loose_rows:
+        is_few = len(hashes) * _SCAN_SHARE <= self._loose_rows
+        if not is_few or self._loose_rows < self._limits.scan_rows:
             return self.runs()
-        oldest = self._loose.pop(0)
-        self._loose_rows -= len(oldest)
-        self._push(sort([oldest]))
+        self._scanned_rows += self._loose_rows
+        if self._scanned_rows > _SCANS_MAX * self._loose_rows:
+            if self._loose_rows <= self._limits.piece_rows:
+                return self.runs()
+            oldest = self._loose.pop(0)
+            self._loose_rows -= len(oldest)
+            self._push(sort([oldest]))
         picked = [piece for loose in self._loose if len(piece := _with_hashes(loose, hashes))]
         sorted_runs = [*(run for shard in self._shards for run in shard.runs()), *self._runs]
         return [*sorted_runs, *([sort(picked)] if picked else [])]
@@ -229,6 +240,7 @@ class Spine:
 
     def _sort(self) -> None:
         waiting, self._loose, self._loose_rows = self._loose, [], 0
+        self._scanned_rows = 0
         while waiting:
             rows = count = 0
             while count < len(waiting) and rows < self._limits.piece_rows:
