@@ -35,18 +35,20 @@ class Way:
     """How the rows come.
 
     Args:
-        cuts: The seed of random epochs; None for epochs of a good size.
+        step: Events in an epoch.
+        cuts: The seed of random epochs instead; None for none.
         restarts: The folder is closed and opened again on the way.
     """
 
     name: str
     config: Config
+    step: int = 5_000
     cuts: int | None = None
     restarts: bool = False
 
 
 WAYS = (
-    Way("in order", CONFIG),
+    Way("in order, one large epoch", CONFIG, step=EVENTS),
     Way("shuffled", SHUFFLED),
     Way("random epochs", SHUFFLED, cuts=1),
     Way("other epochs, and restarts", SHUFFLED, cuts=2, restarts=True),
@@ -65,7 +67,9 @@ def app() -> hw.App:
 def parts_of(way: Way) -> Iterator[list[tuple[str, pa.Table]]]:
     """The rows of each epoch."""
     if way.cuts is None:
-        yield from ([part] for part in sends(way.config, EVENTS, 5_000))
+        parts = list(sends(way.config, EVENTS, way.step))
+        size = len(TOPICS)
+        yield from (parts[max(0, at) : at + size] for at in range(1 - size, len(parts), size))
         return
     rng = np.random.default_rng(way.cuts)
     waiting: list[tuple[str, pa.Table]] = []

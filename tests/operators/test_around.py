@@ -61,6 +61,7 @@ def stretches() -> dict[str, Node]:
     every = {name: name for name in ROWS.names}
     return {
         "no filter": projected(scan, None, **{**every, "n": "n * 2"}),
+        "constants alone": projected(scan, None, name="name", twice="CAST(NULL AS INTEGER)"),
         "a filter": projected(scan, "n > 0", **every),
         "a filter on a text": projected(scan, "name <> 'a'", **every, twice="n + n"),
         "renamed twice": projected(

@@ -52,15 +52,18 @@ class Around:
         self._keeps_rows = _keeps_rows(node)
         computed = [n for n in node.schema.names if n not in passed or n in (keys or ())]
         part = _narrowed(node, frozenset(computed))
+        columns = render.bottom(part).schema.names
         hidden = [] if self._keeps_rows else [*hidden_of(origin), PLACE]
         names = [*(n for n in computed if n not in passed), *hidden]
-        below = render.stretch(part, hidden)
+        # Where only constants are computed the places say how many rows there are.
+        self._has_places = not self._keeps_rows or not columns
+        read = [*columns, *(hidden if not self._keeps_rows else [PLACE] if not columns else [])]
+        below = render.stretch(part, [n for n in read if n not in columns])
         query = (
             render.select([render.column(name) for name in names], below, None)
             if keys is None
             else render.hashed(below, keys, names)
         )
-        read = [*render.bottom(part).schema.names, *hidden]
         fields = [pa.field(PLACE, pa.int64()) if n == PLACE else origin.field(n) for n in read]
         self._read = [name for name in read if name != PLACE]
         self._statement = Statement(
@@ -75,7 +78,7 @@ class Around:
 
         """
         given = rows.select(self._read)
-        if not self._keeps_rows:
+        if self._has_places:
             places = pa.array(np.arange(rows.num_rows, dtype=np.int64))
             given = given.append_column(pa.field(PLACE, pa.int64()), places)
         answer = self._statement.run(input=given)
