@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from headwater.operators.statement import Engine
 from headwater.plan.nodes import Scan, WindowKind, Windows, WindowSpec
 from operators.running import SOURCES, run, schema, table
+from operators.test_windowed import windows_of
 
 ROWS = schema(k="VARCHAR", ts="TIMESTAMP")
 SHOWN = schema(k="VARCHAR", ts="TIMESTAMP", start="TIMESTAMP", stop="TIMESTAMP")
 
 rows_of = st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(-20, 30) | st.none()))
-specs = st.sampled_from([(10, 10, 0), (10, 2, 3), (7, 3, 0), (4, 10, 2)])
+# With a negative slide windows cumulate, by steps of so much.
+specs = st.sampled_from([(10, 10, 0), (10, 2, 3), (7, 3, 0), (4, 10, 2), (10, -2, 3)])
 
 
 def moment(us: int | None) -> datetime | None:
@@ -27,20 +29,18 @@ def computed(
     rows: Sequence[Any], spec: tuple[int, int, int], lateness: int
 ) -> tuple[Counter[Any], Counter[Any]]:
     """Row by row: what is in time for its windows, and what is late for them."""
-    size, slide, offset = spec
     watermark = -(10**9)
     in_time: Counter[Any] = Counter()
     late: Counter[Any] = Counter()
     for k, t in rows:
         if t is None:
             continue
-        for start in range(t - size + 1, t + 1):
-            if (start - offset) % slide == 0:
-                row = (k, moment(t), moment(start), moment(start + size))
-                if start + size + lateness <= watermark:
-                    late[(*row, moment(watermark))] += 1
-                else:
-                    in_time[row] += 1
+        for start, end in windows_of(t, spec):
+            row = (k, moment(t), moment(start), moment(end))
+            if end + lateness <= watermark:
+                late[(*row, moment(watermark))] += 1
+            else:
+                in_time[row] += 1
         watermark = max(watermark, t)
     return in_time, late
 
@@ -61,6 +61,7 @@ def test_rows_in_time_come_out_and_late_rows_are_told(
 ) -> None:
     size, slide, offset = spec
     kind = WindowKind.TUMBLE if size == slide else WindowKind.HOP
+    kind, slide = (WindowKind.CUMULATE, -slide) if slide < 0 else (kind, slide)
     scan = Scan("t", ROWS, append_only=True, ticks=True)
     windows = WindowSpec(kind, "ts", size, slide, offset)
     plan = Windows(scan, windows, "start", "stop", SHOWN, final, lateness, SOURCES)

@@ -61,6 +61,8 @@ rows_of = st.lists(
 )
 cuts_of = st.lists(st.integers(1, 25), max_size=6) | st.just(range(25))
 specs = st.sampled_from([(10, 10, 0), (10, 10, 3), (10, 2, 0), (10, 4, 1), (7, 3, 0), (4, 10, 2)])
+# With a negative slide windows cumulate, by steps of so much.
+cumulating = st.sampled_from([(10, -2, 0), (9, -3, 4), (10, -10, 1)])
 
 
 def plan_of(
@@ -73,6 +75,7 @@ def plan_of(
 ) -> Aggregate:
     size, slide, offset = (part * UNIT_US for part in spec)
     kind = WindowKind.TUMBLE if size == slide else WindowKind.HOP
+    kind, slide = (WindowKind.CUMULATE, -slide) if slide < 0 else (kind, slide)
     lateness_us = None if lateness is None else lateness * UNIT_US
     window = GroupWindow(
         WindowSpec(kind, "ts", size, slide, offset), "start", "stop", final, lateness_us, SOURCES
@@ -90,9 +93,13 @@ def moment(seconds_after: int | None) -> datetime | None:
     return None if seconds_after is None else EPOCH_START + timedelta(microseconds=seconds_after)
 
 
-def windows_of(t: int, spec: tuple[int, int, int]) -> list[int]:
+def windows_of(t: int, spec: tuple[int, int, int]) -> list[tuple[int, int]]:
     size, slide, offset = spec
-    return [s for s in range(t - size, t + 1) if s <= t < s + size and (s - offset) % slide == 0]
+    if slide < 0:
+        start = (t - offset) // size * size + offset
+        return [(start, e) for e in range(t + 1, start + size + 1) if (e - start) % slide == 0]
+    starts = [s for s in range(t - size + 1, t + 1) if (s - offset) % slide == 0]
+    return [(start, start + size) for start in starts]
 
 
 def computed(
@@ -103,8 +110,7 @@ def computed(
     groups: dict[Any, list[Any]] = {}
     late: Counter[Any] = Counter()
     for k, x, t in rows:
-        for start in windows_of(t, spec) if t is not None else ():
-            end = start + spec[0]
+        for start, end in windows_of(t, spec) if t is not None else ():
             if lateness is not None and watermark is not None and end + lateness <= watermark:
                 late[(k, x, moment(t), moment(start), moment(end), moment(watermark))] += 1
             else:
@@ -132,7 +138,7 @@ def times_of(rows: Sequence[Any]) -> list[int | None]:
 @quick
 @given(
     rows=rows_of,
-    spec=specs,
+    spec=specs | cumulating,
     cuts=cuts_of,
     how=st.sampled_from([(False, None), (False, 0), (False, 5), (True, 0), (True, 5), (True, 100)]),
     saved_after=st.none() | st.integers(0, 3),
@@ -167,7 +173,7 @@ def test_windows_and_late_rows_do_not_depend_on_the_cut(
         ),
         max_size=25,
     ),
-    spec=specs,
+    spec=specs | cumulating,
     cuts=cuts_of,
     final=st.booleans(),
 )

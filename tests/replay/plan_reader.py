@@ -25,6 +25,7 @@ from headwater.plan.nodes import (
     Scan,
     TopN,
     Union,
+    WindowKind,
     Windows,
     WindowSpec,
 )
@@ -114,6 +115,10 @@ def _list(names: tuple[str, ...]) -> str:
 
 
 def _windowed(table: str, schema: Schema, spec: WindowSpec, start: str, end: str) -> str:
+    if spec.kind is WindowKind.SESSION:
+        return _sessions(table, schema, spec, start, end)
+    if spec.kind is WindowKind.CUMULATE:
+        return _cumulated(table, schema, spec, start, end)
     first = f"epoch_us({_q(spec.time)}) - {spec.offset_us}"
     newest = (
         f"floor(({first}) / {spec.slide_us}::DOUBLE)::BIGINT * {spec.slide_us} + {spec.offset_us}"
@@ -126,6 +131,34 @@ def _windowed(table: str, schema: Schema, spec: WindowSpec, start: str, end: str
         f"make_timestamp(__s) AS {_q(start)}, make_timestamp(__s + {spec.size_us}) AS {_q(end)}"
     )
     return f"SELECT {_list(schema.names)}, {stamps} FROM ({timed})"
+
+
+def _sessions(table: str, schema: Schema, spec: WindowSpec, start: str, end: str) -> str:
+    """Each row's session, found from it step by step in both directions."""
+    t = f"epoch_us({_q(spec.time)})"
+    keys = "".join(f" AND a.{_q(k)} IS NOT DISTINCT FROM b.{_q(k)}" for k in spec.keys)
+    rows = f"(SELECT *, {t} AS __t FROM {table} WHERE isfinite({_q(spec.time)}))"
+    gap = f"b.__t - a.__t BETWEEN 1 AND {spec.size_us - 1}{keys}"
+    over = f"PARTITION BY {_list(spec.keys)}" if spec.keys else ""
+    first = f"NOT EXISTS (FROM {rows} a WHERE {gap})"
+    last = f"NOT EXISTS (FROM {rows} a WHERE a.__t - b.__t BETWEEN 1 AND {spec.size_us - 1}{keys})"
+    marked = f"SELECT b.*, {first} AS __f, {last} AS __l FROM {rows} b"
+    newest = f"max(CASE WHEN __f THEN __t END) OVER ({over} ORDER BY __t)"
+    next_ = f"min(CASE WHEN __l THEN __t END) OVER ({over} ORDER BY __t DESC) + {spec.size_us}"
+    bounds = f"make_timestamp({newest}) AS {_q(start)}, make_timestamp({next_}) AS {_q(end)}"
+    return f"SELECT {_list(schema.names)}, {bounds} FROM ({marked})"
+
+
+def _cumulated(table: str, schema: Schema, spec: WindowSpec, start: str, end: str) -> str:
+    t = f"epoch_us({_q(spec.time)})"
+    first = f"floor(({t} - {spec.offset_us}) / {spec.size_us}::DOUBLE)::BIGINT * {spec.size_us}"
+    steps = f"unnest(range({spec.slide_us}, {spec.size_us + spec.slide_us}, {spec.slide_us}))"
+    timed = (
+        f"SELECT *, {first} + {spec.offset_us} AS __s, {steps} AS __n FROM {table} "
+        f"WHERE isfinite({_q(spec.time)})"
+    )
+    stamps = f"make_timestamp(__s) AS {_q(start)}, make_timestamp(__s + __n) AS {_q(end)}"
+    return f"SELECT {_list(schema.names)}, {stamps} FROM ({timed}) WHERE __s + __n > {t}"
 
 
 def _aggregate(node: Aggregate, table: str) -> str:

@@ -45,6 +45,37 @@ QUERIES = (
     "HOP(clicks, ts, INTERVAL '40 seconds', INTERVAL '100 seconds') GROUP BY window_start)",
     "SELECT window_start, visitor, sum(price), min(cost) FROM "
     "TUMBLE(clicks, ts, INTERVAL '1 minute') WHERE ad IN (SELECT ad FROM shows) GROUP BY ALL",
+    # windows that cumulate, and sessions
+    "SELECT window_start, window_end, ad, count(*), sum(cost) FROM "
+    "CUMULATE(clicks, ts, INTERVAL '1 minute', INTERVAL '5 minutes') GROUP BY ALL",
+    "SELECT window_start, window_end, max(price) FROM CUMULATE(clicks, ts, INTERVAL '20 seconds', "
+    "INTERVAL '2 minutes', INTERVAL '7 seconds') GROUP BY ALL EMIT FINAL",
+    "SELECT ad, window_start, window_end FROM "
+    "CUMULATE(clicks, ts, INTERVAL '1 minute', INTERVAL '2 minutes') WHERE ok",
+    "SELECT ad, ts, window_end FROM "
+    "CUMULATE(clicks, ts, INTERVAL '1 minute', INTERVAL '3 minutes') EMIT FINAL",
+    "SELECT visitor, window_start, window_end, count(*) AS n, min(cost), sum(price) FROM "
+    "SESSION(clicks PARTITION BY visitor, ts, INTERVAL '20 seconds') GROUP BY ALL",
+    "SELECT visitor, window_end - window_start AS length, count(*) FROM "
+    "SESSION(clicks PARTITION BY visitor, ts, INTERVAL '45 seconds') "
+    "GROUP BY visitor, window_start, window_end EMIT FINAL",
+    "SELECT * FROM SESSION(shows PARTITION BY (visitor, ad), at, INTERVAL '1 minute')",
+    "SELECT * FROM SESSION(shows PARTITION BY visitor, ad, at, INTERVAL '1 minute') EMIT FINAL",
+    "SELECT window_start, count(*) FROM SESSION(shows, at, INTERVAL '8 seconds') GROUP BY ALL",
+    "SELECT visitor, window_end, count(DISTINCT ad), quantile_disc(n, 0.5), max(n) FROM "
+    "SESSION(shows PARTITION BY visitor, at, INTERVAL '25 seconds') "
+    "GROUP BY visitor, window_end EMIT FINAL",
+    "SELECT s.ad, s.visitor, s.window_end FROM SESSION((SELECT ad, visitor, ts FROM clicks c "
+    "ANTI JOIN shows USING (ad)) PARTITION BY visitor, ts, INTERVAL '1 minute') AS s WHERE ad > 1",
+    "SELECT visitor, window_start, max(n), count(DISTINCT ad) FROM SESSION((SELECT * FROM shows "
+    "QUALIFY row_number() OVER (PARTITION BY at ORDER BY n) = 1) PARTITION BY visitor, at, "
+    "INTERVAL '30 seconds') GROUP BY ALL",
+    "SELECT campaign, window_start, sum(cost), max(price) FROM SESSION(clicks PARTITION BY ad, ts, "
+    "INTERVAL '1 minute') JOIN campaigns USING (ad) GROUP BY campaign, window_start",
+    "SELECT ad, visitor, window_start, max(cost) FROM SESSION(clicks PARTITION BY ad, ts, "
+    "INTERVAL '1 minute') GROUP BY ALL",
+    "SELECT visitor, window_start, median(price) FROM SESSION(clicks PARTITION BY visitor, ts, "
+    "INTERVAL '1 minute') GROUP BY ALL",
     # joins
     "SELECT c.ad, c.visitor, s.n FROM clicks c JOIN shows s ON c.ad = s.ad AND c.ts > s.at",
     "SELECT c.ad, campaign FROM clicks c LEFT JOIN campaigns ON c.ad = campaigns.ad",

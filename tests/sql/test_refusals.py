@@ -235,8 +235,23 @@ def test_final_over_a_window_of_a_window_is_refused() -> None:
     assert "a window of a window" in refusal(query, emit="final")
 
 
-@pytest.mark.parametrize("function", ["SESSION", "CUMULATE"])
-def test_windows_of_later_versions_are_refused_as_such(function: str) -> None:
-    query = f"SELECT 1 FROM {function}(clicks, ts, INTERVAL '1 day', INTERVAL '2 days')"
+@pytest.mark.parametrize(
+    ("call", "message", "marked"),
+    [
+        ("SESSION(clicks, ad, ts, INTERVAL '1 day')", "takes a relation, a time and a gap", None),
+        ("SESSION(clicks PARTITION BY nobody, ts, '1 day')", "no column nobody", "nobody"),
+        ("SESSION(clicks PARTITION BY ad + 1, ts, '1 day')", "partitioned by columns", None),
+        ("SESSION(clicks PARTITION BY ad, ts, '0 days')", "more than nothing", None),
+        ("CUMULATE(clicks, ts, '7 minutes', '1 hour')", "a whole number of steps", None),
+        ("CUMULATE(clicks, ts, '7 minutes')", "takes 4 or 5 arguments, not 3", None),
+    ],
+)
+def test_arguments_of_windows_that_do_not_fit_are_refused(
+    call: str, message: str, marked: str | None
+) -> None:
+    told = refusal(f"SELECT 1 FROM {call}")
 
-    assert f"{function} windows are not supported yet" in refusal(query)
+    assert message in told
+    if marked is not None:
+        _, text, line, *_ = told.split("\n")
+        assert text[line.index("─") : line.rindex("─") + 1] == marked

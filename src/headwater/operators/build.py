@@ -17,6 +17,8 @@ from headwater.operators.join import JoinOperator
 from headwater.operators.operator import Epoch, Loader, Operator, Saver
 from headwater.operators.process import ProcessOperator
 from headwater.operators.recompute import RecomputeOperator
+from headwater.operators.session_totals import SessionTotalsOperator
+from headwater.operators.sessions import SessionsOperator
 from headwater.operators.statement import Engine, Rows
 from headwater.operators.topn import TopNOperator
 from headwater.operators.transform import TransformOperator
@@ -33,6 +35,7 @@ from headwater.plan.nodes import (
     TopN,
     Transform,
     Union,
+    WindowKind,
     Windows,
 )
 
@@ -111,12 +114,15 @@ def feeds_of(node: Node) -> tuple[Keys, ...] | None:  # noqa: PLR0911 - one for 
 
 
 def fused_of(node: Node, schema: pa.Schema, engine: Engine) -> Fused:
-    """The operator of an aggregate or of a window that decides lateness."""
+    """The operator of an aggregate, of sessions, or of a window that decides lateness."""
     if isinstance(node, Windows):
-        return GateOperator(node, schema, engine)
+        is_session = node.spec.kind is WindowKind.SESSION
+        return (SessionsOperator if is_session else GateOperator)(node, schema, engine)
     assert isinstance(node, Aggregate)
     if node.window is None:
         return AggregateOperator(node, schema, engine)
+    if node.window.spec.kind is WindowKind.SESSION:
+        return SessionTotalsOperator(node, schema, engine)
     return WindowedOperator(node, schema, engine)
 
 

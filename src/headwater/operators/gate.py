@@ -43,7 +43,7 @@ class GateOperator:
         self._rule = Lateness(self._grid, node.lateness_us)
         hidden = [n for n in (WEIGHT, TICK) if n in input_schema.names]
         self._names = [*node.input.schema.names, *hidden]
-        rows = render.with_time(render.stretch(node.input, hidden), node.spec, self._names)
+        rows = render.with_time(render.stretch(node.input, hidden), node.spec.time, self._names)
         self._rows = Statement(engine, rows, {render.INPUT: input_schema}, is_ordered=False)
         self.schema = pa.schema([*plain(node.schema), *(pa.field(n, pa.int64()) for n in hidden)])
         timed = [self._rows.schema.field(name) for name in self._names]
@@ -106,14 +106,15 @@ class GateOperator:
     def _late_batch(self, missed: tuple[pa.RecordBatch, Int64Array, Int64Array]) -> pa.RecordBatch:
         node = self._node
         start, end = (pa.field(n, node.schema[n].type.arrow) for n in (node.start, node.end))
-        columns, size_us = node.input.schema, self._grid.size_us
-        return late_batch(missed, columns=columns, size_us=size_us, window=(start, end))
+        columns = node.input.schema
+        return late_batch(missed, columns=columns, grid=self._grid, window=(start, end))
 
     def _shown(self, rows: pa.RecordBatch, curve: WatermarkCurve | None) -> Delta:
         """The rows with their windows' bounds; held rows stand where their window closed."""
         starts = rows.column(START).to_numpy()
         ends = starts + self._grid.size_us
         shown = {name: rows.column(name) for name in self._names}
+        starts = self._grid.start_shown(starts)
         shown[self._node.start] = times(starts, self.schema.field(self._node.start).type)
         shown[self._node.end] = times(ends, self.schema.field(self._node.end).type)
         if curve is not None:

@@ -148,7 +148,7 @@ def late_batch(
     late: tuple[pa.RecordBatch, Int64Array, Int64Array],
     *,
     columns: Schema,
-    size_us: int,
+    grid: Grid,
     window: tuple[pa.Field, pa.Field],
 ) -> pa.RecordBatch:
     """Late rows as the view's late rows show them.
@@ -162,8 +162,8 @@ def late_batch(
     names = [*columns.names, *([WEIGHT] if WEIGHT in rows.schema.names else [])]
     arrays = [rows.column(name) for name in names]
     start, end = window
-    arrays.append(times(starts, start.type))
-    arrays.append(times(starts + size_us, end.type))
+    arrays.append(times(grid.start_shown(starts), start.type))
+    arrays.append(times(starts + grid.size_us, end.type))
     arrays.append(times(watermarks, pa.timestamp("us")))
     return pa.RecordBatch.from_arrays(arrays, names=[*names, start.name, end.name, WATERMARK])
 

@@ -17,7 +17,7 @@ import sqlglot
 from sqlglot import exp
 
 from headwater.delta.delta import HASH
-from headwater.plan.nodes import Map, Node, Windows, WindowSpec
+from headwater.plan.nodes import Map, Node, WindowKind, Windows, WindowSpec
 from headwater.schema.schema import Schema
 
 INPUT = "input"
@@ -68,7 +68,9 @@ def select(
 
 def is_linear(node: Node) -> bool:
     """True for a node that DuckDB computes row by row."""
-    return isinstance(node, Map) or (isinstance(node, Windows) and not _decides_lateness(node))
+    if not isinstance(node, Windows):
+        return isinstance(node, Map)
+    return node.spec.kind is not WindowKind.SESSION and not _decides_lateness(node)
 
 
 def bottom(node: Node) -> Node:
@@ -129,10 +131,17 @@ def key_hash(keys: Sequence[str]) -> exp.Expression:
 def windowed(query: exp.Select, node: Windows, hidden: Sequence[str]) -> exp.Select:
     """Each row of `query` once for each of the windows it is in."""
     names = [*(c.name for c in node.input.schema), *hidden]
-    timed = with_time(query, node.spec, names)
+    timed = with_time(query, node.spec.time, names)
     spec = node.spec
     last = window_start(column(TIME), spec)
     starts: exp.Expression = last
+    first: exp.Expression = column(TIME)
+    if spec.kind is WindowKind.CUMULATE:
+        # As in `slices`: windows of full size, told apart by their end.
+        last = aligned(column(TIME), spec.size_us, spec.offset_us)
+        shift = exp.Literal.number(spec.size_us - spec.slide_us)
+        shifted = exp.paren(exp.Add(this=column(TIME), expression=shift), copy=False)
+        first = aligned(shifted, spec.size_us, spec.offset_us)
     if spec.slide_us != spec.size_us:
         stop = exp.Sub(this=column(TIME), expression=exp.Literal.number(spec.size_us))
         step = exp.Neg(this=exp.Literal.number(spec.slide_us))
@@ -143,7 +152,7 @@ def windowed(query: exp.Select, node: Windows, hidden: Sequence[str]) -> exp.Sel
     return select(
         [
             *map(column, visible),
-            named(timestamp(column(TIME), node.schema[node.start].type.sql), node.start),
+            named(timestamp(first, node.schema[node.start].type.sql), node.start),
             named(timestamp(ends, node.schema[node.end].type.sql), node.end),
             *map(column, hidden),
         ],
@@ -152,11 +161,11 @@ def windowed(query: exp.Select, node: Windows, hidden: Sequence[str]) -> exp.Sel
     )
 
 
-def with_time(query: exp.Select, spec: WindowSpec, names: Sequence[str]) -> exp.Select:
+def with_time(query: exp.Select, time: str, names: Sequence[str]) -> exp.Select:
     """The rows whose time is not null, with the time in microseconds as a further column."""
-    time_us = named(call("epoch_us", column(spec.time)), TIME)
+    time_us = named(call("epoch_us", column(time)), TIME)
     # An infinite time has no microseconds, and is in no window either.
-    is_finite = call("isfinite", column(spec.time))
+    is_finite = call("isfinite", column(time))
     return select([*map(column, names), time_us], query, is_finite)
 
 

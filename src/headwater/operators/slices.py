@@ -5,6 +5,10 @@ slide where that divides their size, else as the greatest common divisor of both
 aggregated once, into their slice; a window is the merge of its slices, so a row costs the same
 however many windows it is in ("No pane, no gain", Li et al., SIGMOD Record 2005).
 
+Windows that cumulate are nested: each begins where the largest of them does. Here each is taken for
+a window of full size with the same end, of which only the part from the common beginning on is
+counted; so a window's start, as state has it, is its end less the size, and tells windows apart.
+
 All times are microseconds since 1970. Window k starts at `k * slide + offset`.
 """
 
@@ -18,7 +22,7 @@ import numpy.typing as npt
 
 from headwater.delta.delta import Int64Array
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL
-from headwater.plan.nodes import WindowSpec
+from headwater.plan.nodes import WindowKind, WindowSpec
 
 IndexArray = npt.NDArray[np.intp]
 
@@ -38,11 +42,13 @@ class Grid:
     size_us: int
     slide_us: int
     offset_us: int
+    is_cumulating: bool = False
 
     @staticmethod
     def of(spec: WindowSpec) -> Grid:
         """The grid of a window specification."""
-        return Grid(spec.size_us, spec.slide_us, spec.offset_us)
+        is_cumulating = spec.kind is WindowKind.CUMULATE
+        return Grid(spec.size_us, spec.slide_us, spec.offset_us, is_cumulating)
 
     @property
     def width_us(self) -> int:
@@ -64,8 +70,13 @@ class Grid:
 
         Where the slide is longer than the size the slice may lie behind that window's end.
         """
-        starts: Int64Array = slices - (slices - self.offset_us) % self.slide_us
-        return starts
+        return self._aligned(slices, self.size_us if self.is_cumulating else self.slide_us)
+
+    def start_shown(self, starts: Int64Array) -> Int64Array:
+        """The start of each window as readers see it."""
+        if not self.is_cumulating:
+            return starts
+        return self._aligned(starts + (self.size_us - self.slide_us), self.size_us)
 
     def start_first(self, slices: Int64Array) -> Int64Array:
         """The start of the first window that ends after each slice."""
@@ -73,13 +84,17 @@ class Grid:
 
     def start_after(self, bounds_us: Int64Array) -> Int64Array:
         """The first window start that is after each bound."""
-        return self.start_last(bounds_us) + self.slide_us
+        return self._aligned(bounds_us, self.slide_us) + self.slide_us
 
     def open_from(self, watermark_us: int) -> int:
         """The start of the first window that ends after a watermark."""
         if watermark_us in (BEFORE_ALL, AFTER_ALL):
             return watermark_us
         return int(self.start_after(np.array([watermark_us - self.size_us]))[0])
+
+    def _aligned(self, times_us: Int64Array, step_us: int) -> Int64Array:
+        aligned: Int64Array = times_us - (times_us - self.offset_us) % step_us
+        return aligned
 
     def explode(
         self, slices: Int64Array, starts_from: Int64Array, span: Span

@@ -232,8 +232,9 @@ class WindowedOperator:
         shown = published(self._layout, changes)
         starts = changes.column(START).to_numpy()
         schema, window = self.schema, self._window
-        shown[window.start] = times(starts, schema.field(window.start).type)
-        shown[window.end] = times(starts + self._grid.size_us, schema.field(window.end).type)
+        first, end = self._grid.start_shown(starts), starts + self._grid.size_us
+        shown[window.start] = times(first, schema.field(window.start).type)
+        shown[window.end] = times(end, schema.field(window.end).type)
         for name in (WEIGHT, TICK):
             if name in schema.names:
                 shown[name] = changes.column(name)
@@ -268,7 +269,7 @@ class _LatePath:
         hidden = [n for n in (WEIGHT, TICK) if n in input_schema.names]
         names = [*node.input.schema.names, *hidden]
         self._node, self._window, self._rule = node, node.window, rule
-        rows = render.with_time(render.stretch(node.input, hidden), node.window.spec, names)
+        rows = render.with_time(render.stretch(node.input, hidden), node.window.spec.time, names)
         # In order, because late rows are told in the order of the log.
         self._rows = Statement(engine, rows, {render.INPUT: input_schema}, is_ordered=False)
         fields = [*plain(node.input.schema)]
@@ -308,7 +309,7 @@ class _LatePath:
         return late_batch(
             missed,
             columns=self._node.input.schema,
-            size_us=self._rule.grid.size_us,
+            grid=self._rule.grid,
             window=(window[0], window[1]),
         )
 
@@ -351,7 +352,7 @@ def partial_statement(
     spec = node.window.spec
     hidden = [n for n in (WEIGHT, TICK) if n in input_schema.names]
     names = [*node.input.schema.names, *hidden]
-    timed = render.with_time(render.stretch(node.input, hidden), spec, names)
+    timed = render.with_time(render.stretch(node.input, hidden), spec.time, names)
     width = Grid.of(spec).width_us
     slice_us = render.named(render.aligned(render.column(TIME), width, spec.offset_us), SLICE)
     sliced = render.select([*map(render.column, names), slice_us], timed, None)

@@ -31,6 +31,8 @@ class WindowKind(StrEnum):
 
     TUMBLE = "tumble"
     HOP = "hop"
+    CUMULATE = "cumulate"
+    SESSION = "session"
 
 
 class JoinKind(StrEnum):
@@ -99,11 +101,21 @@ class WindowSpec:
     Windows are aligned to 1970-01-01 plus `offset_us`. A time t is in every window [start, start +
     size) with start = k * slide + offset. A row with a null time is in no window and is dropped.
 
+    CUMULATE has windows [start, start + n * slide) with start = k * size + offset and n from 1 to
+    size / slide, which is whole: they grow by the slide, and begin anew every size.
+
+    SESSION: rows of equal keys (a null is equal to a null) whose times are less than `size_us`, the
+    gap, apart, directly or through others, are one session. It begins with its first row and ends a
+    gap after its last. So rows exactly a gap apart are two sessions, as a window does not hold its
+    end. Rows may be withdrawn, and sessions fall apart again.
+
     Args:
         time: The TIMESTAMP or TIMESTAMPTZ column of the input.
-        size_us: The window's length.
-        slide_us: The distance between window starts; equal to `size_us` for TUMBLE.
+        size_us: The window's length; of a SESSION the gap.
+        slide_us: The distance between window starts; equal to `size_us` for TUMBLE and SESSION; for
+            CUMULATE the step by which windows grow.
         offset_us: Shift of all windows.
+        keys: For SESSION the columns whose values tell sessions apart; may be empty.
 
     """
 
@@ -112,13 +124,20 @@ class WindowSpec:
     size_us: int
     slide_us: int
     offset_us: int = 0
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
     """Assign rows to windows: add `window_start` and `window_end`.
 
-    A row in k windows comes out k times. Linear, like `Map`.
+    A row in k windows comes out k times. Linear, like `Map`, but for sessions, in which a row may
+    move others to a larger session, or, withdrawn, to smaller ones.
+
+    With `final` and sessions, the rows of a session come out when the watermark has passed its end,
+    and a row is late when, at its place in the log, the watermark had already passed its own time
+    plus the gap by `lateness_us` or more. So the sessions are those of all rows in time, whatever
+    their order, and may grow after they came out, until the gap and `lateness_us` after their end.
 
     Args:
         start: Name of the added start column.
@@ -151,8 +170,8 @@ class Windows:
 
     @property
     def append_only(self) -> bool:
-        """A window assignment withdraws a row only when its input does."""
-        return self.input.append_only
+        """A window assignment withdraws a row only when its input does, or when a session grows."""
+        return self.input.append_only and self.spec.kind is not WindowKind.SESSION
 
 
 class Merge(StrEnum):
@@ -210,7 +229,8 @@ class Aggregate:
 
     With `window`, `keys` come first, then `window.start` and `window.end` columns: the input is not
     yet windowed, and the engine aggregates per slice (the window's slide) before it combines
-    windows.
+    windows. With sessions, `keys` are those of the sessions, in any order, and the input is
+    append-only: partial results of sessions that meet are merged, and no row is remembered.
 
     Args:
         keys: Input columns, in output order.
@@ -253,8 +273,12 @@ class GroupWindow:
 
     @property
     def is_once(self) -> bool:
-        """True when a window comes out once and is never corrected."""
-        return self.final and self.lateness_us == 0 and not self.ready
+        """True when a window comes out once and is never corrected.
+
+        A session never is: a row in time may still reach it.
+        """
+        is_session = self.spec.kind is WindowKind.SESSION
+        return self.final and self.lateness_us == 0 and not self.ready and not is_session
 
 
 @dataclass(frozen=True, slots=True)

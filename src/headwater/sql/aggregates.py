@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from headwater.plan.nodes import Aggregate, Merge, Node, Partial
+from headwater.plan.nodes import (
+    Aggregate,
+    Map,
+    Merge,
+    Node,
+    Partial,
+    WindowKind,
+    Windows,
+    walk,
+)
 from headwater.schema.schema import Schema
 from headwater.sql import by_value
 from headwater.sql.arguments import Arguments
@@ -28,6 +37,7 @@ from headwater.sql.build import (
 from headwater.sql.decline import Decline
 from headwater.sql.functions import aggregates as aggregates_in
 from headwater.sql.functions import name_of
+from headwater.sql.pull import pull_windows
 
 if TYPE_CHECKING:
     from headwater.sql.planner import Planner
@@ -59,9 +69,9 @@ def plan(planner: Planner, block: Block, group: list[exp.Expr]) -> None:
     """
     calls = _calls(block)
     try:
-        step = _Merging(planner, block.node, group)
-        results = [step.result(call) for call in calls]
-        keys, node = step.keys, step.node()
+        keys, results, node = _by_session(planner, block, group, calls) or _merging(
+            planner, block, group, calls, append_only=block.node.append_only
+        )
     except _NotMergeable as reason:
         keys, results, node = _recomputed(planner, block, group, calls, str(reason))
     found = {**_by_text(group, keys), **_by_text(calls, results)}
@@ -72,6 +82,46 @@ def plan(planner: Planner, block: Block, group: list[exp.Expr]) -> None:
             aggregates_in(expression), None
         ):
             raise Decline("of a column that is not grouped by")
+
+
+_Grouped = tuple[list[exp.Expr], list[exp.Expr], Node]
+
+
+def _merging(
+    planner: Planner,
+    block: Block,
+    group: list[exp.Expr],
+    calls: list[exp.Expr],
+    *,
+    append_only: bool,
+) -> _Grouped:
+    """Keys, results and the node, where all functions merge."""
+    step = _Merging(planner, block.node, group, append_only=append_only)
+    results = [step.result(call) for call in calls]
+    return list(step.keys), results, step.node()
+
+
+def _by_session(
+    planner: Planner, block: Block, group: list[exp.Expr], calls: list[exp.Expr]
+) -> _Grouped | None:
+    """The same for groups that are sessions, which take in rows that are never withdrawn.
+
+    The rows of a session that grows are withdrawn and said again, but an aggregate over the session
+    itself does not see that: it may keep what merges over rows that only come.
+    """
+    if not any(
+        isinstance(n, Windows) and n.spec.kind is WindowKind.SESSION for n in walk(block.node)
+    ):
+        return None
+    try:
+        keys, results, node = _merging(planner, block, group, calls, append_only=True)
+    except _NotMergeable:
+        return None
+    pulled = pull_windows(node)
+    aggregate = pulled.input if isinstance(pulled, Map) else pulled
+    window = aggregate.window if isinstance(aggregate, Aggregate) else None
+    is_fused = window is not None and window.spec.kind is WindowKind.SESSION
+    return (keys, results, pulled) if is_fused else None
 
 
 def _calls(block: Block) -> list[exp.Expr]:
@@ -103,9 +153,11 @@ def _replaced(expression: exp.Expr, found: dict[str, exp.Expr]) -> exp.Expr:
 class _Merging:
     """Builds an `Aggregate` and the expressions over it."""
 
-    def __init__(self, planner: Planner, node: Node, group: list[exp.Expr]) -> None:
+    def __init__(
+        self, planner: Planner, node: Node, group: list[exp.Expr], *, append_only: bool
+    ) -> None:
         self._planner = planner
-        self._input = node
+        self._append_only = append_only
         self._arguments = Arguments(planner, node, group)
         self._partials: dict[tuple[Merge, str | None, str | None], str] = {}
         self._is_distinct = False
@@ -247,7 +299,7 @@ class _Merging:
             found = "INTEGER"
         if not _is(found, _SUMMED):
             raise _NotMergeable(f"a sum of {found} keeps no partial result")
-        if _is(found, _FLOATING) and not self._input.append_only:
+        if _is(found, _FLOATING) and not self._append_only:
             raise _NotMergeable(
                 "a sum of floating numbers cannot take back a row that is withdrawn"
             )
@@ -267,7 +319,7 @@ class _Merging:
         name = name_of(call)
         if not _is(found, _COMPARED):
             raise _NotMergeable(f"{name} of {found} keeps no partial result")
-        if not self._input.append_only:
+        if not self._append_only:
             raise _NotMergeable(f"{name} cannot take back a row that is withdrawn")
         return self._partial(Merge(name), _case(condition, argument))
 

@@ -161,7 +161,8 @@ class Builder:
         """Rows with the windows that they are in."""
         time_type = node.schema[spec.time].type
         added = (Column(start, time_type), Column(end, time_type))
-        spec = replace(spec, time=node.schema[spec.time].name)
+        keys = tuple(dict.fromkeys(node.schema[key].name for key in spec.keys))
+        spec = replace(spec, time=node.schema[spec.time].name, keys=keys)
         return Windows(node, spec, start, end, nullable((*node.schema, *added)))
 
     def distinct(self, node: Node) -> Node:

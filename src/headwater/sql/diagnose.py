@@ -63,6 +63,7 @@ def _check_tables(definition: ViewDefinition, relations: Mapping[str, Relation])
     for table in query.find_all(exp.Table):
         if is_window_call(table):
             first = table.this.expressions[0] if table.this.expressions else None
+            first = first.this if isinstance(first, exp.And) else first
             if isinstance(first, exp.Column):
                 _check_name(first, first.name, known, definition, relations)
         elif isinstance(table.this, exp.Identifier):

@@ -27,11 +27,11 @@ from headwater.sql.places import hint_for, place_of
 from headwater.sql.relations import Relation
 from headwater.sql.times import event_times
 from headwater.sql.tree import bottom_up, with_inputs
-from headwater.sql.windows import WindowCall
+from headwater.sql.windows import NAMES, WindowCall
 
 
 def check_time(call: WindowCall, node: Node, definition: ViewDefinition) -> None:
-    """Refuse a window over a column that is not there or holds no time.
+    """Refuse a window over a column that is not there or holds no time, or by one that is not.
 
     Raises:
         DefinitionError: With the column underlined.
@@ -45,6 +45,13 @@ def check_time(call: WindowCall, node: Node, definition: ViewDefinition) -> None
             place=place,
             hint=hint_for(name, node.schema.names, "its columns are"),
         )
+    for key in call.keys:
+        if key.name not in node.schema:
+            raise DefinitionError(
+                f"{call.name} has no column {key.name}",
+                place=place_of(key, definition.origin),
+                hint=hint_for(key.name, node.schema.names, "its columns are"),
+            )
     found = node.schema[name].type.sql
     if not is_timestamp(found):
         raise DefinitionError(
@@ -151,7 +158,7 @@ def _check(node: Node, definition: ViewDefinition, relations: Mapping[str, Relat
 def _place_of_window(definition: ViewDefinition) -> Place | None:
     """Where the window function stands, or the whole query."""
     for call in definition.query.find_all(exp.Anonymous):
-        if call.name.upper() in ("TUMBLE", "HOP"):
+        if call.name.upper() in NAMES:
             return place_of(call, definition.origin)
     return definition.origin
 

@@ -29,6 +29,7 @@ from headwater.plan.nodes import (
     TopN,
     Transform,
     Union,
+    WindowKind,
     Windows,
     WindowSpec,
 )
@@ -129,7 +130,10 @@ def _map(node: Map) -> list[str]:
 
 
 def _windows(node: Windows) -> list[str]:
-    line = f"windows {_spec(node.spec)}, adding {node.start} and {node.end}"
+    line = f"{_spec(node.spec)}, adding {node.start} and {node.end}"
+    if node.spec.kind is WindowKind.SESSION:
+        until = " until no row can join their session" if node.lateness_us is not None else ""
+        return [line, *_decides(node), f"keeps rows by key and time{until}"]
     held = ["keeps rows until their window closes"] if node.final else []
     return [line, *_decides(node), *held]
 
@@ -143,8 +147,12 @@ def _aggregate(node: Aggregate) -> list[str]:
     if window is None:
         state = "keeps one row for each group" if node.keys else "keeps one row"
         return [f"aggregate{keys}: {computed}", state + counts]
-    lines = [f"aggregate{keys} and window: {computed}", f"windows {_spec(window.spec)}"]
-    return [*lines, *_decides(window), "keeps one row for each group and slice of time" + counts]
+    lines = [f"aggregate{keys} and window: {computed}", _spec(window.spec)]
+    state = "keeps one row for each group and slice of time"
+    if window.spec.kind is WindowKind.SESSION:
+        until = " until no row can join it" if window.lateness_us is not None else ""
+        state = f"keeps one row for each session{until}"
+    return [*lines, *_decides(window), state + counts]
 
 
 def _join(node: Join) -> list[str]:
@@ -213,9 +221,16 @@ def _decides(window: Windows | GroupWindow) -> list[str]:
 
 
 def _spec(spec: WindowSpec) -> str:
+    if spec.kind is WindowKind.SESSION:
+        of = f" of {_names(spec.keys)}" if spec.keys else ""
+        return f"sessions{of} with a gap of {duration(spec.size_us)} over {spec.time}"
+    if spec.kind is WindowKind.CUMULATE:
+        shift = f" shifted by {duration(spec.offset_us)}" if spec.offset_us else ""
+        step = duration(spec.slide_us)
+        return f"windows of {duration(spec.size_us)} growing by {step}{shift} over {spec.time}"
     slide = f" every {duration(spec.slide_us)}" if spec.slide_us != spec.size_us else ""
     shift = f" shifted by {duration(spec.offset_us)}" if spec.offset_us else ""
-    return f"of {duration(spec.size_us)}{slide}{shift} over {spec.time}"
+    return f"windows of {duration(spec.size_us)}{slide}{shift} over {spec.time}"
 
 
 def _partial(partial: Partial) -> str:

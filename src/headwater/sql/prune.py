@@ -46,7 +46,8 @@ def _prune(node: Node, needed: frozenset[str]) -> Node:  # noqa: PLR0911 - one f
         case Map():
             return _prune_map(node, needed)
         case Windows():
-            below = _prune(node.input, (needed - {node.start, node.end}) | {node.spec.time})
+            read = {node.spec.time, *node.spec.keys}
+            below = _prune(node.input, (needed - {node.start, node.end}) | read)
             added = {node.start, node.end}
             columns = (*below.schema, *(c for c in node.schema if c.name in added))
             return replace(node, input=below, schema=nullable(columns))

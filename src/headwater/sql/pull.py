@@ -5,6 +5,10 @@ window: the engine can aggregate by slice and combine slices. That holds while n
 window and the aggregate looks at the window: maps that only pass the two columns on, and joins
 that do not use them as keys and keep the windowed side's rows. Then the `Windows` node goes, its
 time column is passed on in its place, and the aggregate gets the windows.
+
+Which rows there are decides how far a session goes. So sessions are pulled up only through maps
+that keep every row and the keys, over rows that are never withdrawn, and into aggregates
+by the very keys of the sessions.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from headwater.plan.nodes import (
     JoinKind,
     Map,
     Node,
+    WindowKind,
     Windows,
     WindowSpec,
 )
@@ -62,6 +67,10 @@ def _rule(node: Node) -> Node:
     keys = [key for key in node.keys if key in gone]
     if not keys or any(p.argument in gone for p in node.partials):
         return node
+    if pulled.spec.kind is WindowKind.SESSION:
+        by_key = set(node.keys) - gone == set(pulled.spec.keys)
+        if not (by_key and pulled.node.append_only):
+            return node
     return _grouped(node, pulled)
 
 
@@ -125,23 +134,43 @@ def _pull_map(node: Map, below: _Pulled) -> _Pulled | None:
         time = fresh(below.spec.time, node.schema.names)
         projections.append((time, column(below.spec.time)))
         columns.append(Column(time, below.node.schema[below.spec.time].type))
+    keys = _passed_on(node, below.spec)
+    if keys is None:
+        return None
     mapped = Map(below.node, tuple(projections), node.condition, Schema(tuple(columns)))  # type: ignore[arg-type]
-    return _Pulled(mapped, replace(below.spec, time=time), frozenset(starts), frozenset(ends))
+    spec = replace(below.spec, time=time, keys=keys)
+    return _Pulled(mapped, spec, frozenset(starts), frozenset(ends))
+
+
+def _passed_on(node: Map, spec: WindowSpec) -> tuple[str, ...] | None:
+    """What a map calls the keys of sessions; None where it drops one of them, or rows."""
+    if spec.kind is not WindowKind.SESSION:
+        return spec.keys
+    names = {e.name: name for name, e in node.projections if isinstance(e, exp.Column)}
+    if node.condition is not None or any(key not in names for key in spec.keys):
+        return None
+    return tuple(names[key] for key in spec.keys)
 
 
 def _pull_join(node: Join) -> _Pulled | None:
     """Windows on the left of any join, or on the right of an inner one."""
-    left = _pull(node.left)
+    left = _pull_side(node.left)
     if left is not None:
         if (left.starts | left.ends).intersection(node.left_keys):
             return None
         return _rejoin(node, left, left.node, node.right)
     if node.kind is not JoinKind.INNER:
         return None
-    right = _pull(node.right)
+    right = _pull_side(node.right)
     if right is None or (right.starts | right.ends).intersection(node.right_keys):
         return None
     return _rejoin(node, right, node.left, right.node)
+
+
+def _pull_side(node: Node) -> _Pulled | None:
+    """As `_pull`; a join decides which rows there are, so it must see sessions as they are."""
+    pulled = _pull(node)
+    return None if pulled is None or pulled.spec.kind is WindowKind.SESSION else pulled
 
 
 def _rejoin(node: Join, pulled: _Pulled, left: Node, right: Node) -> _Pulled | None:

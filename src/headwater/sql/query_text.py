@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ParseError, TokenError
-from sqlglot.tokenizer_core import Token
+from sqlglot.tokenizer_core import Token, TokenType
 
 from headwater.errors import DefinitionError, Place
 from headwater.plan.pipeline import Emit
@@ -82,9 +81,8 @@ def parse_query(place: Place) -> exp.Query:
     """The query that stands at `place`; its tokens carry positions in `place.text`."""
     text = blanked(place.text, place.start, place.end)
     try:
-        statements = [s for s in sqlglot.parse(text, read="duckdb") if s is not None]
+        statements = _parsed(text)
     except (ParseError, TokenError) as error:
-        _refuse_later_windows(place)
         raise syntax_error(error, place.text, place.source) from None
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
         raise DefinitionError(
@@ -95,14 +93,37 @@ def parse_query(place: Place) -> exp.Query:
     return statements[0]
 
 
-def _refuse_later_windows(place: Place) -> None:
-    """SESSION and CUMULATE may not even parse; say why, and not where the parser stopped."""
-    found = re.compile(r"\b(SESSION|CUMULATE)\s*\(", re.IGNORECASE).search(
-        place.text, place.start, place.end
-    )
-    if found is not None:
-        raise DefinitionError(
-            f"{found.group(1).upper()} windows are not supported yet",
-            place=Place(place.text, found.start(1), found.end(1), place.source),
-            hint="use TUMBLE or HOP",
-        )
+def _parsed(text: str) -> list[exp.Expr]:
+    """The statements of a text in which sessions may be partitioned.
+
+    sqlglot takes SESSION for a keyword, and knows no PARTITION BY inside a call. So the one is made
+    a name, and the other an AND, which the first argument of a window has no use for; positions
+    stay what they are.
+    """
+    dialect = Dialect.get_or_raise("duckdb")
+    tokens = dialect.tokenize(text)
+    for index in range(len(tokens) - 1):
+        if tokens[index].text.upper() == "SESSION" and tokens[index + 1].text == "(":
+            tokens[index] = _as(tokens[index], TokenType.VAR)
+            partition = _partition_at(tokens, index + 2)
+            if partition is not None:
+                tokens[partition] = _as(tokens[partition], TokenType.AND)
+    return [s for s in dialect.parser().parse(tokens, text) if s is not None]
+
+
+def _partition_at(tokens: list[Token], first: int) -> int | None:
+    """The PARTITION BY of the first argument of a call whose arguments begin at `first`."""
+    depth = 0
+    for index in range(first, len(tokens)):
+        text = tokens[index].text
+        depth += (text == "(") - (text == ")")
+        if depth < 0 or (depth == 0 and text == ","):
+            return None
+        if depth == 0 and tokens[index].token_type is TokenType.PARTITION_BY:
+            return index
+    return None
+
+
+def _as(token: Token, kind: TokenType) -> Token:
+    """The token as another kind."""
+    return Token(kind, token.text, token.line, token.col, token.start, token.end, token.comments)

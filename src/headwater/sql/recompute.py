@@ -16,7 +16,7 @@ from headwater.plan.nodes import Node
 from headwater.sql.build import column, fresh, identifier
 from headwater.sql.decline import Decline
 from headwater.sql.ties import break_ties
-from headwater.sql.windows import is_window_call
+from headwater.sql.windows import is_window_call, relation_name
 
 if TYPE_CHECKING:
     from headwater.sql.planner import Names, Planner
@@ -156,8 +156,7 @@ def _source_key(table: exp.Table) -> str:
 
 def _name_of(table: exp.Table) -> str:
     if is_window_call(table):
-        first = table.this.expressions[0]
-        return first.name or table.this.name.lower()
+        return relation_name(table) or table.this.name.lower()
     return table.name
 
 

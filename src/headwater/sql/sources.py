@@ -17,7 +17,7 @@ from headwater.sql.aliases import conjuncts
 from headwater.sql.build import column, column_names, fresh, identifier
 from headwater.sql.decline import Decline
 from headwater.sql.scope import Field, Scope
-from headwater.sql.windows import is_window_call
+from headwater.sql.windows import is_window_call, relation_name
 
 if TYPE_CHECKING:
     from headwater.sql.planner import Names, Planner
@@ -114,7 +114,7 @@ class _Reader:
             return source.alias_or_name, constant(self._planner, source, self._names)
         if isinstance(source, exp.Table):
             node = self._planner.table(source, self._names)
-            name = source.this.expressions[0].name if is_window_call(source) else source.name
+            name = relation_name(source) if is_window_call(source) else source.name
             name = name or source.this.name.lower()
         elif isinstance(source, exp.Values):
             return source.alias, constant(self._planner, source, self._names)
