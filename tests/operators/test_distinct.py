@@ -4,10 +4,12 @@ from random import Random
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.delta.delta import HASH, TICK, WEIGHT, Delta
+from headwater.operators import meeting
 from headwater.operators.distinct import DistinctOperator
 from headwater.operators.operator import Epoch
 from headwater.plan.nodes import Distinct, Scan
@@ -42,6 +44,7 @@ def operator(source: Scan, *, ticks: bool = False) -> DistinctOperator:
     epochs=st.integers(1, 7),
     saved_after=st.integers(-1, 6),
     collide=st.booleans(),
+    meets=st.booleans(),
     random=st.randoms(use_true_random=False),
 )
 def test_the_sum_of_changes_is_the_batch_answer(
@@ -51,6 +54,7 @@ def test_the_sum_of_changes_is_the_batch_answer(
     epochs: int,
     saved_after: int,
     collide: bool,
+    meets: bool,
     random: Random,
 ) -> None:
     source = scan("t", TYPES, append_only=append_only)
@@ -58,7 +62,10 @@ def test_the_sum_of_changes_is_the_batch_answer(
     names = source.schema.names
     changes = history(table, names, source, random, epochs=epochs, collide=collide)
 
-    outputs = stepped(lambda: operator(source), [changes], saved_after=saved_after)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meeting, "ROWS_MIN", 1 if meets else 1 << 40)
+        patch.setattr(meeting, "BITS_MAX", 2)
+        outputs = stepped(lambda: operator(source), [changes], saved_after=saved_after)
 
     assert all((out.weights is None) == append_only for out in outputs)
     assert_same(sum_of(outputs), answer("SELECT DISTINCT * FROM t", {"t": table}))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.operators import placing
+from headwater.operators import meeting
 from headwater.operators.placing import Placing
 from headwater.plan.nodes import Order
 from operators.running import answer
@@ -37,8 +37,8 @@ def test_rows_before_a_place_are_those_of_that_rank(
     orders = (Order("f", descending), Order("n"))
     with pytest.MonkeyPatch.context() as patch:
         if meets:
-            patch.setattr(placing, "_MEETING_ROWS_MIN", 1)
-            patch.setattr(placing, "_MEETING_BITS_MAX", 2)
+            patch.setattr(meeting, "ROWS_MIN", 1)
+            patch.setattr(meeting, "BITS_MAX", 2)
         placed = Placing(["p"], orders).placed(batch, hashes_of(batch.column("p"), 40), stop)
 
     assert placed is not None

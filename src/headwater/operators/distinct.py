@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.delta.delta import TICK, Delta, Int64Array
+from headwater.operators.meeting import meeting
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.sides import Part, output_schema, together, visible_fields
 from headwater.plan.nodes import Distinct
@@ -47,6 +48,8 @@ class DistinctOperator:
         (change,) = inputs
         if not len(change):
             return together([], self.schema)
+        if not self._weighted:
+            change = self._firsts(change)
         order = ascending(change.hashes, None)
         rows = change.rows.select(self._names)
         sorted_columns = [taken(column, order) for column in rows.columns]
@@ -79,6 +82,11 @@ class DistinctOperator:
     def state_size(self) -> tuple[int, int]:
         """Rows and bytes that are remembered."""
         return self._known.size()
+
+    def _firsts(self, change: Delta) -> Delta:
+        """The change without most of the rows that come again in it."""
+        met = meeting(change.hashes, change.rows.select(self._names).columns)
+        return change if met is None else Delta(change.rows.take(pa.array(met.firsts())))
 
     def _seen(
         self, rows: pa.RecordBatch, hashes: Any, totals: Int64Array, ticks: Int64Array | None

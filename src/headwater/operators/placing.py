@@ -3,8 +3,7 @@
 Where the columns of an ORDER BY are numbers, dates or times without nulls, rows are placed by a few
 sorts in numpy: by each of these columns and then by the hash of the partition. Only row numbers
 move; whole rows are gathered once it is known which are wanted. Where one row of each partition is
-wanted, nearly all others are left out before anything is sorted: rows meet in an array by the top
-bits of their hash, and the best of each meeting stays.
+wanted, nearly all others are left out before anything is sorted (`meeting`).
 
 Costs a few passes over the order columns; the other columns are not looked at.
 """
@@ -18,15 +17,10 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.delta.delta import Int64Array, UInt64Array
+from headwater.operators.meeting import meeting
 from headwater.plan.nodes import Order
 from headwater.state.equality import BoolArray, rows_equal
 from headwater.state.run import ascending, times_of
-
-# Fewer rows are sorted at once.
-_MEETING_ROWS_MIN = 1 << 12
-# An array of meeting points is so many times longer than there are rows, in bits, and no longer.
-_SPARSE_BITS = 1
-_MEETING_BITS_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,23 +116,14 @@ def _best_of_meetings(
 ) -> Int64Array | None:
     """The rows that may be first in their partition; None for all.
 
-    Of the partitions that meet at a place one is at home there. Its rows with the least value stay,
-    and so do all rows of the others.
+    Of the rows at home where they meet those with the least value stay, and so do all strangers.
     """
-    if len(hashes) < _MEETING_ROWS_MIN:
+    met = meeting(hashes, keys)
+    if met is None:
         return None
-    bits = min(len(hashes).bit_length() + _SPARSE_BITS, _MEETING_BITS_MAX)
-    point = (hashes >> np.uint64(64 - bits)).astype(np.int64)
-    host = np.zeros(1 << bits, dtype=np.int64)
-    host[point] = np.arange(len(hashes))
-    hosts = host[point]
-    is_home = hashes[hosts] == hashes
-    alike = rows_equal(keys, None, keys, hosts)
-    if alike is not None:
-        is_home &= alike
-    least = np.full(1 << bits, np.iinfo(np.int64).max)
-    np.minimum.at(least, point[is_home], values[is_home])
-    return np.flatnonzero(~is_home | (values == least[point]))
+    least = np.full(1 << met.bits, np.iinfo(np.int64).max)
+    np.minimum.at(least, met.places[met.is_home], values[met.is_home])
+    return np.flatnonzero(~met.is_home | (values == least[met.places]))
 
 
 def _sorted(
