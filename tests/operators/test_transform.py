@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.errors import DefinitionError
+from headwater.operators.dataflow import Dataflow
+from headwater.operators.operator import Epoch
 from headwater.operators.statement import Engine
 from headwater.plan.nodes import Scan, Transform
 from headwater.plan.python import PythonStep, StepKind
@@ -100,3 +103,60 @@ def test_the_function_is_not_asked_of_no_rows() -> None:
 def test_rows_of_other_columns_are_the_function_s_fault(made: Any, message: str) -> None:
     with pytest.raises(DefinitionError, match=message):
         transform(made, [("a", 1)])
+
+
+def placed(call: Callable[..., Any], rows: Any, weights: Any, cuts: Any = ()) -> list[Any]:
+    """All that a transform that says `_row` puts out, with weights and places."""
+    hidden = {"__weight": weights, "__tick": range(len(rows))}
+    scan = Scan("t", ROWS, append_only=False, ticks=True)
+    plan = Transform(scan, "made", "", MADE, placed=True)
+    step = PythonStep(StepKind.TRANSFORM, call, MADE, event_time="at")
+    with Engine(steps={"made": step}) as engine:
+        flow, found = Dataflow(plan, engine, has_ticks=True), []
+        data = table(ROWS, rows, **hidden)
+        bounds = [0, *sorted({c for c in cuts if c < len(rows)}), len(rows)]
+        for first, stop in itertools.pairwise(bounds):
+            epoch = Epoch(0, 0, stop, {})
+            rows_out = flow.step({"t": data.slice(first, stop - first)}, epoch).rows
+            found += rows_out.select(["v", "k", "__weight", "__tick"]).to_pylist()
+        return [tuple(row.values()) for row in found]
+
+
+def counted(rows: pa.RecordBatch) -> pa.Table:
+    """Each row as often as its value says, the last row first."""
+    of = [i for i, v in enumerate(rows.column("v").to_pylist()) for _ in range(v)][::-1]
+    at = pa.array(of, pa.int64())
+    return pa.table({"k": rows["k"].take(at), "v": rows["v"].take(at), "_row": at})
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 3)), max_size=12),
+    cuts=st.lists(st.integers(1, 12), max_size=5),
+)
+def test_rows_that_say_what_they_are_made_of_have_its_place_and_weight(
+    rows: Any, cuts: Any
+) -> None:
+    weights = [1 if i % 3 else -1 for i in range(len(rows))]
+
+    found = placed(counted, rows, weights, cuts)
+
+    assert found == [
+        (v, k, weights[tick], tick) for tick, (k, v) in enumerate(rows) for _ in range(v)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda rows: rows, "it is to return v, k, _row"),
+        (lambda rows: rows.append_column("_row", pa.array([1])), "is no row of the 1 it was given"),
+        (lambda rows: rows.append_column("_row", pa.array([-1])), "is no row of the 1"),
+        (lambda rows: rows.append_column("_row", pa.array([None], pa.int8())), "is no row of the"),
+    ],
+)
+def test_a_row_that_is_none_is_the_function_s_fault(made: Any, message: str) -> None:
+    with pytest.raises(DefinitionError) as raised:
+        placed(made, [("a", 1)], [1])
+
+    assert message in str(raised.value)

@@ -56,6 +56,14 @@ def doubled(rows: pa.RecordBatch) -> pa.Table:
     return pa.concat_tables([table, capitals])
 
 
+def parsed(rows: pa.RecordBatch) -> pa.Table:
+    """The beats that measured something, those of b twice, the last first."""
+    known = zip(*(rows.column(name).to_pylist() for name in ("device", "celsius")), strict=True)
+    of = [i for i, (d, c) in enumerate(known) if c is not None for _ in range(1 + (d == "b"))]
+    at = pa.array(of[::-1], pa.int64())
+    return pa.table({"device": rows["device"].take(at), "ts": rows["ts"].take(at), "_row": at})
+
+
 def devices(silent: Any = Silent, number: Any = numbered) -> hw.App:
     app = hw.App("devices")
     app.topic("beats", "device VARCHAR, celsius DOUBLE, ts TIMESTAMP", event_time="ts",
@@ -67,6 +75,15 @@ def devices(silent: Any = Silent, number: Any = numbered) -> hw.App:
                 "ts TIMESTAMP", event_time="ts")(number)  # fmt: skip
     app.process("silent", reads="SELECT device, ts FROM beats", key=("device",), order="time",
                 columns="device VARCHAR, seen TIMESTAMP, noticed TIMESTAMP")(silent)  # fmt: skip
+    app.transform("parsed", reads="beats", columns="device VARCHAR, ts TIMESTAMP",
+                  event_time="ts")(parsed)  # fmt: skip
+    app.process("reread", reads="parsed", key="device", columns="device VARCHAR, n BIGINT, "
+                "ts TIMESTAMP")(number)  # fmt: skip
+    app.view(
+        "parsed_final",
+        "SELECT window_start, count(*) AS n FROM TUMBLE(parsed, ts, INTERVAL '10 minutes') "
+        "GROUP BY window_start EMIT FINAL",
+    )
     app.view(
         "per_hour",
         "SELECT window_start, max(n) AS n FROM TUMBLE(heard, ts, INTERVAL '10 minutes') "
@@ -79,7 +96,9 @@ def devices(silent: Any = Silent, number: Any = numbered) -> hw.App:
 
 
 OWNERS = [{"device": "a", "owner": "ann"}, {"device": "b", "owner": "bob"}]
-VIEWS = ("warm", "names", "heard", "silent", "per_hour", "owned")
+VIEWS = (
+    "warm", "names", "heard", "silent", "per_hour", "owned", "parsed", "reread", "parsed_final"
+)  # fmt: skip
 
 
 def contents(live: hw.Live) -> dict[str, pa.Table]:
@@ -201,6 +220,11 @@ def test_state_that_cannot_be_kept_pauses_the_view() -> None:
             {"reads": "SELECT device, ts + INTERVAL '1 hour' AS ts FROM beats"},
             "timers need the event time of a topic",
         ),
+        (
+            {"reads": "SELECT device FROM beats", "event_time": "seen"},
+            "p cannot have an event time, because what it reads has none",
+        ),
+        ({"reads": "names"}, "process p needs rows in the order of one topic's log"),
         ({"key": "devise"}, "process p reads no column devise for the key"),
         ({"reads": "nothing"}, "there is no topic, table or view called nothing"),
     ],

@@ -465,6 +465,8 @@ class Transform:
     Args:
         name: The view whose step it is; who runs the plan finds the function by it.
         code: The fingerprint of the function.
+        placed: True when the function says which row it made each of its rows of: these then have
+            the places of those.
 
     """
 
@@ -472,6 +474,7 @@ class Transform:
     name: str
     code: str
     schema: Schema
+    placed: bool = False
 
     @property
     def inputs(self) -> tuple[Node, ...]:

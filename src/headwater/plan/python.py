@@ -71,6 +71,11 @@ class PythonStep:
     code: str = ""
 
     @property
+    def tells_rows(self) -> bool:
+        """Whether a transform says, in a column `_row`, which row it made each of its rows of."""
+        return self.kind is StepKind.TRANSFORM and self.event_time is not None
+
+    @property
     def has_timers(self) -> bool:
         """Whether it can be called at a time."""
         return hasattr(self.call, "timer")

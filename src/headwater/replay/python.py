@@ -25,8 +25,8 @@ from headwater.operators import render
 from headwater.operators.operator import Epoch
 from headwater.operators.process import ProcessOperator
 from headwater.operators.statement import Engine, one_batch, plain
-from headwater.operators.transform import transformed
-from headwater.plan.nodes import Process, Scan
+from headwater.operators.transform import TransformOperator, transformed
+from headwater.plan.nodes import Node, Process, Scan, Transform
 from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewPlan
 from headwater.plan.python import PythonStep, StepKind
 from headwater.runtime.watermarks import rising
@@ -68,7 +68,7 @@ class PythonSteps:
         if step.kind is StepKind.TRANSFORM:
             batch = one_batch(self._connection.sql(query.sql("duckdb")).to_arrow_table())
             try:
-                made = transformed(step, name, batch)
+                made, _ = transformed(step, name, batch)
             except RecordError as error:
                 raise DefinitionError(f"{name} cannot be computed: {error.message}") from None
             return self._kept(f"\x01made_{name}", pa.Table.from_batches([made]), step.schema)
@@ -85,12 +85,7 @@ class PythonSteps:
         return render.select(render.typed(schema), table, None)
 
     def _processed(self, node: Process) -> pa.RecordBatch:
-        scan = render.bottom(node.input)
-        if isinstance(scan, Process):
-            raise AssertionError("a process reads a process through its view")
-        assert isinstance(scan, Scan)
-        source = self._with_places(scan.relation)
-        query = render.stretch(node.input, [TICK], source)
+        query = self._stretch(node.input)
         names = [*node.input.schema.names, TICK]
         hashed = render.hashed(query, node.keys, names)
         ordered = hashed.order_by(render.column(TICK), copy=False)
@@ -120,11 +115,26 @@ class PythonSteps:
             query = render.select([*columns, place], relation, None)
         else:
             root = self._plans[relation].root
-            scan = render.bottom(root)
-            assert isinstance(scan, Scan), f"{relation} has no places"
-            query = render.stretch(root, [TICK], self._with_places(scan.relation))
+            if isinstance(root, Transform):
+                return self._transformed(root, placed)
+            query = self._stretch(root)
         create = exp.Create(this=render.table(placed), kind="VIEW", expression=query)
         self._connection.execute(create.sql("duckdb"))
+        return placed
+
+    def _stretch(self, root: Node) -> exp.Select:
+        """The rows of a linear stretch over a relation, with their places."""
+        scan = render.bottom(root)
+        assert isinstance(scan, Scan), "only what is computed row by row has places"
+        return render.stretch(root, [TICK], self._with_places(scan.relation))
+
+    def _transformed(self, node: Transform, placed: str) -> str:
+        """Keep the rows of a transform with the places of those that they were made of."""
+        query = self._stretch(node.input).order_by(render.column(TICK), copy=False)
+        rows = one_batch(self._connection.sql(query.sql("duckdb")).to_arrow_table())
+        operator = TransformOperator(node, rows.schema, self._engine)
+        made = operator.step([Delta(rows)], Epoch(0, 0, 0, {})).rows
+        self._connection.from_arrow(pa.Table.from_batches([made])).create(f'"{placed}"')
         return placed
 
     def _curve(self, node: Process) -> WatermarkCurve:

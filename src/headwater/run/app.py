@@ -198,7 +198,9 @@ class App:
 
         return declared
 
-    def transform(self, name: str, *, reads: str, columns: str) -> Decorator[Function]:
+    def transform(
+        self, name: str, *, reads: str, columns: str, event_time: str | None = None
+    ) -> Decorator[Function]:
         """Declare a view that a function makes of the rows that it reads; a decorator.
 
         The function takes a `pyarrow.RecordBatch` and returns one, or a table, with any number of
@@ -207,13 +209,17 @@ class App:
         Args:
             reads: A topic, table or earlier view, or a SELECT.
             columns: The columns of what it returns, as in SQL.
+            event_time: The column that carries an event time for the views that read this. The
+                function then also returns a column `_row`: of which row of the batch each row is.
 
         Raises:
             DefinitionError: The columns or the query cannot be read, or the name is taken.
         """
 
         def declared(call: Function) -> Function:
-            made = declare_python.transform(name, call, reads=reads, columns=columns)
+            made = declare_python.transform(
+                name, call, reads=reads, columns=columns, event_time=event_time
+            )
             self._declarations.add(made)
             return call
 

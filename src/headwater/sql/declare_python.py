@@ -24,7 +24,7 @@ from headwater.plan.python import FunctionDefinition, PythonStep, RowOrder, Step
 from headwater.schema.ddl import parse_columns
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, DataType, parse_type
-from headwater.sql.declare import view
+from headwater.sql.declare import is_timestamp, view
 from headwater.sql.places import hint_for
 
 _EXAMPLE = 'say the types, for example @app.function("(celsius DOUBLE) -> DOUBLE")'
@@ -125,7 +125,14 @@ def _type(annotation: Any, name: str, what: str) -> DataType:
     raise DefinitionError(f"the type of the {what} of function {name} is not said", hint=_EXAMPLE)
 
 
-def transform(name: str, call: Callable[..., Any], *, reads: str, columns: str) -> ViewDefinition:
+def transform(
+    name: str,
+    call: Callable[..., Any],
+    *,
+    reads: str,
+    columns: str,
+    event_time: str | None = None,
+) -> ViewDefinition:
     """Declare a view that a function makes, batch by batch, of the rows that it reads.
 
     Args:
@@ -133,13 +140,17 @@ def transform(name: str, call: Callable[..., Any], *, reads: str, columns: str) 
         call: Takes a `pyarrow.RecordBatch` and returns one, or a table.
         reads: A relation, or a SELECT.
         columns: The columns of what it returns, as in SQL.
+        event_time: The column of `columns` that carries an event time. What the function returns
+            then has a further column `_row`: which row of the batch each row was made of.
 
     Raises:
         DefinitionError: The columns or the query cannot be read.
 
     """
-    schema = parse_columns(columns, f"transform {name}").schema
-    step = PythonStep(StepKind.TRANSFORM, call, _nullable(schema))
+    source = f"transform {name}"
+    schema = _nullable(parse_columns(columns, source).schema)
+    _check_event_time(source, event_time, schema)
+    step = PythonStep(StepKind.TRANSFORM, call, schema, event_time=event_time)
     return replace(_view(name, reads), python=step)
 
 
@@ -178,13 +189,25 @@ def process(  # noqa: PLR0913 - what it reads and makes, by keyword
             f"{source} has nothing to call with a row",
             hint="write a function of (row, key), or a class with a method row(self, row, key)",
         )
-    if event_time is not None and event_time not in schema:
+    _check_event_time(source, event_time, schema)
+    step = PythonStep(StepKind.PROCESS, call, schema, keys, RowOrder(order), event_time)
+    return replace(_view(name, reads), python=step)
+
+
+def _check_event_time(source: str, event_time: str | None, schema: Schema) -> None:
+    if event_time is None:
+        return
+    if event_time not in schema:
         raise DefinitionError(
             f"{source} makes no column {event_time} for its event time",
             hint=hint_for(event_time, schema.names, "its columns are"),
         )
-    step = PythonStep(StepKind.PROCESS, call, schema, keys, RowOrder(order), event_time)
-    return replace(_view(name, reads), python=step)
+    found = schema[event_time].type.sql
+    if not is_timestamp(found):
+        raise DefinitionError(
+            f"the event time {event_time} of {source} is {found}, not a TIMESTAMP",
+            hint=f"declare it as {event_time} TIMESTAMP",
+        )
 
 
 def _view(name: str, reads: str) -> ViewDefinition:

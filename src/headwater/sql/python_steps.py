@@ -27,9 +27,15 @@ def over(
         DefinitionError: A process reads rows that have no order, or knows no time.
 
     """
-    if step.kind is StepKind.TRANSFORM:
-        return Transform(rows, definition.name, step.code, step.schema)
     name = definition.name
+    if step.event_time is not None and not _event_times(rows, relations):
+        raise DefinitionError(
+            f"{name} cannot have an event time, because what it reads has none",
+            place=definition.origin,
+            hint="declare the topic with event_time='...', and let the step read that column",
+        )
+    if step.kind is StepKind.TRANSFORM:
+        return Transform(rows, name, step.code, step.schema, placed=step.tells_rows)
     keys = tuple(_column(rows, key, f"process {name}", "the key") for key in step.keys)
     if not is_placed(rows, relations):
         raise DefinitionError(

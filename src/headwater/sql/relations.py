@@ -8,7 +8,7 @@ from typing import Protocol
 
 from sqlglot import exp
 
-from headwater.plan.nodes import Map, Node, Process, Scan, Windows, walk
+from headwater.plan.nodes import Map, Node, Process, Scan, Transform, Windows, walk
 from headwater.plan.pipeline import Emit, TopicDefinition, ViewPlan
 from headwater.schema.schema import Schema
 from headwater.sql.times import event_times
@@ -108,7 +108,9 @@ def is_placed(node: Node, relations: Mapping[str, Relation]) -> bool:
         relations: What the plan reads, by name in lower case.
 
     """
-    while isinstance(node, Map | Windows):
+    while isinstance(node, Map | Windows | Transform):
+        if isinstance(node, Transform) and not node.placed:
+            return False
         if isinstance(node, Windows) and (node.final or node.lateness_us is not None):
             return False
         node = node.input
