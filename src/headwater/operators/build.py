@@ -14,6 +14,7 @@ from headwater.operators.distinct import DistinctOperator
 from headwater.operators.feed import Keys
 from headwater.operators.gate import GateOperator
 from headwater.operators.join import JoinOperator
+from headwater.operators.match import MatchOperator
 from headwater.operators.operator import Epoch, Loader, Operator, Saver
 from headwater.operators.process import ProcessOperator
 from headwater.operators.recompute import RecomputeOperator
@@ -29,6 +30,7 @@ from headwater.plan.nodes import (
     AsofJoin,
     Distinct,
     Join,
+    MatchRecognize,
     Node,
     Process,
     Recompute,
@@ -109,15 +111,19 @@ def feeds_of(node: Node) -> tuple[Keys, ...] | None:  # noqa: PLR0911 - one for 
         return node.keys if isinstance(node, Recompute) else (node.keys,)
     if isinstance(node, Transform):
         return (None,)
-    assert isinstance(node, Aggregate | Windows), f"{type(node).__name__} has no operator"
+    assert isinstance(node, Aggregate | Windows | MatchRecognize), (
+        f"{type(node).__name__} has no operator"
+    )
     return None
 
 
 def fused_of(node: Node, schema: pa.Schema, engine: Engine) -> Fused:
-    """The operator of an aggregate, of sessions, or of a window that decides lateness."""
+    """The operator of an aggregate, a pattern, sessions, or of a window that decides lateness."""
     if isinstance(node, Windows):
         is_session = node.spec.kind is WindowKind.SESSION
         return (SessionsOperator if is_session else GateOperator)(node, schema, engine)
+    if isinstance(node, MatchRecognize):
+        return MatchOperator(node, schema, engine)
     assert isinstance(node, Aggregate)
     if node.window is None:
         return AggregateOperator(node, schema, engine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from headwater.operators.lateness import WATERMARK
-from headwater.plan.nodes import Aggregate, Node, Process, Windows, walk
+from headwater.plan.nodes import Aggregate, MatchRecognize, Node, Process, Windows, walk
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, parse_type
 
@@ -37,6 +37,11 @@ def _columns(node: Node) -> Iterator[Column]:
     elif isinstance(node, Aggregate) and node.window is not None:
         window = node.window
         start, end, lateness_us = window.start, window.end, window.lateness_us
+    elif isinstance(node, MatchRecognize):
+        for name in node.content:
+            yield Column(name, node.input.schema[name].type)
+        yield Column(WATERMARK, parse_type("TIMESTAMP"))
+        return
     else:
         return
     if lateness_us is None:

@@ -23,6 +23,7 @@ from enum import StrEnum
 
 from sqlglot import exp
 
+from headwater.plan.patterns import Condition, Neighbour, Pattern, Reading, Skip
 from headwater.schema.schema import Schema
 
 
@@ -523,6 +524,68 @@ class Process:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class MatchRecognize:
+    """The matches of a row pattern in each partition, its rows in the order of their event time.
+
+    Rows count once the watermark has passed them, in the order of `time`, then of `order`, then of
+    their whole content; so matches do not depend on arrival. A row is late when the watermark had
+    passed it before its place in the log. A match comes out when no row that may still come could
+    change it, and is never withdrawn.
+
+    Args:
+        input: Append-only; its scans carry ticks.
+        partition: Columns; empty for one partition of all rows.
+        time: The event time.
+        order: Further columns by which rows of one time are ordered.
+        content: The columns of the author's relation, in order; others are computed of them.
+        neighbours: Values of rows before and after, which conditions and measures read as columns.
+        conditions: One for each symbol that has any.
+        readings: What the rests of the conditions read.
+        measured: What the measures read.
+        measures: Output name and expression over the names of `measured`.
+        all_rows: A row for each row of a match, of `content` and the measures as they stand at that
+            row; else one row for each match, of `partition` and the measures.
+        skip: Where the search goes on, with `skip_symbol` for FIRST and LAST.
+        within_us: Rows of a match are less than this after its first one; None for no bound.
+        sources: Topics whose watermarks (the lowest of them) decide.
+
+    """
+
+    input: Node
+    partition: tuple[str, ...]
+    time: str
+    order: tuple[Order, ...]
+    content: tuple[str, ...]
+    neighbours: tuple[Neighbour, ...]
+    pattern: Pattern
+    conditions: tuple[Condition, ...]
+    readings: tuple[Reading, ...]
+    measured: tuple[Reading, ...]
+    measures: tuple[tuple[str, exp.Expr], ...]
+    all_rows: bool
+    skip: Skip
+    skip_symbol: str | None
+    within_us: int | None
+    sources: tuple[str, ...]
+    schema: Schema
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The one input."""
+        return (self.input,)
+
+    @property
+    def append_only(self) -> bool:
+        """Always: a match comes out when nothing can change it."""
+        return True
+
+    @property
+    def lateness_us(self) -> int:
+        """None: a row that the watermark has passed is late."""
+        return 0
+
+
 Node = (
     Scan
     | Map
@@ -536,6 +599,7 @@ Node = (
     | Recompute
     | Transform
     | Process
+    | MatchRecognize
 )
 
 

@@ -1,7 +1,8 @@
 """The batch answer: every view computed at once by DuckDB, from the author's own queries.
 
 No plan is involved. A query is run as it was written, with rewrites that only make it say what
-the dialect means: window table functions become plain SQL, and where a query picks among rows that
+the dialect means: window table functions become plain SQL, MATCH_RECOGNIZE a table of its matches
+(`replay.match`), and where a query picks among rows that
 its ORDER BY does not tell apart, or an ASOF JOIN among equal matches, the choice is made. A table
 holds the newest row of each key, in the order of its rows. Views are computed in order, each over
 the answers of those before it.
@@ -25,6 +26,7 @@ from headwater.errors import DefinitionError
 from headwater.operators.functions import Functions
 from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewDefinition, ViewPlan
 from headwater.replay.asof import last_of_equal_matches
+from headwater.replay.match import with_matches
 from headwater.replay.python import PythonSteps
 from headwater.schema.types import parse_type
 from headwater.sql.functions import refuse_volatile
@@ -186,8 +188,12 @@ def _answer(
         except duckdb.Error as error:
             raise DefinitionError(_line(error)) from None
 
-    query = break_ties(plain(exact, view.origin), columns_of)
-    query = last_of_equal_matches(query, columns_of)
+    def written_out(query: exp.Query) -> exp.Query:
+        total = break_ties(plain(query, view.origin), columns_of)
+        return last_of_equal_matches(total, columns_of)
+
+    matched = with_matches(connection, exact, view.origin, written_out)
+    query = written_out(matched)
     if view.python is not None:
         query = steps.rows(view.name, view.python, query)
     whole = exp.select("*").from_(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL
-from headwater.plan.nodes import Aggregate, Windows, walk
+from headwater.plan.nodes import Aggregate, MatchRecognize, Windows, walk
 from headwater.runtime.senders import SenderWatermark
 from headwater.runtime.status import Held
 from headwater.runtime.view import ViewRunner
@@ -64,7 +64,7 @@ def held_by(watermark: Watermark) -> str | None:
 def sources_of(view: ViewRunner) -> tuple[str, ...]:
     """The topics by whose lowest watermark the view decides, if it does."""
     for node in walk(view.plan.root):
-        if isinstance(node, Windows) and node.sources:
+        if isinstance(node, Windows | MatchRecognize) and node.sources:
             return node.sources
         if isinstance(node, Aggregate) and node.window is not None and node.window.sources:
             return node.window.sources

@@ -45,7 +45,7 @@ def checked_schema(
     try:
         return _spelled(describe(outer, schemas), definition.query)
     except DefinitionError as error:
-        raise _explained(error, definition, schemas) from None
+        raise explained_in(error, definition, schemas) from None
 
 
 def _spelled(schema: Schema, query: exp.Query) -> Schema:
@@ -104,7 +104,7 @@ _MISFIT = re.compile(r"No function matches the given name and argument types '([
 _GROUPED = re.compile(r'column "([^"]+)" must appear in the GROUP BY clause')
 
 
-def _explained(  # noqa: PLR0911 - one for each kind of refusal
+def explained_in(  # noqa: PLR0911 - one for each kind of refusal
     error: DefinitionError, definition: ViewDefinition, schemas: Mapping[str, Schema]
 ) -> DefinitionError:
     """DuckDB's refusal as our own."""

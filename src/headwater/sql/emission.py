@@ -16,6 +16,7 @@ from headwater.errors import DefinitionError, Place
 from headwater.plan.nodes import (
     Aggregate,
     GroupWindow,
+    MatchRecognize,
     Node,
     Scan,
     Windows,
@@ -72,6 +73,8 @@ def apply(root: Node, definition: ViewDefinition, relations: Mapping[str, Relati
     if not is_final and definition.lateness_us is None:
         return root
     deciding = [node for node in walk(root) if _window_of(node) is not None]
+    if any(isinstance(node, MatchRecognize) for node in walk(root)):
+        return _of_matches(root, deciding, definition)
     if not deciding:
         raise _no_window(definition)
     for node in deciding:
@@ -94,6 +97,18 @@ def apply(root: Node, definition: ViewDefinition, relations: Mapping[str, Relati
         return with_inputs(decided, inputs)  # type: ignore[arg-type]
 
     return bottom_up(root, rule)
+
+
+def _of_matches(root: Node, deciding: list[Node], definition: ViewDefinition) -> Node:
+    """Matches are final as they come: EMIT FINAL says no more, and there is nothing to correct."""
+    if deciding or definition.lateness_us:
+        what = "EMIT FINAL" if definition.emit is Emit.FINAL and deciding else "lateness"
+        raise DefinitionError(
+            f"{what} cannot decide over a query with MATCH_RECOGNIZE, whose matches are final",
+            place=definition.origin,
+            hint="leave it out, or make the matches a view of their own",
+        )
+    return root
 
 
 def _window_of(node: Node) -> Windows | GroupWindow | None:

@@ -7,7 +7,7 @@ says nothing of that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from sqlglot import exp
 
@@ -19,6 +19,7 @@ from headwater.plan.nodes import (
     Join,
     JoinKind,
     Map,
+    MatchRecognize,
     Merge,
     Node,
     Order,
@@ -33,6 +34,7 @@ from headwater.plan.nodes import (
     Windows,
     WindowSpec,
 )
+from headwater.plan.patterns import Choice, End, Follow, Pattern, Pick, Reading, Symbol
 from headwater.plan.pipeline import Emit, ViewPlan
 from headwater.sql.build import column, column_names
 from headwater.sql.functions import aggregates
@@ -108,6 +110,7 @@ def _lines(node: Node) -> list[str]:
         Recompute: _recompute,
         Transform: _transform,
         Process: _process,
+        MatchRecognize: _match,
     }
     return writers[type(node)](node)
 
@@ -210,6 +213,66 @@ def _process(node: Process) -> list[str]:
     held = ["keeps rows until the watermark has passed them"] if node.time else []
     line = f"process in Python by {_names(node.keys)}, making {_names(node.schema.names)}"
     return [line, f"rows in the order of {order}", *timers, *held, "keeps the state of each key"]
+
+
+def _match(node: MatchRecognize) -> list[str]:
+    keys = f" of each {_names(node.partition)}" if node.partition else ""
+    order = _names([node.time, *(_order(o) for o in node.order)])
+    put = "a row for each row of a match" if node.all_rows else "a row for each match"
+    lines = [f"match {pattern_text(node.pattern)}{keys} by {order}, {put}"]
+    if node.within_us is not None:
+        lines.append(f"within {duration(node.within_us)}")
+    skip = f"{node.skip} {node.skip_symbol}" if node.skip_symbol else str(node.skip)
+    lines.append(f"skip {skip}")
+    for condition in node.conditions:
+        if condition.row is not None:
+            lines.append(f"{condition.symbol} needs, of its row: {_sql(condition.row)}")
+        if condition.rest is not None:
+            names = {r.name: _reading(r) for r in node.readings}
+            text = _sql(_renamed(condition.rest, names))
+            lines.append(f"{condition.symbol} needs, row by row: {text}")
+    lines.append(f"closed by the watermark of {_names(node.sources)}")
+    bound = "" if node.within_us is not None else ", without a bound in time"
+    return [*lines, f"keeps rows from the first that may still begin a match{bound}"]
+
+
+def pattern_text(pattern: Pattern) -> str:
+    """A pattern as its author would write it."""
+    if isinstance(pattern, Symbol):
+        return pattern.name
+    if isinstance(pattern, End):
+        return "$"
+    if isinstance(pattern, Follow):
+        return " ".join(_part(part) for part in pattern.parts)
+    if isinstance(pattern, Choice):
+        return " | ".join(pattern_text(part) for part in pattern.parts)
+    signs = {(0, None): "*", (1, None): "+", (0, 1): "?"}
+    most = "" if pattern.most is None else pattern.most
+    sign = signs.get((pattern.least, pattern.most), f"{{{pattern.least},{most}}}")
+    inner = pattern_text(pattern.part)
+    inner = inner if isinstance(pattern.part, Symbol) else f"({inner})"
+    return inner + sign + ("" if pattern.is_greedy else "?")
+
+
+def _part(pattern: Pattern) -> str:
+    text = pattern_text(pattern)
+    return f"({text})" if isinstance(pattern, Choice) else text
+
+
+def _reading(reading: Reading) -> str:
+    if reading.pick is Pick.CURRENT:
+        return reading.column or ""
+    owner = "|".join(reading.symbols)
+    value = reading.column or "*"
+    text = f"{owner}.{value}" if owner else value
+    back = f", {reading.offset}" if reading.offset else ""
+    return f"{reading.pick}({text}{back})"
+
+
+def _renamed(expression: exp.Expr, names: Mapping[str, str]) -> exp.Expr:
+    return expression.copy().transform(
+        lambda n: exp.to_identifier(names[n.name]) if isinstance(n, exp.Column) else n
+    )
 
 
 def _decides(window: Windows | GroupWindow) -> list[str]:

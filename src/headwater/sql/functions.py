@@ -49,7 +49,8 @@ def name_of(node: exp.Expr) -> str:
     """The name under which DuckDB knows a function, in lower case; empty for all else."""
     if isinstance(node, exp.Anonymous):
         return node.name.lower()
-    if isinstance(node, exp.Func):
+    # AND and OR are functions to sqlglot, and their text begins with their first part's.
+    if isinstance(node, exp.Func) and not isinstance(node, exp.Connector):
         return node.sql("duckdb").partition("(")[0].strip().lower()
     return ""
 

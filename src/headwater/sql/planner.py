@@ -22,7 +22,7 @@ from headwater.errors import DefinitionError
 from headwater.plan.nodes import Node, Scan
 from headwater.plan.pipeline import ViewDefinition, ViewPlan
 from headwater.schema.schema import Schema
-from headwater.sql import emission, python_steps, recompute, select, setops, sketches
+from headwater.sql import emission, match, python_steps, recompute, select, setops, sketches
 from headwater.sql.build import Builder
 from headwater.sql.decline import Decline
 from headwater.sql.diagnose import checked_schema
@@ -57,16 +57,15 @@ def plan_view(
     declared = definition
     query = sketches.exactly(declared.query, declared.origin)
     definition = replace(declared, query=query)
+
+    def whole(
+        part: ViewDefinition, readable: Mapping[str, Relation], nodes: Mapping[str, Node]
+    ) -> Node:
+        return _plan_query(part, readable, describe, nodes)
+
     refuse_volatile(definition.query, definition.origin)
-    schema = checked_schema(definition, known, describe)
-    planner = Planner(definition, known, describe)
-    try:
-        root = planner.build.cast(planner.query(definition.query, Names()), schema)
-    except Decline as decline:
-        raise DefinitionError(
-            f"view {definition.name} cannot be kept up to date because {decline.reason}",
-            place=definition.origin,
-        ) from None
+    lifted = match.lift(definition, known, describe, whole)
+    root = whole(lifted.definition, lifted.relations, lifted.nodes)
     root = pull_windows(root)
     root = prune(root)
     root = emission.apply(root, definition, known)
@@ -76,9 +75,27 @@ def plan_view(
         declared,
         root,
         fingerprint(root, known, functions),
-        () if definition.python else final_order(definition.query, root.schema),
+        () if definition.python else final_order(lifted.definition.query, root.schema),
         python=called_by(root, functions) + ((definition.name,) if definition.python else ()),
     )
+
+
+def _plan_query(
+    definition: ViewDefinition,
+    relations: Mapping[str, Relation],
+    describe: Describe,
+    nodes: Mapping[str, Node],
+) -> Node:
+    """The plan of a query in which all relations have names."""
+    schema = checked_schema(definition, relations, describe)
+    planner = Planner(definition, relations, describe, nodes)
+    try:
+        return planner.build.cast(planner.query(definition.query, Names()), schema)
+    except Decline as decline:
+        raise DefinitionError(
+            f"view {definition.name} cannot be kept up to date because {decline.reason}",
+            place=definition.origin,
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +137,14 @@ class Planner:
         definition: The view.
         relations: By folded name.
         describe: DuckDB's typing.
+        nodes: The plans of those relations that are parts of the view itself, by folded name.
 
     """
 
     definition: ViewDefinition
     relations: Mapping[str, Relation]
     describe: Describe
+    nodes: Mapping[str, Node] = field(default_factory=dict)
     build: Builder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -160,6 +179,8 @@ class Planner:
         relation = self.relations.get(name.lower())
         if relation is None:
             raise DefinitionError(f"there is no relation {name}", place=self.definition.origin)
+        if name.lower() in self.nodes:
+            return self.nodes[name.lower()]
         return Scan(relation.name, relation.schema, relation.append_only)
 
     def table(self, table: exp.Table, names: Names) -> Node:

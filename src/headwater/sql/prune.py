@@ -19,6 +19,7 @@ from headwater.plan.nodes import (
     Join,
     JoinKind,
     Map,
+    MatchRecognize,
     Node,
     Process,
     Recompute,
@@ -57,7 +58,7 @@ def _prune(node: Node, needed: frozenset[str]) -> Node:  # noqa: PLR0911 - one f
             return _prune_join(node, needed)
         case Union():
             return _prune_union(node, needed)
-        case Distinct() | TopN():
+        case Distinct() | TopN() | MatchRecognize():
             return replace(node, input=_exactly(node.input, node.input.schema.names))
         case Recompute():
             return _prune_recompute(node, needed)

@@ -10,6 +10,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from headwater.errors import DefinitionError, Place
 from headwater.plan.pipeline import Emit
+from headwater.sql.match_text import attach, cut
 from headwater.sql.places import blanked, syntax_error
 
 # What may stand after EMIT, word by word.
@@ -80,6 +81,7 @@ def _clause(tokens: list[Token], origin: Place) -> Emit:
 def parse_query(place: Place) -> exp.Query:
     """The query that stands at `place`; its tokens carry positions in `place.text`."""
     text = blanked(place.text, place.start, place.end)
+    text, matches = cut(text, place)
     try:
         statements = _parsed(text)
     except (ParseError, TokenError) as error:
@@ -90,7 +92,7 @@ def parse_query(place: Place) -> exp.Query:
             place=place,
             hint="begin with SELECT, WITH or FROM and write one statement",
         )
-    return statements[0]
+    return attach(statements[0], matches, place)
 
 
 def _parsed(text: str) -> list[exp.Expr]:

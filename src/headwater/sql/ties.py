@@ -75,7 +75,7 @@ def _complete(block: exp.Query, columns_of: ColumnsOf) -> None:
         alone = block.copy()
         for clause in ("order", "limit", "offset"):
             alone.set(clause, None)
-        count = len(columns_of(_in_context(alone, block)))
+        count = len(columns_of(in_context(alone, block)))
         _extend(block, [exp.Literal.number(i + 1) for i in range(count)])
 
 
@@ -155,11 +155,11 @@ def _star_columns(select: exp.Select, item: exp.Expr, columns_of: ColumnsOf) -> 
     table = item.args.get("table") if isinstance(item, exp.Column) else None
     return [
         exp.Column(this=exp.to_identifier(name, quoted=True), table=table)
-        for name in columns_of(_in_context(alone, select))
+        for name in columns_of(in_context(alone, select))
     ]
 
 
-def _in_context(copy: exp.Query, block: exp.Query) -> exp.Query:
+def in_context(copy: exp.Query, block: exp.Query) -> exp.Query:
     """A copy of a block with the CTEs written around the block, so that it can stand alone."""
     own = copy.args.get("with_")
     ctes: list[exp.CTE] = list(own.expressions) if own is not None else []
