@@ -141,6 +141,16 @@ class Grammar:
             f"sum({number}) + count(*)",
         )
 
+    def _neighbours(self, scope: list[Item]) -> str:
+        number = self._number(scope, 1)
+        return self._one(
+            f"lag({number}, {self._random.randrange(3)})",
+            f"lead({number})",
+            "row_number()",
+            f"first_value({number})",
+            *(f"{name}({number})" for name in ("sum", "min", "max", "count", "avg")),
+        )
+
     def _grouped(self, source: str, scope: list[Item]) -> tuple[str, Columns]:
         items, columns = [], {}
         for index in range(self._random.randrange(3)):
@@ -170,6 +180,8 @@ class Grammar:
         select = ", ".join(items)
         number = self._number(scope, 2)
         nothing = ", ".join("0" if kind == "n" else "NULL" for kind in columns.values())
+        over = f"OVER (PARTITION BY {self._text(scope)} ORDER BY {self._number(scope, 2)} "
+        over += self._one("", "DESC NULLS FIRST", "ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING") + ")"
         operation = self._one("UNION ALL", "UNION", "EXCEPT", "INTERSECT")
         text = self._one(
             f"SELECT {select} {source}",
@@ -177,6 +189,7 @@ class Grammar:
             f"SELECT DISTINCT {select} {source}",
             f"SELECT {select} {source} QUALIFY row_number() OVER "
             f"(PARTITION BY {number} ORDER BY {self._number(scope, 2)} DESC) <= 2",
+            f"SELECT {select}, {self._neighbours(scope)} {over} AS o {source}",
             f"SELECT {select} {source} ORDER BY c0 {self._one('DESC', 'NULLS FIRST')} LIMIT 3",
             f"SELECT {select} {source} {operation} SELECT {nothing} FROM shows",
         )

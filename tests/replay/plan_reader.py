@@ -20,6 +20,8 @@ from headwater.plan.nodes import (
     Map,
     Merge,
     Node,
+    Order,
+    Over,
     Partial,
     Recompute,
     Scan,
@@ -94,6 +96,8 @@ class PlanReader:
                 return " UNION ALL ".join(f"SELECT * FROM {name}" for name in inputs)
             case TopN():
                 return _top(node, inputs[0])
+            case Over():
+                return _over(node, inputs[0])
             case Recompute():
                 query = node.query.copy()
                 for name, table in zip(node.names, inputs, strict=True):
@@ -200,12 +204,26 @@ def _asof(node: AsofJoin, left: str, right: str) -> str:
     return f"SELECT * FROM {left} l ASOF {kind} JOIN {rows} r ON {' AND '.join(on)}"
 
 
+def _over(node: Over, table: str) -> str:
+    asked = [_ordered(o) for o in node.order]
+    rest = [f"{_q(name)} ASC NULLS LAST" for name in (*node.ties, *node.input.schema.names)]
+    by = f"PARTITION BY {_list(node.partition)} " if node.partition else ""
+    calls = []
+    for call in node.calls:
+        order = [*asked, *rest] if call.is_total else asked
+        spec = f" {call.spec.sql('duckdb')}" if call.spec is not None else ""
+        over = f"{by}ORDER BY {', '.join(order)}{spec}"
+        calls.append(f"{call.function.sql('duckdb')} OVER ({over}) AS {_q(call.name)}")
+    return f"SELECT *, {', '.join(calls)} FROM {table}"
+
+
+def _ordered(o: Order) -> str:
+    direction = "DESC" if o.is_descending else "ASC"
+    return f"{_q(o.column)} {direction} NULLS {'FIRST' if o.nulls_first else 'LAST'}"
+
+
 def _top(node: TopN, table: str) -> str:
-    order = [
-        f"{_q(o.column)} {'DESC' if o.is_descending else 'ASC'} "
-        f"NULLS {'FIRST' if o.nulls_first else 'LAST'}"
-        for o in node.order
-    ]
+    order = [_ordered(o) for o in node.order]
     order += [f"{_q(name)} ASC NULLS LAST" for name in node.input.schema.names]
     over = f"PARTITION BY {_list(node.partition)} " if node.partition else ""
     over += f"ORDER BY {', '.join(order)}"

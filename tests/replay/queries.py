@@ -124,6 +124,32 @@ QUERIES = (
     "SELECT ad, rank() OVER (ORDER BY cost DESC), sum(cost) OVER (PARTITION BY ad) FROM clicks",
     "SELECT visitor, sum(count(*)) OVER () AS everyone, count(*) FROM clicks GROUP BY visitor",
     "SELECT * FROM shows QUALIFY n = max(n) OVER (PARTITION BY visitor)",
+    "SELECT ad, ts, lag(cost, 2) OVER w, lead(price, 1, cost) OVER w, row_number() OVER w FROM "
+    "clicks WINDOW w AS (PARTITION BY ad ORDER BY ts DESC NULLS FIRST)",
+    "SELECT visitor, ts, count(*) OVER w, sum(cost) OVER w, avg(price) OVER w, min(price) OVER w, "
+    "max(visitor) OVER w FROM clicks "
+    "WINDOW w AS (PARTITION BY visitor ORDER BY ts ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING)",
+    "SELECT ad, sum(price) OVER w, count(visitor) OVER w, avg(price) FILTER (WHERE ok) OVER w "
+    "FROM clicks WINDOW w AS (PARTITION BY ad ORDER BY ts RANGE BETWEEN INTERVAL '2 minutes' "
+    "PRECEDING AND INTERVAL '30 seconds' FOLLOWING)",
+    "SELECT ad, n, sum(n) OVER (ORDER BY ad RANGE BETWEEN 1 PRECEDING AND CURRENT ROW) FROM shows",
+    "SELECT ad, sum(cost) OVER w, avg(price) OVER w, count(*) OVER w, count(price) OVER w, "
+    "min(cost) OVER w, max(price) OVER w, bool_and(ok) OVER w, sum(ad) FILTER (WHERE ok) OVER w "
+    "FROM clicks WINDOW w AS (PARTITION BY ad ORDER BY ts)",
+    "SELECT n, sum(n) OVER (ORDER BY at ROWS UNBOUNDED PRECEDING) AS s, avg(n * 2) OVER (ORDER BY "
+    "visitor, n) FROM shows",
+    "SELECT visitor, rank() OVER w, dense_rank() OVER w, first_value(n) OVER w, "
+    "last_value(n IGNORE NULLS) OVER w, last_value(at) OVER w "
+    "FROM shows WINDOW w AS (PARTITION BY visitor ORDER BY n DESC)",
+    "SELECT campaign, budget, lag(budget) OVER (PARTITION BY campaign ORDER BY budget), "
+    "sum(budget) OVER (ORDER BY campaign), rank() OVER (ORDER BY campaign DESC) FROM campaigns",
+    "SELECT ad, cost, nth_value(cost, 2) OVER (PARTITION BY ad ORDER BY price ROWS BETWEEN 1 "
+    "PRECEDING AND 2 FOLLOWING), ntile(2) OVER (PARTITION BY ad ORDER BY price) FROM clicks",
+    "SELECT visitor, ts - lag(ts) OVER (PARTITION BY visitor ORDER BY ts) AS gap FROM clicks "
+    "WHERE ok QUALIFY gap > INTERVAL '1 minute'",
+    "SELECT ad, total, sum(total) OVER (ORDER BY total DESC), rank() OVER (ORDER BY total DESC) "
+    "FROM (SELECT ad, sum(n) AS total FROM shows GROUP BY ad)",
+    "SELECT visitor, row_number() OVER (PARTITION BY visitor) AS r FROM shows",
     # several blocks
     "WITH big AS (SELECT ad, cost FROM clicks WHERE cost > 0.5), per AS (SELECT ad, sum(cost) AS s "
     "FROM big GROUP BY ad) SELECT big.ad, big.cost, per.s FROM big JOIN per USING (ad)",

@@ -271,6 +271,33 @@ def test_the_newest_row_of_each_key_is_a_top() -> None:
           scan shows: rows of ad, n, at, seen""")
 
 
+def test_window_functions_of_one_order_look_at_their_neighbours_together() -> None:
+    query = """
+        SELECT ad, n - lag(n) OVER w AS step, avg(n) OVER w AS mean, sum(n) OVER (PARTITION BY ad
+        ORDER BY at RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND CURRENT ROW) AS hour
+        FROM shows WINDOW w AS (PARTITION BY ad ORDER BY at)
+    """
+
+    assert tree(query) == dedent("""\
+        map ad, n - result AS step, (CAST(result_1 AS DOUBLE) / result_2) AS mean, result_3 AS hour
+          over each ad by at
+              LAG(n) AS result
+              SUM(n) AS result_1
+              COUNT(n) AS result_2
+              SUM(n) RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW AS result_3
+              keeps each row with its results
+            scan shows: rows of ad, n, at""")
+
+
+def test_a_frame_to_the_end_of_the_partition_is_recomputed() -> None:
+    query = """
+        SELECT sum(n) OVER (PARTITION BY ad ORDER BY at ROWS BETWEEN CURRENT ROW AND UNBOUNDED
+        FOLLOWING) AS rest FROM shows
+    """
+
+    assert "recompute by ad" in tree(query)
+
+
 def test_other_window_functions_are_recomputed_by_partition() -> None:
     query = "SELECT ad, n - avg(n) OVER (PARTITION BY ad) AS off FROM shows"
 

@@ -16,6 +16,7 @@ from headwater.operators.gate import GateOperator
 from headwater.operators.join import JoinOperator
 from headwater.operators.match import MatchOperator
 from headwater.operators.operator import Epoch, Loader, Operator, Saver
+from headwater.operators.over import OverOperator
 from headwater.operators.process import ProcessOperator
 from headwater.operators.recompute import RecomputeOperator
 from headwater.operators.session_totals import SessionTotalsOperator
@@ -32,6 +33,7 @@ from headwater.plan.nodes import (
     Join,
     MatchRecognize,
     Node,
+    Over,
     Process,
     Recompute,
     TopN,
@@ -105,7 +107,7 @@ def feeds_of(node: Node) -> tuple[Keys, ...] | None:  # noqa: PLR0911 - one for 
         return (node.input.schema.names,)
     if isinstance(node, Union):
         return tuple(() for _ in node.inputs)
-    if isinstance(node, TopN):
+    if isinstance(node, TopN | Over):
         return (node.partition,)
     if isinstance(node, Recompute | Process):
         return node.keys if isinstance(node, Recompute) else (node.keys,)
@@ -150,5 +152,7 @@ def operator_of(  # noqa: PLR0911 - one for each node
         return TransformOperator(node, schemas[0], engine)
     if isinstance(node, Process):
         return ProcessOperator(node, schemas[0], engine)
+    if isinstance(node, Over):
+        return OverOperator(node, engine)
     assert isinstance(node, Recompute), f"{type(node).__name__} has no operator"
     return RecomputeOperator(node, schemas, engine)

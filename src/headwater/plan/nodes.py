@@ -427,6 +427,82 @@ class TopN:
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """How far from a row the rows stand that its result depends on.
+
+    Args:
+        rows_before: So many rows before it in the order.
+        rows_after: So many rows after it.
+        values_before: All rows before it whose first order column differs by at most so much, in
+            the column's own unit (microseconds, days, ones); its peers always count.
+        values_after: The same for rows after it.
+
+    """
+
+    rows_before: int = 0
+    rows_after: int = 0
+    values_before: int = 0
+    values_after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OverCall:
+    """One window function.
+
+    Args:
+        name: The output column.
+        function: The call, over columns of the input and constants, without its OVER.
+        spec: The frame, as the author wrote it; None where the function's own default holds.
+        is_total: True when rows that the order does not tell apart must be ordered all the same.
+        reach: What the result depends on; None for all rows from the start of the partition to the
+            row, or its last peer. Then the function is one that can go on from the result of the
+            row before: ROW_NUMBER, RANK, DENSE_RANK, COUNT, SUM, MIN, MAX, BOOL_AND, BOOL_OR,
+            FIRST_VALUE, and LAST_VALUE IGNORE NULLS.
+
+    """
+
+    name: str
+    function: exp.Expression
+    spec: exp.WindowSpec | None
+    is_total: bool
+    reach: Reach | None
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """Each row with the results of window functions over the rows around it.
+
+    All functions share one PARTITION BY and ORDER BY. Rows that the order does not tell apart are
+    ordered by `ties` (ascending, nulls last) and then by all columns.
+
+    Args:
+        partition: Columns; empty for one partition of all rows.
+        order: What the author ordered by.
+        ties: Further columns to order by. There is at least one in `order` or `ties`.
+        calls: The functions.
+        schema: The input's columns, then those of the functions.
+
+    """
+
+    input: Node
+    partition: tuple[str, ...]
+    order: tuple[Order, ...]
+    ties: tuple[str, ...]
+    calls: tuple[OverCall, ...]
+    schema: Schema
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The one input."""
+        return (self.input,)
+
+    @property
+    def append_only(self) -> bool:
+        """Never: a row that comes between two others changes what was said of these."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
 class Recompute:
     """Any query, computed again for the groups that an epoch touched, and differenced.
 
@@ -596,6 +672,7 @@ Node = (
     | Distinct
     | Union
     | TopN
+    | Over
     | Recompute
     | Transform
     | Process

@@ -23,6 +23,8 @@ from headwater.plan.nodes import (
     Merge,
     Node,
     Order,
+    Over,
+    OverCall,
     Partial,
     Process,
     Recompute,
@@ -107,6 +109,7 @@ def _lines(node: Node) -> list[str]:
         Distinct: _distinct,
         Union: _union,
         TopN: _top,
+        Over: _over,
         Recompute: _recompute,
         Transform: _transform,
         Process: _process,
@@ -192,6 +195,18 @@ def _top(node: TopN) -> list[str]:
     line += f" by {order}" if order else ""
     line += f", numbered as {node.number}" if node.number else ""
     return [line, "keeps its input"]
+
+
+def _over(node: Over) -> list[str]:
+    order = ", ".join(_order(o) for o in node.order)
+    line = "over " + (f"each {_names(node.partition)}" if node.partition else "all rows")
+    line += f" by {order}" if order else ""
+    return [line, *map(_call, node.calls), "keeps each row with its results"]
+
+
+def _call(call: OverCall) -> str:
+    frame = f" {_sql(call.spec)}" if call.spec is not None else ""
+    return f"{_sql(call.function)}{frame} AS {call.name}"
 
 
 def _recompute(node: Recompute) -> list[str]:

@@ -21,6 +21,7 @@ from headwater.plan.nodes import (
     Map,
     MatchRecognize,
     Node,
+    Over,
     Process,
     Recompute,
     Scan,
@@ -60,6 +61,8 @@ def _prune(node: Node, needed: frozenset[str]) -> Node:  # noqa: PLR0911 - one f
             return _prune_union(node, needed)
         case Distinct() | TopN() | MatchRecognize():
             return replace(node, input=_exactly(node.input, node.input.schema.names))
+        case Over():
+            return _prune_over(node, needed)
         case Recompute():
             return _prune_recompute(node, needed)
         case Transform() | Process():
@@ -139,6 +142,17 @@ def _prune_union(node: Union, needed: frozenset[str]) -> Node:
     names = tuple(name for name in node.schema.names if name in needed)
     branches = tuple(_exactly(branch, names) for branch in node.inputs)
     return replace(node, inputs=branches, schema=_kept(node.schema, frozenset(names)))
+
+
+def _prune_over(node: Over, needed: frozenset[str]) -> Node:
+    """Without functions that nobody reads. All columns of the input may break ties."""
+    calls = tuple(call for call in node.calls if call.name in needed)
+    if not calls:
+        return _prune(node.input, needed)
+    names = node.input.schema.names
+    kept = frozenset((*names, *(call.name for call in calls)))
+    below = _exactly(node.input, names)
+    return replace(node, input=below, calls=calls, schema=_kept(node.schema, kept))
 
 
 def _prune_recompute(node: Recompute, needed: frozenset[str]) -> Node:

@@ -1,18 +1,21 @@
 """Rewrite: window functions of a block.
 
 `QUALIFY row_number() OVER (PARTITION BY ... ORDER BY ...) <= n` keeps the first n rows of each
-partition: a `TopN`. Every other window function is recomputed, for the partitions that changed
-where all functions of the block share their PARTITION BY columns.
+partition: a `TopN`. Functions that look at their neighbours, or run along their partition, are
+`Over` nodes (`overs`). Every other one is recomputed, for the partitions that changed where all of
+these share their PARTITION BY columns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
 from headwater.plan.nodes import Order
 from headwater.schema.schema import Schema
+from headwater.sql import overs
 from headwater.sql.build import INPUT, Projection, column, column_names, fresh, identifier
 from headwater.sql.ties import ORDER_SENSITIVE
 
@@ -27,8 +30,15 @@ def plan(planner: Planner, block: Block, target: Schema) -> None:
     bound = _bound(block, windows)
     if bound is not None and _is_top(block, windows[0], bound[0]):
         _top(planner, block, target, windows[0], bound)
-    else:
-        _recomputed(planner, block, windows)
+        return
+    block.node = planner.build.filter(block.node, block.having)
+    block.having = []
+    ties = _ties(block)
+    computed, left = overs.plan(planner, block, windows, ties)
+    block.rewrite(lambda e: _rewritten(e, computed))
+    if left:
+        _recomputed(planner, block, left, ties)
+    block.having, block.qualify = block.qualify, []
 
 
 def _windows(block: Block) -> list[exp.Window]:
@@ -140,11 +150,11 @@ def _top(
     block.having, block.qualify = block.qualify, []
 
 
-def _rewritten(expression: exp.Expr, names: dict[str, str]) -> exp.Expr:
+def _rewritten(expression: exp.Expr, names: Mapping[str, str | exp.Expr]) -> exp.Expr:
     """The expression with every computed part replaced by its column, from the outside in."""
     name = names.get(expression.sql("duckdb"))
     if name is not None:
-        return column(name)
+        return column(name) if isinstance(name, str) else name.copy()
     copy = expression.copy()
     for key, value in list(copy.args.items()):
         if isinstance(value, list):
@@ -154,10 +164,14 @@ def _rewritten(expression: exp.Expr, names: dict[str, str]) -> exp.Expr:
     return copy
 
 
-def _recomputed(planner: Planner, block: Block, windows: list[exp.Window]) -> None:
+def _recomputed(
+    planner: Planner,
+    block: Block,
+    windows: list[exp.Window],
+    ties: list[exp.Expr],
+) -> None:
     """All columns that the block still needs, and a column for each window function."""
-    node = planner.build.filter(block.node, block.having)
-    block.having = []
+    node = block.node
     needed = dict.fromkeys(name for e in block.expressions for name in column_names(e))
     projections: list[Projection] = [(name, column(name)) for name in needed]
     keys: list[str] = []
@@ -170,7 +184,6 @@ def _recomputed(planner: Planner, block: Block, windows: list[exp.Window]) -> No
     names = [name for name, _ in projections]
     outputs = [exp.alias_(column(name), identifier(name)) for name in names]
     computed: dict[str, str] = {}
-    ties = _ties(block)
     for window in windows:
         result = fresh("result", [*names, *computed.values()])
         computed[window.sql("duckdb")] = result
@@ -183,7 +196,6 @@ def _recomputed(planner: Planner, block: Block, windows: list[exp.Window]) -> No
         f"{what} looks at other rows of its partition",
     )
     block.rewrite(lambda e: _rewritten(e, computed))
-    block.having, block.qualify = block.qualify, []
 
 
 def _shared_partition(windows: list[exp.Window]) -> list[exp.Expr]:

@@ -174,7 +174,13 @@ class Merge:
     def first_alike(self, names: Sequence[str]) -> Int64Array | None:
         """For each row of the merged run the first one that is equal to it in some columns."""
         columns = [self.rows.column(name) for name in names]
-        return first_alike(self.hashes, columns, self.order)
+        hashes = self.hashes
+        if self.times is not None and len(hashes):
+            # Equal rows have equal times: they are told apart among few, not in a whole partition.
+            differs = hashes[1:] != hashes[:-1]
+            differs |= self.times[1:] != self.times[:-1]
+            hashes = np.concatenate([[0], np.cumsum(differs)]).astype(np.uint64)
+        return first_alike(hashes, columns, self.order)
 
     def run(self) -> Run:
         """The merged run."""
