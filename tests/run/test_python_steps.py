@@ -224,6 +224,10 @@ def test_state_that_cannot_be_kept_pauses_the_view() -> None:
             {"reads": "SELECT device FROM beats", "event_time": "seen"},
             "p cannot have an event time, because what it reads has none",
         ),
+        (
+            {"reads": "SELECT * FROM SESSION(beats PARTITION BY device, ts, INTERVAL '1 minute')"},
+            "process p needs rows in the order of one topic's log",
+        ),
         ({"reads": "names"}, "process p needs rows in the order of one topic's log"),
         ({"key": "devise"}, "process p reads no column devise for the key"),
         ({"reads": "nothing"}, "there is no topic, table or view called nothing"),

@@ -65,7 +65,10 @@ class Timers:
         if us <= self._after_us:
             raise ValueError(f"timer() set a timer at {at}, which is not after its own time")
         self._times[name] = (us, at.tzinfo is not None)
-        self._find_first()
+        if len(self._times) == 1:
+            self.first_us = us
+        else:
+            self._find_first()
 
     def cancel(self, name: str = "") -> None:
         """Let the timer of that name not fire; it need not be set."""

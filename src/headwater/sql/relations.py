@@ -8,7 +8,7 @@ from typing import Protocol
 
 from sqlglot import exp
 
-from headwater.plan.nodes import Map, Node, Process, Scan, Transform, Windows, walk
+from headwater.plan.nodes import Map, Node, Process, Scan, Transform, WindowKind, Windows, walk
 from headwater.plan.pipeline import Emit, TopicDefinition, ViewPlan
 from headwater.schema.schema import Schema
 from headwater.sql.times import event_times
@@ -111,7 +111,9 @@ def is_placed(node: Node, relations: Mapping[str, Relation]) -> bool:
     while isinstance(node, Map | Windows | Transform):
         if isinstance(node, Transform) and not node.placed:
             return False
-        if isinstance(node, Windows) and (node.final or node.lateness_us is not None):
+        if isinstance(node, Windows) and (
+            node.final or node.lateness_us is not None or node.spec.kind is WindowKind.SESSION
+        ):
             return False
         node = node.input
     if isinstance(node, Scan):
