@@ -205,7 +205,11 @@ QUERIES = (
     Query(
         "q11",
         "how many bids a person made in each session",
-        """SELECT bidder, count(*) AS bids, min(date_time) AS first, max(date_time) AS last FROM (
+        "SELECT bidder, count(*) AS bids, window_start, window_end "
+        "FROM SESSION(bid PARTITION BY bidder, date_time, INTERVAL '10 seconds') "
+        "GROUP BY bidder, window_start, window_end",
+        """SELECT bidder, count(*) AS bids, min(date_time) AS window_start,
+            max(date_time) + INTERVAL '10 seconds' AS window_end FROM (
             SELECT bidder, date_time, sum(is_first) OVER (
                 PARTITION BY bidder ORDER BY date_time ROWS UNBOUNDED PRECEDING) AS session
             FROM (
@@ -214,6 +218,7 @@ QUERIES = (
                     THEN 0 ELSE 1 END AS is_first FROM bid
             )
         ) GROUP BY bidder, session""",
+        emit="final",
     ),
     Query(
         "q12",
