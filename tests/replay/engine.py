@@ -14,7 +14,7 @@ from headwater.operators.dataflow import Dataflow
 from headwater.operators.operator import Epoch
 from headwater.operators.statement import Engine
 from headwater.operators.upsert import UpsertOperator
-from headwater.plan.nodes import Aggregate, Node, Scan, Windows, walk
+from headwater.plan.nodes import Aggregate, Join, Node, Scan, Windows, walk
 from headwater.plan.pipeline import ViewDefinition, ViewPlan
 from headwater.plan.ticks import with_ticks
 from replay.rows import TOPICS, Content, cuts_of, plans_of, rows_of, tuples
@@ -39,7 +39,7 @@ class Stepped:
             for plan in plans
         }
         self._sources = {
-            topics for plan in plans for node in walk(plan.root) if (topics := _sources_of(node))
+            topics for plan in plans for node in walk(plan.root) for topics in _sources_of(node)
         }
         self._tables = {
             t.name: UpsertOperator(t.schema, t.key, engine, has_ticks=True)
@@ -85,11 +85,13 @@ class Stepped:
                 del content[row]
 
 
-def _sources_of(node: Node) -> tuple[str, ...]:
-    """The topics by whose watermarks a node decides."""
+def _sources_of(node: Node) -> list[tuple[str, ...]]:
+    """The sets of topics by whose watermarks a node decides."""
     if isinstance(node, Windows):
-        return node.sources
-    return node.window.sources if isinstance(node, Aggregate) and node.window else ()
+        return [node.sources]
+    if isinstance(node, Join) and node.within is not None:
+        return [node.within.left_sources, node.within.right_sources]
+    return [node.window.sources] if isinstance(node, Aggregate) and node.window else []
 
 
 def stepped(views: tuple[ViewDefinition, ...], seed: int) -> dict[str, Content]:

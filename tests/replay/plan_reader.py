@@ -188,7 +188,15 @@ def _call(partial: Partial) -> str:
 
 def _join(node: Join, left: str, right: str) -> str:
     pairs = zip(node.left_keys, node.right_keys, strict=True)
-    on = " AND ".join(f"l.{_q(a)} = r.{_q(b)}" for a, b in pairs)
+    terms = [f"l.{_q(a)} = r.{_q(b)}" for a, b in pairs]
+    if node.within is not None:
+        apart = (
+            f"epoch_us(l.{_q(node.within.left_time)}) - epoch_us(r.{_q(node.within.right_time)})"
+        )
+        lower, upper = node.within.lower_us, node.within.upper_us
+        terms += [f"{apart} >= {lower}"] if lower is not None else []
+        terms += [f"{apart} <= {upper}"] if upper is not None else []
+    on = " AND ".join(terms) or "TRUE"
     return f"SELECT * FROM {left} l {node.kind} JOIN {right} r ON {on}"
 
 

@@ -92,6 +92,18 @@ QUERIES = (
     "SELECT c.ad, c.ts, s.n FROM clicks c ASOF JOIN shows s ON c.ad = s.ad AND c.ts >= s.at",
     "SELECT c.ad, c.ts, s.at FROM clicks c ASOF LEFT JOIN (SELECT DISTINCT ON (visitor, at) * "
     "FROM shows) s ON c.visitor = s.visitor AND s.at < c.ts",
+    # joins in time
+    "SELECT c.ad, c.ts, s.at FROM clicks c JOIN shows s ON c.ad = s.ad "
+    "AND c.ts BETWEEN s.at - INTERVAL '1 minute' AND s.at + INTERVAL '5 minutes'",
+    "SELECT c.ad, s.n, c.ts FROM clicks c LEFT JOIN (SELECT ad AS k, n, at FROM shows WHERE n > 0) "
+    "s ON c.ad = s.k AND s.at > c.ts - INTERVAL 2 MINUTES AND s.at <= c.ts EMIT FINAL",
+    "SELECT c.ad, s.n FROM (SELECT ad, ts AS t FROM clicks WHERE ok) c, shows s "
+    "WHERE s.at - c.t <= to_minutes(1) AND c.t - s.at < '30 seconds'::INTERVAL EMIT FINAL",
+    "SELECT visitor FROM clicks c SEMI JOIN shows s ON c.visitor = s.visitor AND c.ts >= s.at",
+    "SELECT visitor, ts FROM clicks c ANTI JOIN shows s ON c.visitor = s.visitor "
+    "AND s.at BETWEEN c.ts AND c.ts + INTERVAL '1 minute' EMIT FINAL",
+    "SELECT a.ad, b.ad FROM clicks a JOIN clicks b ON a.visitor = b.visitor AND a.cost < b.cost "
+    "AND b.ts >= a.ts AND b.ts <= a.ts + INTERVAL '90 seconds'",
     "SELECT ad FROM clicks WHERE ad IN (SELECT ad FROM shows WHERE n > 1)",
     "SELECT ad, visitor FROM clicks c WHERE EXISTS (SELECT 1 FROM shows s WHERE s.ad = c.ad "
     "AND s.visitor = c.visitor)",

@@ -13,6 +13,7 @@ from headwater.operators.asof import AsofOperator
 from headwater.operators.distinct import DistinctOperator
 from headwater.operators.feed import Keys
 from headwater.operators.gate import GateOperator
+from headwater.operators.interval import IntervalJoinOperator
 from headwater.operators.join import JoinOperator
 from headwater.operators.match import MatchOperator
 from headwater.operators.operator import Epoch, Loader, Operator, Saver
@@ -139,7 +140,8 @@ def operator_of(  # noqa: PLR0911 - one for each node
 ) -> Operator:
     """The operator of any other node that is not linear."""
     if isinstance(node, Join):
-        return JoinOperator(node, *schemas)
+        kind = JoinOperator if node.within is None else IntervalJoinOperator
+        return kind(node, *schemas)
     if isinstance(node, AsofJoin):
         return AsofOperator(node, *schemas)
     if isinstance(node, Distinct):

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headwater.delta.delta import TICK, Delta, Int64Array
 from headwater.operators.operator import Epoch, Loader, Saver
+from headwater.operators.presence import COUNT, counted
 from headwater.operators.sides import (
     Part,
     Side,
@@ -33,12 +33,10 @@ from headwater.operators.sides import (
     weighed,
 )
 from headwater.plan.nodes import Join, JoinKind
-from headwater.state.equality import BoolArray, first_alike
+from headwater.state.equality import BoolArray
 from headwater.state.latest import Latest
 from headwater.state.multiset import Multiset, matching
-from headwater.state.run import sorted_run, summed
-
-_COUNT = "__count"
+from headwater.state.run import sorted_run
 
 
 class JoinOperator:
@@ -193,7 +191,7 @@ class _Presence:
         self._left = left
         self._wants = node.kind is JoinKind.SEMI
         keys = [pa.field(name, right.field(name).type) for name in node.right_keys]
-        schema = pa.schema([*keys, pa.field(_COUNT, pa.int64())])
+        schema = pa.schema([*keys, pa.field(COUNT, pa.int64())])
         self.counts = Latest(schema, node.right_keys)
 
     def step(self, left: Side, right: Side) -> list[Part]:
@@ -220,27 +218,9 @@ class _Presence:
 
     def _counted(self, right: Side) -> _Flips:
         """Count the right rows of each key."""
-        run, order = sorted_run(right.hashes, right.keys, right.weights)
-        first = first_alike(run.hashes, run.rows.columns)
-        if first is None:
-            first = np.arange(len(run))
-        keys = np.flatnonzero(first == np.arange(len(run)))
-        rows, hashes = run.rows.take(pa.array(keys)), run.hashes.take(keys)
-        found = self.counts.find(rows, hashes)
-        old = pc.fill_null(found.rows.column(_COUNT), 0).to_numpy(zero_copy_only=False)
-        new = old + summed(run.ones(), first).take(keys)
-        moved = np.flatnonzero(new != old)
-        columns = [*rows.take(pa.array(moved)).columns, pa.array(new.take(moved))]
-        counted = pa.RecordBatch.from_arrays(columns, schema=self.counts.schema)
-        self.counts.put(counted, hashes.take(moved), removed=new.take(moved) == 0)
-        signs = (new != 0).astype(np.int64) - (old != 0)
-        flipped = np.flatnonzero(signs)
-        ticks = None
-        if right.ticks is not None:
-            latest = np.full(len(run), np.iinfo(np.int64).min)
-            np.maximum.at(latest, first, right.ticks.take(order))
-            ticks = latest.take(keys.take(flipped))
-        return _Flips(rows.take(pa.array(flipped)), hashes[flipped], signs[flipped], ticks)
+        flips = counted(self.counts, right.keys, right.hashes, right.weights, right.ticks)
+        keys = right.keys.take(pa.array(flips.places))
+        return _Flips(keys, right.hashes[flips.places], flips.signs, flips.ticks)
 
 
 def _has_pairs(node: Join) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from headwater.operators.lateness import WATERMARK
-from headwater.plan.nodes import Aggregate, MatchRecognize, Node, Process, Windows, walk
+from headwater.plan.nodes import Aggregate, Join, MatchRecognize, Node, Process, Windows, walk
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, parse_type
 
@@ -15,8 +15,9 @@ def late_schema(root: Node) -> Schema | None:
 
     Returns:
         The columns of the rows as they stand at the window, the window that they missed, and
-        `_watermark`. Where several nodes decide, the columns of all of them, each name once; a row
-        has nulls in those that its node does not have.
+        `_watermark`; of a join with a bound in time the columns of both sides, and `_watermark`.
+        Where several nodes decide, the columns of all of them, each name once; a row has nulls in
+        those that it does not have.
     """
     columns: dict[str, Column] = {}
     for node in walk(root):
@@ -31,6 +32,9 @@ def _columns(node: Node) -> Iterator[Column]:
             for column in node.input.schema:
                 yield Column(column.name, column.type)
             yield Column(WATERMARK, parse_type("TIMESTAMP"))
+        return
+    if isinstance(node, Join):
+        yield from _columns_of_join(node)
         return
     if isinstance(node, Windows):
         start, end, lateness_us = node.start, node.end, node.lateness_us
@@ -47,5 +51,13 @@ def _columns(node: Node) -> Iterator[Column]:
     if lateness_us is None:
         return
     for column in (*node.input.schema, node.schema[start], node.schema[end]):
+        yield Column(column.name, column.type)
+    yield Column(WATERMARK, parse_type("TIMESTAMP"))
+
+
+def _columns_of_join(node: Join) -> Iterator[Column]:
+    if node.within is None or node.within.lateness_us is None:
+        return
+    for column in (*node.left.schema, *node.right.schema):
         yield Column(column.name, column.type)
     yield Column(WATERMARK, parse_type("TIMESTAMP"))

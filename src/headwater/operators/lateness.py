@@ -168,6 +168,27 @@ def late_batch(
     return pa.RecordBatch.from_arrays(arrays, names=[*names, start.name, end.name, WATERMARK])
 
 
+def are_late(times_us: Int64Array, watermarks: Int64Array, lateness_us: int) -> BoolArray:
+    """Which rows of a topic's own time, in no window, their watermark had passed by the lateness.
+
+    A row at the watermark is in time: what is expected is nothing before it.
+    """
+    late: BoolArray = times_us < np.maximum(watermarks, _LONG_AGO) - lateness_us
+    return late
+
+
+def late_alone(
+    rows: pa.RecordBatch, weights: Int64Array | None, watermarks: Int64Array
+) -> pa.RecordBatch:
+    """Late rows that missed no window: their columns and weights, and the watermark."""
+    arrays, names = [*rows.columns], [*rows.schema.names]
+    if weights is not None:
+        arrays.append(pa.array(weights))
+        names.append(WEIGHT)
+    arrays.append(times(watermarks, pa.timestamp("us")))
+    return pa.RecordBatch.from_arrays(arrays, names=[*names, WATERMARK])
+
+
 def times(values_us: Int64Array, kind: pa.DataType) -> pa.Array:
     """Microseconds as Arrow timestamps, with or without a zone."""
     return pa.array(values_us, type=pa.int64()).view(kind)

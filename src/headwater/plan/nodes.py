@@ -283,13 +283,43 @@ class GroupWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class Within:
+    """How far apart in time rows of a join may be: `lower_us <= left - right <= upper_us`.
+
+    A null time matches nothing. With `lateness_us` each side has a watermark: rows that it has
+    passed by the lateness are late, and rows that can match no more are forgotten.
+
+    Args:
+        left_time: A TIMESTAMP or TIMESTAMPTZ column of the left input.
+        right_time: A column of the same type of the right input.
+        lower_us: None for no bound.
+        upper_us: None for no bound.
+        final: When true, a left row without a match comes out only once the watermark of the right
+            side has passed all that could match it.
+        lateness_us: None for no bound (nothing is ever late, or forgotten; `final` is false).
+        left_sources: Topics whose watermarks (the lowest of them) are that of the left time.
+        right_sources: The same for the right time.
+
+    """
+
+    left_time: str
+    right_time: str
+    lower_us: int | None
+    upper_us: int | None
+    final: bool = False
+    lateness_us: int | None = None
+    left_sources: tuple[str, ...] = ()
+    right_sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Join:
     """Rows of two inputs whose keys are equal. A null key matches nothing.
 
     Args:
-        left_keys: Columns of the left input.
-        right_keys: Columns of the right input, of the same types, in the same order. Never empty:
-            a cross join is a `Recompute`.
+        left_keys: Columns of the left input. May be empty with `within`: then all keys are equal.
+        right_keys: Columns of the right input, of the same types, in the same order.
+        within: A bound in time that pairs must keep too.
 
     The output's columns are the left's, then, for INNER and LEFT, the right's (which the planner
     has given names that differ). Further conditions of an inner join are a `Map` above it.
@@ -302,6 +332,7 @@ class Join:
     left_keys: tuple[str, ...]
     right_keys: tuple[str, ...]
     schema: Schema
+    within: Within | None = None
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -310,9 +341,10 @@ class Join:
 
     @property
     def append_only(self) -> bool:
-        """A left or anti join withdraws what it said when a match arrives; a semi join adds."""
+        """A left or anti join withdraws what it said when a match arrives, unless it waited."""
         grows = self.kind in (JoinKind.INNER, JoinKind.SEMI)
-        return grows and self.left.append_only and self.right.append_only
+        waits = self.within is not None and self.within.final and self.within.lateness_us == 0
+        return (grows or waits) and self.left.append_only and self.right.append_only
 
 
 @dataclass(frozen=True, slots=True)

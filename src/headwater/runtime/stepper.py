@@ -23,7 +23,7 @@ from headwater.errors import HeadwaterError, StateError
 from headwater.log.adjacent import adjacent
 from headwater.log.topic import Chunk, Topic
 from headwater.operators.operator import Epoch
-from headwater.plan.nodes import Aggregate, MatchRecognize, Process, Scan, Windows, walk
+from headwater.plan.nodes import Aggregate, Join, MatchRecognize, Process, Scan, Windows, walk
 from headwater.runtime.records import Fact
 from headwater.runtime.senders import SenderWatermark
 from headwater.runtime.table import TableRunner
@@ -201,6 +201,8 @@ def _source_sets(views: Sequence[ViewRunner]) -> set[tuple[str, ...]]:
                 sets.add(node.sources)
             elif isinstance(node, Aggregate) and node.window is not None:
                 sets.add(node.window.sources)
+            elif isinstance(node, Join) and node.within and node.within.lateness_us is not None:
+                sets |= {node.within.left_sources, node.within.right_sources}
     return sets
 
 

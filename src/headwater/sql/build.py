@@ -25,6 +25,7 @@ from headwater.plan.nodes import (
     Union,
     Windows,
     WindowSpec,
+    Within,
 )
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, DataType
@@ -150,12 +151,13 @@ class Builder:
         left: Node,
         right: Node,
         keys: Sequence[tuple[str, str]],
+        within: Within | None = None,
     ) -> Node:
-        """An equi join; the inputs' column names differ."""
+        """An equi join, or one with a bound in time; the inputs' column names differ."""
         both = kind in (JoinKind.INNER, JoinKind.LEFT)
         schema = nullable((*left.schema, *(right.schema if both else ())))
-        left_keys, right_keys = zip(*keys, strict=True)
-        return Join(kind, left, right, left_keys, right_keys, schema)
+        left_keys, right_keys = tuple(k for k, _ in keys), tuple(k for _, k in keys)
+        return Join(kind, left, right, left_keys, right_keys, schema, within)
 
     def windows(self, node: Node, spec: WindowSpec, start: str, end: str) -> Node:
         """Rows with the windows that they are in."""

@@ -23,6 +23,7 @@ from headwater.plan.nodes import (
     walk,
 )
 from headwater.plan.pipeline import Emit, ViewDefinition
+from headwater.sql.bounded import bound_joins, is_bounded
 from headwater.sql.declare import is_timestamp
 from headwater.sql.places import hint_for, place_of
 from headwater.sql.relations import Relation
@@ -72,10 +73,13 @@ def apply(root: Node, definition: ViewDefinition, relations: Mapping[str, Relati
     is_final = definition.emit is Emit.FINAL
     if not is_final and definition.lateness_us is None:
         return root
+    root = bound_joins(root, definition, relations)
     deciding = [node for node in walk(root) if _window_of(node) is not None]
     if any(isinstance(node, MatchRecognize) for node in walk(root)):
         return _of_matches(root, deciding, definition)
     if not deciding:
+        if any(is_bounded(node) for node in walk(root)):
+            return root
         raise _no_window(definition)
     for node in deciding:
         _check(node, definition, relations)

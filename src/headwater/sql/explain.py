@@ -35,6 +35,7 @@ from headwater.plan.nodes import (
     WindowKind,
     Windows,
     WindowSpec,
+    Within,
 )
 from headwater.plan.patterns import Choice, End, Follow, Pattern, Pick, Reading, Symbol
 from headwater.plan.pipeline import Emit, ViewPlan
@@ -168,7 +169,38 @@ def _join(node: Join) -> list[str]:
         JoinKind.SEMI: "keep rows with a match",
         JoinKind.ANTI: "keep rows without a match",
     }
-    return [f"{words[node.kind]} on {_pairs(node)}", "keeps both sides by key"]
+    if node.within is None:
+        return [f"{words[node.kind]} on {_pairs(node)}", "keeps both sides by key"]
+    line = f"{words[node.kind]}{' on ' if node.left_keys else ''}{_pairs(node)}"
+    return [line, *_within(node.within)]
+
+
+def _within(within: Within) -> list[str]:
+    bounds = []
+    if within.lower_us is not None:
+        bounds.append(_side(">", within.right_time, within.lower_us, strict_us=1))
+    if within.upper_us is not None:
+        bounds.append(_side("<", within.right_time, within.upper_us, strict_us=-1))
+    lines = [f"where {within.left_time} {' and '.join(bounds)}"]
+    if within.lateness_us is None:
+        return [*lines, "keeps both sides by key and time, for ever: lateness would bound them"]
+    names = dict.fromkeys((*within.left_sources, *within.right_sources))
+    late = f", {duration(within.lateness_us)} later" if within.lateness_us else ""
+    forgets = f"forgets rows that the watermark of {_names(names)} has passed{late}"
+    return [*lines, forgets, "keeps both sides by key and time"]
+
+
+def _side(sign: str, time: str, us: int, strict_us: int) -> str:
+    """A bound; one that is a microsecond off a round length was written as a strict one."""
+    if (us - strict_us) % 1_000 == 0:
+        return f"{sign} {time}{_shift(us - strict_us)}"
+    return f"{sign}= {time}{_shift(us)}"
+
+
+def _shift(us: int) -> str:
+    if not us:
+        return ""
+    return f" + {duration(us)}" if us > 0 else f" - {duration(-us)}"
 
 
 def _asof(node: AsofJoin) -> list[str]:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from headwater.plan.nodes import AsofJoin, JoinKind, Node
+from headwater.plan.nodes import AsofJoin, JoinKind, Node, Within
+from headwater.plan.pipeline import Emit
 from headwater.sql import subqueries
 from headwater.sql.build import column, column_names, identifier, nullable
+from headwater.sql.intervals import read_within
 from headwater.sql.keys import KeyPair, common_keys, equality
 from headwater.sql.sources import Item, Source
 
@@ -125,11 +127,25 @@ class _Joiner:
         both = frozenset(node.schema.names) | item.columns
         now = [c for c in rest if _reads(c) <= both and _reads(c)]
         later = [c for c in rest if not any(c is n for n in now)]
-        if not keys:
+        within, now = self._within(JoinKind.INNER, now, node, item, bool(keys))
+        if not keys and within is None:
             return self._recomputed(node, item, now, [], _NOT_EQUAL_REASON), later
         left, right, pairs = common_keys(self._planner, node, item.node, keys)
-        joined = self._build.join(JoinKind.INNER, left, right, pairs)
+        joined = self._build.join(JoinKind.INNER, left, right, pairs, within)
         return self._build.filter(joined, now), later
+
+    def _within(
+        self, kind: JoinKind, conditions: list[exp.Expr], node: Node, item: Item, has_keys: bool
+    ) -> tuple[Within | None, list[exp.Expr]]:
+        """The bound in time among the conditions, where a join gains by it, and the others."""
+        within, rest = read_within(conditions, node.schema, item.node.schema)
+        definition = self._planner.definition
+        is_kept = definition.emit is not Emit.FINAL and definition.lateness_us is None
+        is_open = within is None or within.lower_us is None or within.upper_us is None
+        if kind is JoinKind.INNER and has_keys and is_kept and is_open:
+            # Nothing would be forgotten, and rows by key alone are found more quickly.
+            return None, conditions
+        return within, rest
 
     def _keys(self, conditions: list[exp.Expr], node: Node, item: Item) -> list[KeyPair]:
         before = frozenset(node.schema.names)
@@ -150,7 +166,11 @@ class _Joiner:
             mine = [c for c in rest if not _reads(c) & item.columns and _reads(c)]
             node = self._build.filter(node, mine)
             rest = [c for c in rest if not any(c is m for m in mine)]
-        if not keys or rest or item.kind == "full":
+        within = None
+        if item.kind in ("left", "semi", "anti"):
+            within, unread = self._within(JoinKind(item.kind), rest, node, item, bool(keys))
+            within, rest = (None, rest) if unread else (within, [])
+        if (not keys and within is None) or rest or item.kind == "full":
             reason = (
                 _NOT_EQUAL_REASON
                 if not keys
@@ -164,7 +184,7 @@ class _Joiner:
             joined = self._build.join(JoinKind.LEFT, right, left, swapped)
             names = [*node.schema.names, *item.node.schema.names]
             return self._build.map(joined, [(n, column(n)) for n in names])
-        joined = self._build.join(JoinKind(item.kind), left, right, pairs)
+        joined = self._build.join(JoinKind(item.kind), left, right, pairs, within)
         if item.kind in ("semi", "anti"):
             return self._build.map(joined, [(n, column(n)) for n in node.schema.names])
         return joined

@@ -126,9 +126,10 @@ def _prune_aggregate(node: Aggregate, needed: frozenset[str]) -> Node:
 def _prune_join(node: Join | AsofJoin, needed: frozenset[str]) -> Node:
     left_read = {*node.left_keys}
     right_read = {*node.right_keys}
-    if isinstance(node, AsofJoin):
-        left_read.add(node.left_time)
-        right_read.add(node.right_time)
+    timed = node if isinstance(node, AsofJoin) else node.within
+    if timed is not None:
+        left_read.add(timed.left_time)
+        right_read.add(timed.right_time)
     left = _prune(node.left, frozenset(left_read | (needed & set(node.left.schema.names))))
     both = isinstance(node, AsofJoin) or node.kind in (JoinKind.INNER, JoinKind.LEFT)
     wanted = needed & set(node.right.schema.names) if both else frozenset[str]()

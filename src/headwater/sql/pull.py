@@ -156,13 +156,15 @@ def _pull_join(node: Join) -> _Pulled | None:
     """Windows on the left of any join, or on the right of an inner one."""
     left = _pull_side(node.left)
     if left is not None:
-        if (left.starts | left.ends).intersection(node.left_keys):
+        time = [] if node.within is None else [node.within.left_time]
+        if (left.starts | left.ends).intersection((*node.left_keys, *time)):
             return None
         return _rejoin(node, left, left.node, node.right)
     if node.kind is not JoinKind.INNER:
         return None
     right = _pull_side(node.right)
-    if right is None or (right.starts | right.ends).intersection(node.right_keys):
+    time = [] if node.within is None else [node.within.right_time]
+    if right is None or (right.starts | right.ends).intersection((*node.right_keys, *time)):
         return None
     return _rejoin(node, right, node.left, right.node)
 

@@ -22,10 +22,21 @@ from headwater.cores import both
 from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import rows_equal
-from headwater.state.run import Run, cancelled, conformed, consolidated, load_run, merge, times_of
+from headwater.state.index import search_times, spread
+from headwater.state.run import (
+    Merge,
+    Run,
+    cancelled,
+    conformed,
+    consolidated,
+    load_run,
+    merge,
+    times_of,
+)
 from headwater.state.spine import Limits, Loose, Peek, Spine
 
 _PARALLEL_PROBES_MIN = 1 << 18
+_BEFORE_ALL = int(np.iinfo(np.int64).min)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +109,12 @@ class Multiset:
         self.schema = schema
         self.keys = tuple(keys)
         self.time = time
-        settle = consolidated if merges_equal else cancelled
-        self._spine = Spine(lambda merge, _: settle(merge), limits=limits)
+        self._merged = consolidated if merges_equal else cancelled
+        self._spine = Spine(lambda merge, _: self._settled(merge), limits=limits)
         self._rows = 0
+        # Times below the bound are forgotten; the highest time so far, and that of the rows that
+        # were there when all of them were last brought together.
+        self._bound = self._high = self._settled_high = _BEFORE_ALL
 
     def insert(self, delta: Delta) -> None:
         """Add the delta's rows, which carry the hash of the key columns.
@@ -116,6 +130,8 @@ class Multiset:
         if weights is not None and bool((weights == 1).all()):
             weights = None
         times = None if self.time is None else times_of(rows.column(self.time))
+        if times is not None and len(times):
+            self._high = max(self._high, int(times.max()))
         self._spine.add(Loose(hashes, rows, weights, times))
         self._rows += len(hashes) if weights is None else int(weights.sum())
 
@@ -152,6 +168,32 @@ class Multiset:
             found.append((probes, rows, weights))
         return _together(found, pa.schema([self.schema.field(name) for name in names]))
 
+    def between(
+        self, keys: pa.RecordBatch, hashes: UInt64Array, first: Int64Array, last: Int64Array
+    ) -> Matches:
+        """As `probe`, but only the rows with `first <= time <= last`, for each of `keys`."""
+        found: list[tuple[Int64Array, pa.RecordBatch, Int64Array]] = []
+        for run in self._spine.runs():
+            probes, places = matching_between(run, keys, hashes, (first, last), self.keys)
+            if len(probes):
+                rows = run.rows.take(pa.array(places))
+                found.append((probes, rows, run.weights_at(places)))
+        return _together(found, self.schema)
+
+    def forget_below(self, bound: int) -> None:
+        """Drop rows whose time is below `bound`, and that nobody will ask for again.
+
+        They go when runs meet, or at the latest when all rows have fallen below the bound that were
+        there when they last went. So a row is copied for this at most once, and what is kept is at
+        most a few times what must be.
+        """
+        if bound <= self._bound:
+            return
+        self._bound = bound
+        if bound > self._settled_high:
+            self._spine.settled(anew=True)
+            self._settled_high = self._high
+
     def runs(self) -> Sequence[Run]:
         """The runs, oldest first."""
         return self._spine.runs()
@@ -181,7 +223,8 @@ class Multiset:
 
     def save(self, saver: Saver) -> Any:
         """Hand the rows over; return a JSON value from which `load` finds them."""
-        return {"rows": self._rows, "spine": self._spine.save(saver)}
+        times = [self._bound, self._high, self._settled_high]
+        return {"rows": self._rows, "times": times, "spine": self._spine.save(saver)}
 
     def load(self, manifest: Any, loader: Loader) -> None:
         """Take back what `save` handed over."""
@@ -189,6 +232,14 @@ class Multiset:
             manifest["spine"], lambda name: load_run(name, loader, self.schema, self.time)
         )
         self._rows = manifest["rows"]
+        self._bound, self._high, self._settled_high = manifest.get("times", [_BEFORE_ALL] * 3)
+
+    def _settled(self, merge: Merge) -> Run:
+        run = self._merged(merge)
+        if run.times is None or not (run.times < self._bound).any():
+            return run
+        kept = np.flatnonzero(run.times >= self._bound)
+        return run.take(kept, None if run.weights is None else run.weights.take(kept))
 
 
 def matching(
@@ -209,6 +260,27 @@ def matching(
         places,
         null_equal=null_equal,
     )
+    if same is None or same.all():
+        return probes, places
+    return probes[same], places[same]
+
+
+def matching_between(
+    run: Run,
+    keys: pa.RecordBatch,
+    hashes: UInt64Array,
+    times: tuple[Int64Array, Int64Array],
+    names: Sequence[str],
+) -> tuple[Int64Array, Int64Array]:
+    """As `matching`, for the places whose time is between the first and the last of each probe."""
+    ranges = run.find(hashes)
+    assert run.times is not None
+    probes, first, end = ranges.probes, ranges.first, ranges.ends()
+    low = search_times(run.times, first, end, times[0].take(probes), after_equal=False)
+    high = search_times(run.times, low, end, times[1].take(probes), after_equal=True)
+    probes, places = spread(probes, low, high)
+    columns = [run.rows.column(name) for name in names]
+    same = rows_equal(keys.columns, probes, columns, places)
     if same is None or same.all():
         return probes, places
     return probes[same], places[same]

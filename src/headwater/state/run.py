@@ -111,6 +111,12 @@ class Run:
         """The weights, also when all are 1."""
         return np.ones(len(self), dtype=np.int64) if self.weights is None else self.weights
 
+    def weights_at(self, places: Int64Array) -> Int64Array:
+        """The weights of some rows, also when all are 1."""
+        if self.weights is None:
+            return np.ones(len(places), dtype=np.int64)
+        return self.weights.take(places)
+
     def save(self, saver: Saver) -> str:
         """Hand the run over, once; return what the checkpoint calls it."""
         if self.name is not None:
