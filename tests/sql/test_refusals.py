@@ -114,7 +114,23 @@ REFUSALS = (
         view v, line 1: now gives another answer each time it is asked, so a replay would differ
             SELECT now() - ts FROM clicks
                    ───
-          hint: use the event time of a row""",
+          hint: compare it with a time of the row: WHERE ts > now() - INTERVAL '1 hour'""",
+    ),
+    (
+        "SELECT ad FROM clicks WHERE ts > now() - INTERVAL '1 month'",
+        """\
+        view v, line 1: now gives another answer each time it is asked, so a replay would differ
+            SELECT ad FROM clicks WHERE ts > now() - INTERVAL '1 month'
+                                             ───
+          hint: compare it with a time of the row: WHERE ts > now() - INTERVAL '1 hour'""",
+    ),
+    (
+        "SELECT ad FROM clicks WHERE cost > 3 OR ts > now()",
+        """\
+        view v, line 1: now gives another answer each time it is asked, so a replay would differ
+            SELECT ad FROM clicks WHERE cost > 3 OR ts > now()
+                                                         ───
+          hint: compare it with a time of the row: WHERE ts > now() - INTERVAL '1 hour'""",
     ),
     (
         "SELECT random() FROM clicks",

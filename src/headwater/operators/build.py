@@ -23,6 +23,7 @@ from headwater.operators.recompute import RecomputeOperator
 from headwater.operators.session_totals import SessionTotalsOperator
 from headwater.operators.sessions import SessionsOperator
 from headwater.operators.statement import Engine, Rows
+from headwater.operators.temporal import TemporalOperator
 from headwater.operators.topn import TopNOperator
 from headwater.operators.transform import TransformOperator
 from headwater.operators.union import UnionOperator
@@ -37,6 +38,7 @@ from headwater.plan.nodes import (
     Over,
     Process,
     Recompute,
+    TemporalFilter,
     TopN,
     Transform,
     Union,
@@ -93,6 +95,15 @@ class Holding(Protocol):
         ...
 
 
+@runtime_checkable
+class Timed(Protocol):
+    """An operator that has something to say when its time has come, whatever was sent."""
+
+    def wakes_at(self) -> int | None:
+        """The next recorded time at which it must be stepped, in microseconds; None: none."""
+        ...
+
+
 def wants_ticks(node: Node) -> bool:
     """True for a node that decides which of its rows are late."""
     window = node.window if isinstance(node, Aggregate) else node
@@ -106,6 +117,8 @@ def feeds_of(node: Node) -> tuple[Keys, ...] | None:  # noqa: PLR0911 - one for 
         return (node.left_keys, node.right_keys)
     if isinstance(node, Distinct):
         return (node.input.schema.names,)
+    if isinstance(node, TemporalFilter):
+        return (None if node.input.append_only else node.input.schema.names,)
     if isinstance(node, Union):
         return tuple(() for _ in node.inputs)
     if isinstance(node, TopN | Over):
@@ -148,6 +161,8 @@ def operator_of(  # noqa: PLR0911 - one for each node
         return DistinctOperator(node, *schemas)
     if isinstance(node, Union):
         return UnionOperator(node, schemas)
+    if isinstance(node, TemporalFilter):
+        return TemporalOperator(node, *schemas)
     if isinstance(node, TopN):
         return TopNOperator(node, schemas[0], engine)
     if isinstance(node, Transform):

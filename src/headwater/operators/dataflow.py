@@ -24,6 +24,7 @@ from headwater.operators import render
 from headwater.operators.build import (
     Fused,
     Holding,
+    Timed,
     Waiting,
     feeds_of,
     fused_of,
@@ -220,6 +221,15 @@ class Dataflow:
         for stage in self._stages:
             operator: Any = stage.operator
             time_us = operator.waits_until() if isinstance(operator, Holding) else None
+            found += [] if time_us is None else [time_us]
+        return min(found, default=None)
+
+    def wakes_at(self) -> int | None:
+        """The next recorded time at which there is something to say; None: there is none."""
+        found: list[int] = []
+        for stage in self._stages:
+            operator: Any = stage.operator
+            time_us = operator.wakes_at() if isinstance(operator, Timed) else None
             found += [] if time_us is None else [time_us]
         return min(found, default=None)
 

@@ -694,6 +694,36 @@ class MatchRecognize:
         return 0
 
 
+@dataclass(frozen=True, slots=True)
+class TemporalFilter:
+    """Rows that are in from one moment on, and out again from another.
+
+    Now is the recorded time of an epoch; it never goes back. A row is in when `valid_from <= now <
+    valid_until`. The two columns are not in the output.
+
+    Args:
+        valid_from: A BIGINT column of the input without nulls, in microseconds since 1970; None: in
+            from the beginning.
+        valid_until: The same; None: for ever.
+
+    """
+
+    input: Node
+    valid_from: str | None
+    valid_until: str | None
+    schema: Schema
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The one input."""
+        return (self.input,)
+
+    @property
+    def append_only(self) -> bool:
+        """Rows that only come are never withdrawn."""
+        return self.valid_until is None and self.input.append_only
+
+
 Node = (
     Scan
     | Map
@@ -709,6 +739,7 @@ Node = (
     | Transform
     | Process
     | MatchRecognize
+    | TemporalFilter
 )
 
 

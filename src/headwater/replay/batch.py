@@ -29,6 +29,7 @@ from headwater.replay.asof import last_of_equal_matches
 from headwater.replay.match import with_matches
 from headwater.replay.python import PythonSteps
 from headwater.schema.types import parse_type
+from headwater.sql import temporal
 from headwater.sql.functions import refuse_volatile
 from headwater.sql.places import hint_for
 from headwater.sql.sketches import exactly
@@ -50,7 +51,11 @@ _PLACE = "\x01place"
 
 
 def batch(
-    pipeline: Pipeline, inputs: Mapping[str, Input], plans: Sequence[ViewPlan] = ()
+    pipeline: Pipeline,
+    inputs: Mapping[str, Input],
+    plans: Sequence[ViewPlan] = (),
+    *,
+    now_us: int | None = None,
 ) -> dict[str, pa.Table]:
     """Compute every view of a pipeline over whole inputs.
 
@@ -60,6 +65,7 @@ def batch(
             them. Columns are cast to what is declared; a missing one takes its default. A topic
             that is not named has no rows.
         plans: The planned views; only those of steps in Python, and what these read, are used.
+        now_us: What `now()` is, in microseconds since 1970. None: no view may ask.
 
     Returns:
         The content of each view, by name.
@@ -82,7 +88,7 @@ def batch(
         for topic in pipeline.topics:
             _load(connection, topic, given.get(topic.name.lower()))
         steps = PythonSteps(connection, pipeline, plans)
-        return {view.name: _answer(connection, view, steps) for view in pipeline.views}
+        return {view.name: _answer(connection, view, steps, now_us) for view in pipeline.views}
 
 
 def _connection(pipeline: Pipeline) -> duckdb.DuckDBPyConnection:
@@ -176,11 +182,16 @@ def _column(topic: TopicDefinition, name: str, found: set[str]) -> exp.Expr:
 
 
 def _answer(
-    connection: duckdb.DuckDBPyConnection, view: ViewDefinition, steps: PythonSteps
+    connection: duckdb.DuckDBPyConnection,
+    view: ViewDefinition,
+    steps: PythonSteps,
+    now_us: int | None,
 ) -> pa.Table:
     """Compute one view, keep it for the later ones, and return its rows."""
     exact = exactly(view.query, view.origin)
-    refuse_volatile(exact, view.origin)
+    allowed = frozenset[int]() if now_us is None else temporal.placed(exact)
+    refuse_volatile(exact, view.origin, allowed)
+    asked = exact if now_us is None else temporal.at(exact, now_us)
 
     def columns_of(query: exp.Query) -> tuple[str, ...]:
         try:
@@ -192,7 +203,7 @@ def _answer(
         total = break_ties(plain(query, view.origin), columns_of)
         return last_of_equal_matches(total, columns_of)
 
-    matched = with_matches(connection, exact, view.origin, written_out)
+    matched = with_matches(connection, asked, view.origin, written_out)
     query = written_out(matched)
     if view.python is not None:
         query = steps.rows(view.name, view.python, query)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from headwater.plan.pipeline import Pipeline, SinkDefinition
 from headwater.run import allocator
 from headwater.run.compile import Compiled, compile_pipeline
 from headwater.run.foreground import run_in_foreground
-from headwater.run.live import Live
+from headwater.run.live import Live, microseconds_of
 from headwater.runtime.runtime import Settings
 from headwater.sql import declare, declare_python
 from headwater.sql.statements import parse
@@ -315,12 +315,18 @@ class App:
                 scratch.cleanup()
             raise
 
-    def batch(self, inputs: Mapping[str, pa.Table | str | Path]) -> dict[str, pa.Table]:
+    def batch(
+        self,
+        inputs: Mapping[str, pa.Table | str | Path],
+        *,
+        now: datetime | str | None = None,
+    ) -> dict[str, pa.Table]:
         """Compute every view over whole inputs, with DuckDB in batch: no log, no state, no files.
 
         Args:
             inputs: For topics and tables, their rows in log order: a table, or a Parquet, CSV or
                 NDJSON file. What is not given is empty.
+            now: What `now()` is for all views; by default the moment of the call.
 
         Returns:
             The content of each view, by name.
@@ -328,7 +334,8 @@ class App:
         from headwater.replay.batch import batch
 
         compiled = self.compile()
-        return batch(compiled.pipeline, inputs, compiled.plans)
+        now_us = SystemClock().now_us() if now is None else microseconds_of(now)
+        return batch(compiled.pipeline, inputs, compiled.plans, now_us=now_us)
 
     def run(
         self,

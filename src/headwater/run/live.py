@@ -145,7 +145,7 @@ class Live:
         name = self._named(topic, self._runtime.topics, "topic")
         self._runtime.intake.advance(
             name,
-            _microseconds(until),
+            microseconds_of(until),
             partition=partition,
             sender=None if sender is None else str(sender),
         )
@@ -300,7 +300,8 @@ class Live:
         )
 
 
-def _microseconds(until: datetime | str) -> int:
+def microseconds_of(until: datetime | str) -> int:
+    """A moment as microseconds since 1970; without a zone it is UTC."""
     moment = datetime.fromisoformat(until) if isinstance(until, str) else until
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     seconds = aware - datetime(1970, 1, 1, tzinfo=UTC)

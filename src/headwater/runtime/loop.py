@@ -186,9 +186,15 @@ class EpochLoop:
             facts = tuple(
                 fact for fact in self._intake.facts[self.progress.facts :] if fact.tick <= tick_to
             )
-        if tick_to == tick_from and not facts:
+        now_us = self._clock.now_us()
+        if tick_to == tick_from and not facts and not self._is_woken(now_us):
             return None
-        return Cut(self.progress.epoch + 1, tick_from, tick_to, facts, self._clock.now_us())
+        return Cut(self.progress.epoch + 1, tick_from, tick_to, facts, now_us)
+
+    def _is_woken(self, now_us: int) -> bool:
+        """Whether rows come or go by now, whatever was sent."""
+        wakes_at = self.stepper.wakes_at()
+        return wakes_at is not None and wakes_at <= now_us
 
     def _commit(self, cut: Cut, steps: dict[str, Stepped]) -> None:
         record = EpochRecord(
@@ -204,9 +210,12 @@ class EpochLoop:
         self.show()
 
     def _wait_for_work(self) -> None:
-        seconds = self._intake.note_idle()
+        seconds = _soonest(self._intake.note_idle(), 1.0)
+        wakes_at = self.stepper.wakes_at()
+        if wakes_at is not None:
+            seconds = min(seconds, max(0.0, (wakes_at - self._clock.now_us()) / 1e6))
         with self._intake.changed:
-            self._intake.changed.wait_for(self._has_work, timeout=_soonest(seconds, 1.0))
+            self._intake.changed.wait_for(self._has_work, timeout=seconds)
 
     def _has_work(self) -> bool:
         return (

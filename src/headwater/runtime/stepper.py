@@ -103,6 +103,12 @@ class Stepper:
                     inputs[view.name] = as_input(stepped.delta, epoch.tick_last)
         return steps
 
+    def wakes_at(self) -> int | None:
+        """The next time at which an epoch is due though nothing was sent; None: there is none."""
+        running = [view for view in self.views if view.name not in self.paused]
+        moments = [view.dataflow.wakes_at() for view in running]
+        return min((moment for moment in moments if moment is not None), default=None)
+
     def _stepped(
         self, view: ViewRunner, inputs: Mapping[str, pa.Table], epoch: Epoch
     ) -> Stepped | None:

@@ -21,6 +21,7 @@ from headwater.plan.nodes import (
     Node,
     Order,
     Recompute,
+    TemporalFilter,
     TopN,
     Union,
     Windows,
@@ -29,6 +30,7 @@ from headwater.plan.nodes import (
 )
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, DataType
+from headwater.sql import temporal
 from headwater.sql.decline import Decline
 from headwater.sql.relations import Describe
 
@@ -113,8 +115,41 @@ class Builder:
         """Keep the rows for which all conditions hold."""
         if not conditions:
             return node
+        by_time = [c for c in conditions if temporal.has_now(c)]
+        if by_time:
+            rest = [c for c in conditions if not temporal.has_now(c)]
+            return self._temporal(self.filter(node, rest), by_time)
         keep = [(name, column(name)) for name in node.schema.names]
         return self.map(node, keep, exp.and_(*conditions, copy=True))
+
+    def _temporal(self, node: Node, conditions: Sequence[exp.Expr]) -> Node:
+        """Keep the rows for which conditions with `now()` hold, as long as they do."""
+        found = [temporal.bounds(condition) for condition in conditions]
+        node = self.filter(node, [plain for _, rest in found for plain in rest])
+        bounds = [bound for some, _ in found for bound in some]
+        added: dict[str, exp.Expr] = {}
+        taken = list(node.schema.names)
+        for base, is_until in (("valid_from", False), ("valid_until", True)):
+            moments = [
+                temporal.micros(b.time, self._type(node, b.time), b.shift_us)
+                for b in bounds
+                if b.is_until is is_until
+            ]
+            if moments:
+                name = fresh(base, [*taken, *added])
+                added[name] = temporal.combined(moments, is_until=is_until)
+        # Of a null time nothing holds.
+        known = [exp.Not(this=exp.Is(this=b.time.copy(), expression=exp.null())) for b in bounds]
+        keep = [(name, column(name)) for name in taken]
+        timed = self.map(node, [*keep, *added.items()], exp.and_(*known, copy=True))
+        names = {base: n for n in added for base in ("valid_from", "valid_until") if base in n}
+        first, last = names.get("valid_from"), names.get("valid_until")
+        if first and last:
+            timed = self.filter(timed, [exp.LT(this=column(first), expression=column(last))])
+        return TemporalFilter(timed, first, last, nullable(timed.schema.select(tuple(taken))))
+
+    def _type(self, node: Node, expression: exp.Expr) -> str:
+        return self.types(node.schema, [("time", expression)])["time"].type.sql
 
     def with_columns(self, node: Node, added: Sequence[Projection]) -> Node:
         """The node's columns and some computed ones."""

@@ -19,6 +19,7 @@ from headwater.plan.nodes import (
     MatchRecognize,
     Node,
     Scan,
+    TemporalFilter,
     Windows,
     walk,
 )
@@ -148,6 +149,12 @@ def _check(node: Node, definition: ViewDefinition, relations: Mapping[str, Relat
             f"{what} cannot decide over a window of a window",
             place=place,
             hint="let the inner one publish changes: make each window a view of its own",
+        )
+    if any(isinstance(n, TemporalFilter) for child in node.inputs for n in walk(child)):
+        raise DefinitionError(
+            f"{what} decides by the rows that were sent, and here rows come and go with now()",
+            place=place,
+            hint="compare with now() in a view over the windows",
         )
     times = event_times(node.inputs[0], window.spec.time)
     if times is None:

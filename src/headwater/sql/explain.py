@@ -29,6 +29,7 @@ from headwater.plan.nodes import (
     Process,
     Recompute,
     Scan,
+    TemporalFilter,
     TopN,
     Transform,
     Union,
@@ -115,6 +116,7 @@ def _lines(node: Node) -> list[str]:
         Transform: _transform,
         Process: _process,
         MatchRecognize: _match,
+        TemporalFilter: _temporal,
     }
     return writers[type(node)](node)
 
@@ -209,6 +211,16 @@ def _asof(node: AsofJoin) -> list[str]:
     on = [_pairs(node)] if node.left_keys else []
     on.append(f"{node.left_time} {sign} {node.right_time}")
     return [f"{word} on {' and '.join(on)}", "keeps both sides by key and time"]
+
+
+def _temporal(node: TemporalFilter) -> list[str]:
+    held = []
+    if node.valid_from is not None:
+        held.append(f"from {node.valid_from} on")
+    if node.valid_until is not None:
+        held.append(f"before {node.valid_until}")
+    line = f"keep rows while now() is {' and '.join(held)}"
+    return [line, "keeps rows until they come in or leave"]
 
 
 def _distinct(node: Distinct) -> list[str]:

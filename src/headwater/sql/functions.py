@@ -103,8 +103,13 @@ def _window_parts(window: exp.Window) -> Iterator[exp.Expr]:
             )
 
 
-def refuse_volatile(query: exp.Query, origin: Place | None) -> None:
+def refuse_volatile(
+    query: exp.Query, origin: Place | None, allowed: frozenset[int] = frozenset()
+) -> None:
     """Refuse what would answer differently on another day.
+
+    Args:
+        allowed: The ids of nodes that may stand where they do (`temporal.placed`).
 
     Raises:
         DefinitionError: The query calls such a function.
@@ -118,12 +123,18 @@ def refuse_volatile(query: exp.Query, origin: Place | None) -> None:
                 hint="pick by a hash of the row, for example WHERE hash(id) % 10 = 0",
             )
         name = name_of(node) if isinstance(node, exp.Func) else ""
-        if name in VOLATILE:
-            is_time = name in _TIMES or "time" in name or "date" in name
+        if name in VOLATILE and id(node) not in allowed:
             raise DefinitionError(
                 f"{name} gives another answer each time it is asked, so a replay would differ",
                 place=place_of(node, origin),
-                hint="use the event time of a row"
-                if is_time
-                else "let the producer put the value into the row",
+                hint=_hint(name),
             )
+
+
+def _hint(name: str) -> str:
+    if name in ("now", "current_timestamp"):
+        return "compare it with a time of the row: WHERE ts > now() - INTERVAL '1 hour'"
+    is_time = name in _TIMES or "time" in name or "date" in name
+    return (
+        "use the event time of a row" if is_time else "let the producer put the value into the row"
+    )

@@ -22,7 +22,16 @@ from headwater.errors import DefinitionError
 from headwater.plan.nodes import Node, Scan
 from headwater.plan.pipeline import ViewDefinition, ViewPlan
 from headwater.schema.schema import Schema
-from headwater.sql import emission, match, python_steps, recompute, select, setops, sketches
+from headwater.sql import (
+    emission,
+    match,
+    python_steps,
+    recompute,
+    select,
+    setops,
+    sketches,
+    temporal,
+)
 from headwater.sql.build import Builder
 from headwater.sql.decline import Decline
 from headwater.sql.diagnose import checked_schema
@@ -63,7 +72,7 @@ def plan_view(
     ) -> Node:
         return _plan_query(part, readable, describe, nodes)
 
-    refuse_volatile(definition.query, definition.origin)
+    refuse_volatile(definition.query, definition.origin, temporal.placed(definition.query))
     lifted = match.lift(definition, known, describe, whole)
     root = whole(lifted.definition, lifted.relations, lifted.nodes)
     root = pull_windows(root)

@@ -25,6 +25,7 @@ from headwater.plan.nodes import (
     Process,
     Recompute,
     Scan,
+    TemporalFilter,
     TopN,
     Transform,
     Union,
@@ -59,6 +60,12 @@ def _prune(node: Node, needed: frozenset[str]) -> Node:  # noqa: PLR0911 - one f
             return _prune_join(node, needed)
         case Union():
             return _prune_union(node, needed)
+        case TemporalFilter():
+            bounds = {name for name in (node.valid_from, node.valid_until) if name is not None}
+            # As of a scan, a column must be there for the rows to be counted.
+            wanted = needed or frozenset(node.schema.names[:1])
+            below = _prune(node.input, wanted | bounds)
+            return replace(node, input=below, schema=_kept(node.schema, wanted))
         case Distinct() | TopN() | MatchRecognize():
             return replace(node, input=_exactly(node.input, node.input.schema.names))
         case Over():

@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from headwater.errors import DefinitionError
 from headwater.plan.nodes import Node
+from headwater.sql import temporal
 from headwater.sql.build import column, fresh, identifier
 from headwater.sql.decline import Decline
 from headwater.sql.ties import break_ties
@@ -41,11 +42,14 @@ class _Block:
         schema = self._planner.schema_of(query, self._names)
         copy = break_ties(query, self._columns_of)
         assert isinstance(copy, exp.Query)
+        if isinstance(copy, exp.Select):
+            temporal.set_aside(copy)
         for subquery in _derived_tables(copy):
             self._capture_derived(subquery)
         for table in list(copy.find_all(exp.Table)):
             if table.parent is not None:
                 self._capture_table(table, copy)
+        temporal.refuse_left(copy, self._planner.definition.origin)
         self._prune(copy)
         named = exp.select("*").from_(
             exp.Subquery(
