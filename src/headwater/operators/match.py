@@ -151,7 +151,29 @@ class MatchOperator:
                 return empty_batch(self._whole_schema)
             known = self._known_of(self._touched.run(input=probing))
         known = self._repeated(known)
-        return self._sorted.run(input=joined([known, new], self._whole_schema))
+        return self._in_order(joined([known, new], self._whole_schema))
+
+    def _in_order(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows by partition and time; those of one time as DuckDB orders what is left.
+
+        Few rows have the time of another one of their partition, and numbers are sorted quickly.
+        """
+        hashes, time = rows.column(HASH).to_numpy(), rows.column(TIME).to_numpy()
+        order = np.lexsort((time, hashes))
+        by_time = rows.take(pa.array(order))
+        hashes, time = hashes[order], time[order]
+        same = hashes[1:] == hashes[:-1]
+        if len(_partitions(by_time, self._node.partition)) - 1 > np.count_nonzero(~same) + 1:
+            # Two keys share a hash, and their rows lie among each other.
+            return self._sorted.run(input=rows)
+        tied = same & (time[1:] == time[:-1])
+        places = np.flatnonzero(np.append(tied, [False]) | np.append([False], tied))
+        if not len(places):
+            return by_time
+        settled = self._sorted.run(input=by_time.take(pa.array(places)))
+        index = np.arange(rows.num_rows)
+        index[places] = rows.num_rows + np.arange(len(places))
+        return joined([by_time, settled], self._whole_schema).take(pa.array(index))
 
     def _known_of(self, keys: pa.RecordBatch) -> pa.RecordBatch:
         hashes = keys.column(HASH).to_numpy()
