@@ -178,7 +178,7 @@ class _Clause:
             raise self._error(
                 self.clause.this,
                 "MATCH_RECOGNIZE needs rows that are never withdrawn",
-                "match over a topic, or a view that only adds rows (a filter, EMIT FINAL)",
+                "match over a topic, or a view that only adds rows, such as a filter",
             )
         return bottom_up(node, lambda n: replace(n, ticks=True) if isinstance(n, Scan) else n)
 
