@@ -14,7 +14,7 @@ from headwater.operators.dataflow import Dataflow
 from headwater.operators.operator import Epoch
 from headwater.operators.statement import Engine
 from headwater.operators.upsert import UpsertOperator
-from headwater.plan.nodes import Aggregate, Join, Node, Scan, Windows, walk
+from headwater.plan.nodes import Aggregate, Join, Node, Pace, Scan, Windows, walk
 from headwater.plan.pipeline import ViewDefinition, ViewPlan
 from headwater.plan.ticks import with_ticks
 from replay.rows import TOPICS, Content, cuts_of, plans_of, rows_of, tuples
@@ -87,7 +87,7 @@ class Stepped:
 
 def _sources_of(node: Node) -> list[tuple[str, ...]]:
     """The sets of topics by whose watermarks a node decides."""
-    if isinstance(node, Windows):
+    if isinstance(node, Windows | Pace):
         return [node.sources]
     if isinstance(node, Join) and node.within is not None:
         return [node.within.left_sources, node.within.right_sources]

@@ -22,6 +22,7 @@ from headwater.plan.nodes import (
     Node,
     Order,
     Over,
+    Pace,
     Partial,
     Recompute,
     Scan,
@@ -73,7 +74,7 @@ class PlanReader:
         assert [str(t) for t in found.types] == expected, (found.types, node)
         return table
 
-    def _sql(self, node: Node, inputs: list[str]) -> str:  # noqa: PLR0911
+    def _sql(self, node: Node, inputs: list[str]) -> str:  # noqa: PLR0911, PLR0912
         match node:
             case Scan():
                 return f"SELECT {_list(node.schema.names)} FROM {self._relations[node.relation]}"
@@ -98,6 +99,8 @@ class PlanReader:
                 return _top(node, inputs[0])
             case Over():
                 return _over(node, inputs[0])
+            case Pace():
+                return f"SELECT * FROM {inputs[0]}"
             case Recompute():
                 query = node.query.copy()
                 for name, table in zip(node.names, inputs, strict=True):

@@ -76,6 +76,9 @@ QUERIES = (
     "INTERVAL '1 minute') GROUP BY ALL",
     "SELECT visitor, window_start, median(price) FROM SESSION(clicks PARTITION BY visitor, ts, "
     "INTERVAL '1 minute') GROUP BY ALL",
+    # paced
+    "SELECT ad, sum(cost), count(*) FROM clicks GROUP BY ad EMIT CHANGES EVERY INTERVAL '1 minute'",
+    "SELECT ad, tags, price FROM clicks WHERE ok EMIT CHANGES EVERY INTERVAL '90' SECONDS",
     # joins
     "SELECT c.ad, c.visitor, s.n FROM clicks c JOIN shows s ON c.ad = s.ad AND c.ts > s.at",
     "SELECT c.ad, campaign FROM clicks c LEFT JOIN campaigns ON c.ad = campaigns.ad",

@@ -230,13 +230,24 @@ def test_another_statement_is_refused() -> None:
     )
 
 
-def test_paced_changes_are_refused_for_now() -> None:
-    assert refused("CREATE VIEW v AS SELECT a FROM t EMIT CHANGES EVERY INTERVAL '1 s'") == (
-        "app.sql, line 1: EMIT CHANGES EVERY is not supported yet\n"
-        "    CREATE VIEW v AS SELECT a FROM t EMIT CHANGES EVERY INTERVAL '1 s'\n"
-        "                                     ─────────────────────────────────\n"
-        "  hint: use EMIT CHANGES, which publishes each epoch, or EMIT FINAL"
-    )
+def test_the_interval_of_a_paced_view_is_read() -> None:
+    (view,) = parse("CREATE VIEW v AS SELECT a FROM t EMIT CHANGES EVERY INTERVAL '90 seconds';")
+
+    assert isinstance(view, ViewDefinition)
+    assert (view.emit, view.every_us) == (Emit.CHANGES, 90_000_000)
+
+
+@pytest.mark.parametrize(
+    ("interval", "message"),
+    [
+        ("", "EVERY what?"),
+        (" INTERVAL '1 month'", "a window's length must be fixed"),
+        (" INTERVAL '0 seconds'", "more often than always"),
+        (" a b c", "expected an interval"),
+    ],
+)
+def test_an_interval_that_is_none_is_refused(interval: str, message: str) -> None:
+    assert message in refused(f"CREATE VIEW v AS SELECT a FROM t EMIT CHANGES EVERY{interval}")
 
 
 def test_other_accumulations_are_refused_for_now() -> None:

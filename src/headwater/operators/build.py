@@ -18,6 +18,7 @@ from headwater.operators.join import JoinOperator
 from headwater.operators.match import MatchOperator
 from headwater.operators.operator import Epoch, Loader, Operator, Saver
 from headwater.operators.over import OverOperator
+from headwater.operators.pace import PaceOperator
 from headwater.operators.process import ProcessOperator
 from headwater.operators.recompute import RecomputeOperator
 from headwater.operators.session_totals import SessionTotalsOperator
@@ -36,6 +37,7 @@ from headwater.plan.nodes import (
     MatchRecognize,
     Node,
     Over,
+    Pace,
     Process,
     Recompute,
     TemporalFilter,
@@ -125,7 +127,7 @@ def feeds_of(node: Node) -> tuple[Keys, ...] | None:  # noqa: PLR0911 - one for 
         return (node.partition,)
     if isinstance(node, Recompute | Process):
         return node.keys if isinstance(node, Recompute) else (node.keys,)
-    if isinstance(node, Transform):
+    if isinstance(node, Transform | Pace):
         return (None,)
     assert isinstance(node, Aggregate | Windows | MatchRecognize), (
         f"{type(node).__name__} has no operator"
@@ -171,5 +173,7 @@ def operator_of(  # noqa: PLR0911 - one for each node
         return ProcessOperator(node, schemas[0], engine)
     if isinstance(node, Over):
         return OverOperator(node, engine)
+    if isinstance(node, Pace):
+        return PaceOperator(node, schemas[0], engine)
     assert isinstance(node, Recompute), f"{type(node).__name__} has no operator"
     return RecomputeOperator(node, schemas, engine)

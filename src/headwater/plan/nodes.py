@@ -724,6 +724,36 @@ class TemporalFilter:
         return self.valid_until is None and self.input.append_only
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The input's rows, published at most once for each stretch of event time.
+
+    Changes are held, and what cancels in them is gone, until the watermark of `sources` passes a
+    multiple of `every_us`, or the end of the input; then all that is held comes out. So the output
+    is the input as it was some time ago, and, when the input has ended, the input.
+
+    Args:
+        every_us: The length of a stretch.
+        sources: Topics whose watermarks (the lowest of them) decide; never empty.
+
+    """
+
+    input: Node
+    every_us: int
+    sources: tuple[str, ...]
+    schema: Schema
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The one input."""
+        return (self.input,)
+
+    @property
+    def append_only(self) -> bool:
+        """A row that is only added is only added later."""
+        return self.input.append_only
+
+
 Node = (
     Scan
     | Map
@@ -740,6 +770,7 @@ Node = (
     | Process
     | MatchRecognize
     | TemporalFilter
+    | Pace
 )
 
 

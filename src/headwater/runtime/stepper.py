@@ -23,7 +23,16 @@ from headwater.errors import HeadwaterError, StateError
 from headwater.log.adjacent import adjacent
 from headwater.log.topic import Chunk, Topic
 from headwater.operators.operator import Epoch
-from headwater.plan.nodes import Aggregate, Join, MatchRecognize, Process, Scan, Windows, walk
+from headwater.plan.nodes import (
+    Aggregate,
+    Join,
+    MatchRecognize,
+    Pace,
+    Process,
+    Scan,
+    Windows,
+    walk,
+)
 from headwater.runtime.records import Fact
 from headwater.runtime.senders import SenderWatermark
 from headwater.runtime.table import TableRunner
@@ -203,7 +212,7 @@ def _source_sets(views: Sequence[ViewRunner]) -> set[tuple[str, ...]]:
     sets: set[tuple[str, ...]] = set()
     for view in views:
         for node in walk(view.plan.root):
-            if isinstance(node, Windows | Process | MatchRecognize):
+            if isinstance(node, Windows | Process | MatchRecognize | Pace):
                 sets.add(node.sources)
             elif isinstance(node, Aggregate) and node.window is not None:
                 sets.add(node.window.sources)

@@ -184,7 +184,8 @@ def view(
 
     Args:
         name: Unique in the pipeline.
-        query: A SELECT in DuckDB's dialect. May end in EMIT CHANGES or EMIT FINAL.
+        query: A SELECT in DuckDB's dialect. May end in EMIT CHANGES [EVERY interval] or
+            EMIT FINAL.
         emit: `changes` (the default) or `final`.
         lateness: How long after a window's end it is still corrected.
         accumulation: What is published when a result changes; only `retracting` so far.
@@ -213,7 +214,7 @@ def view_in(
 ) -> ViewDefinition:
     """A view whose query, with its EMIT clause if it has one, is a span of a larger text."""
     start, end, clause = split_emit(origin)
-    how = _emit(emit, clause, origin)
+    how = _emit(emit, None if clause is None else clause.emit, origin)
     if str(accumulation).lower() != Accumulation.RETRACTING:
         raise _unsupported_accumulation(str(accumulation), origin)
     lateness_us = None if lateness is None else microseconds(lateness, "lateness")
@@ -226,6 +227,7 @@ def view_in(
         parse_query(query_place),
         inspect.cleandoc(text),
         emit=how,
+        every_us=None if clause is None else clause.every_us,
         lateness_us=0 if how is Emit.FINAL and lateness_us is None else lateness_us,
         origin=query_place,
     )

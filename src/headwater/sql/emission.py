@@ -18,6 +18,7 @@ from headwater.plan.nodes import (
     GroupWindow,
     MatchRecognize,
     Node,
+    Pace,
     Scan,
     TemporalFilter,
     Windows,
@@ -114,6 +115,25 @@ def _of_matches(root: Node, deciding: list[Node], definition: ViewDefinition) ->
             hint="leave it out, or make the matches a view of their own",
         )
     return root
+
+
+def paced(root: Node, definition: ViewDefinition, relations: Mapping[str, Relation]) -> Node:
+    """The plan, its changes held back as EMIT CHANGES EVERY says.
+
+    Raises:
+        DefinitionError: There is no event time that could tell how much of it has passed.
+
+    """
+    if definition.every_us is None:
+        return root
+    sources = _sources(root, relations)
+    if not sources:
+        raise DefinitionError(
+            "EMIT CHANGES EVERY goes by event time, and nothing that the view reads has one",
+            place=definition.origin,
+            hint="declare one: WATERMARK FOR ts AS ts - INTERVAL '10 seconds', or use EMIT CHANGES",
+        )
+    return Pace(root, definition.every_us, sources, root.schema)
 
 
 def _window_of(node: Node) -> Windows | GroupWindow | None:

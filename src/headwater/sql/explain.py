@@ -25,6 +25,7 @@ from headwater.plan.nodes import (
     Order,
     Over,
     OverCall,
+    Pace,
     Partial,
     Process,
     Recompute,
@@ -82,6 +83,8 @@ def _emission(plan: ViewPlan) -> str:
     bound = (
         f"; windows change for {duration(lateness)} after their end" if lateness is not None else ""
     )
+    if definition.every_us is not None:
+        bound += f"; at most every {duration(definition.every_us)} of event time"
     grows = "rows are only added" if plan.root.append_only else "with retractions"
     return f"published as it changes, {grows}{bound}"
 
@@ -113,6 +116,7 @@ def _lines(node: Node) -> list[str]:
         TopN: _top,
         Over: _over,
         Recompute: _recompute,
+        Pace: _pace,
         Transform: _transform,
         Process: _process,
         MatchRecognize: _match,
@@ -251,6 +255,11 @@ def _over(node: Over) -> list[str]:
 def _call(call: OverCall) -> str:
     frame = f" {_sql(call.spec)}" if call.spec is not None else ""
     return f"{_sql(call.function)}{frame} AS {call.name}"
+
+
+def _pace(node: Pace) -> list[str]:
+    line = f"hold changes until the watermark of {_names(node.sources)} has passed"
+    return [f"{line} another {duration(node.every_us)}", "keeps what is held, added up"]
 
 
 def _recompute(node: Recompute) -> list[str]:

@@ -80,6 +80,7 @@ def plan_view(
     root = emission.apply(root, definition, known)
     if definition.python is not None:
         root = python_steps.over(root, definition, definition.python, known)
+    root = emission.paced(root, definition, known)
     return ViewPlan(
         declared,
         root,

@@ -22,6 +22,7 @@ from headwater.plan.nodes import (
     MatchRecognize,
     Node,
     Over,
+    Pace,
     Process,
     Recompute,
     Scan,
@@ -66,7 +67,7 @@ def _prune(node: Node, needed: frozenset[str]) -> Node:  # noqa: PLR0911 - one f
             wanted = needed or frozenset(node.schema.names[:1])
             below = _prune(node.input, wanted | bounds)
             return replace(node, input=below, schema=_kept(node.schema, wanted))
-        case Distinct() | TopN() | MatchRecognize():
+        case Distinct() | TopN() | MatchRecognize() | Pace():
             return replace(node, input=_exactly(node.input, node.input.schema.names))
         case Over():
             return _prune_over(node, needed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
@@ -12,6 +14,7 @@ from headwater.errors import DefinitionError, Place
 from headwater.plan.pipeline import Emit
 from headwater.sql.match_text import attach, cut
 from headwater.sql.places import blanked, syntax_error
+from headwater.sql.windows import length_us
 
 # What may stand after EMIT, word by word.
 _EMITS = {
@@ -21,7 +24,15 @@ _EMITS = {
 }
 
 
-def split_emit(origin: Place) -> tuple[int, int, Emit | None]:
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """An EMIT clause: when to publish, and how often at most."""
+
+    emit: Emit
+    every_us: int | None = None
+
+
+def split_emit(origin: Place) -> tuple[int, int, Clause | None]:
     """Where the query stands without its EMIT clause, and what the clause says.
 
     Returns:
@@ -60,22 +71,39 @@ def _emit_at(tokens: list[Token]) -> int | None:
     return None
 
 
-def _clause(tokens: list[Token], origin: Place) -> Emit:
+def _clause(tokens: list[Token], origin: Place) -> Clause:
     words = tuple(token.text.upper() for token in tokens[1:])
     place = Place(origin.text, tokens[0].start, tokens[-1].end + 1, origin.source)
     if words[:2] == ("CHANGES", "EVERY"):
-        raise DefinitionError(
-            "EMIT CHANGES EVERY is not supported yet",
-            place=place,
-            hint="use EMIT CHANGES, which publishes each epoch, or EMIT FINAL",
-        )
+        return Clause(Emit.CHANGES, _every_us(tokens[3:], place))
     if words not in _EMITS:
         raise DefinitionError(
             f"EMIT {' '.join(words)} is not a way to publish",
             place=place,
-            hint="use EMIT CHANGES, EMIT FINAL or EMIT ON WINDOW CLOSE",
+            hint="use EMIT CHANGES, EMIT CHANGES EVERY INTERVAL '10 seconds', EMIT FINAL "
+            "or EMIT ON WINDOW CLOSE",
         )
-    return _EMITS[words]
+    return Clause(_EMITS[words])
+
+
+def _every_us(tokens: list[Token], clause: Place) -> int:
+    """The interval after EMIT CHANGES EVERY."""
+    text, source, hint = clause.text, clause.source, "for example EVERY INTERVAL '10 seconds'"
+    if not tokens:
+        raise DefinitionError("EVERY what?", place=clause, hint=hint)
+    place = Place(text, tokens[0].start, tokens[-1].end + 1, source)
+    try:
+        parsed = sqlglot.parse_one(blanked(text, place.start, place.end), read="duckdb")
+    except ParseError:
+        raise DefinitionError("expected an interval", place=place, hint=hint) from None
+
+    def fail(message: str, hint: str) -> DefinitionError:
+        return DefinitionError(message, place=place, hint=hint)
+
+    every_us = length_us(parsed, fail)
+    if every_us <= 0:
+        raise fail("changes cannot be published more often than always", hint)
+    return every_us
 
 
 def parse_query(place: Place) -> exp.Query:

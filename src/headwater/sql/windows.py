@@ -12,6 +12,7 @@ TIMESTAMP, so the session's time zone plays no part. A session is an island betw
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -90,7 +91,7 @@ def window_call(table: exp.Table, origin: Place | None) -> WindowCall:
             f"{function} takes {wanted} or {wanted + 1} arguments, not {len(arguments)}",
             f"for example {_EXAMPLES[function]}",
         )
-    lengths = [_microseconds(argument, fail) for argument in arguments[2:]]
+    lengths = [length_us(argument, fail) for argument in arguments[2:]]
     size_us = lengths[wanted - 3]
     slide_us = lengths[0]
     if size_us <= 0 or slide_us <= 0:
@@ -130,7 +131,7 @@ def _session(call: exp.Anonymous, fail: partial[DefinitionError]) -> WindowCall:
             "sessions are partitioned by columns",
             "compute the key in a query in brackets: SESSION((SELECT ...) PARTITION BY key, ...)",
         )
-    gap_us = _microseconds(arguments[2], fail)
+    gap_us = length_us(arguments[2], fail)
     if gap_us <= 0:
         raise fail("a session's gap must be more than nothing", "use a positive interval")
     relation, name = _relation(arguments[0], fail, "SESSION")
@@ -311,7 +312,7 @@ def _time(argument: exp.Expr, fail: partial[DefinitionError], function: str) -> 
     )
 
 
-def _microseconds(argument: exp.Expr, fail: partial[DefinitionError]) -> int:
+def length_us(argument: exp.Expr, fail: Callable[[str, str], DefinitionError]) -> int:
     """A fixed length of time, in microseconds."""
     sign = 1
     if isinstance(argument, exp.Neg):
@@ -338,7 +339,7 @@ def _microseconds(argument: exp.Expr, fail: partial[DefinitionError]) -> int:
     raise fail("expected an interval", "for example INTERVAL '1 minute'")
 
 
-def _duration(text: str, fail: partial[DefinitionError]) -> int:
+def _duration(text: str, fail: Callable[[str, str], DefinitionError]) -> int:
     try:
         return parse_duration(text)
     except DefinitionError as refused:
