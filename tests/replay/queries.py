@@ -165,6 +165,9 @@ QUERIES = (
     "SELECT ad, total, sum(total) OVER (ORDER BY total DESC), rank() OVER (ORDER BY total DESC) "
     "FROM (SELECT ad, sum(n) AS total FROM shows GROUP BY ad)",
     "SELECT visitor, row_number() OVER (PARTITION BY visitor) AS r FROM shows",
+    "SELECT ad, first_value(price) OVER w, last_value(visitor IGNORE NULLS) OVER w FROM clicks "
+    "WINDOW w AS (PARTITION BY ad ORDER BY ts RANGE INTERVAL '2 minutes' PRECEDING)",
+    "SELECT visitor, n FROM shows QUALIFY rank() OVER (PARTITION BY visitor ORDER BY n DESC) <= 2",
     # several blocks
     "WITH big AS (SELECT ad, cost FROM clicks WHERE cost > 0.5), per AS (SELECT ad, sum(cost) AS s "
     "FROM big GROUP BY ad) SELECT big.ad, big.cost, per.s FROM big JOIN per USING (ad)",

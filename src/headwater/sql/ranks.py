@@ -17,7 +17,7 @@ from headwater.plan.nodes import Order
 from headwater.schema.schema import Schema
 from headwater.sql import overs
 from headwater.sql.build import INPUT, Projection, column, column_names, fresh, identifier
-from headwater.sql.ties import ORDER_SENSITIVE
+from headwater.sql.ties import ORDER_SENSITIVE, complete_window
 
 if TYPE_CHECKING:
     from headwater.sql.planner import Planner
@@ -222,11 +222,7 @@ def _total(window: exp.Window, ties: list[exp.Expr]) -> exp.Window:
     spec = copy.args.get("spec")
     is_rows = spec is not None and str(spec.args.get("kind") or "").upper() == "ROWS"
     if isinstance(function, ORDER_SENSITIVE) or is_rows:
-        order = copy.args.get("order")
-        items = list(order.expressions) if order is not None else []
-        items += [exp.Ordered(this=tie.copy(), nulls_first=False) for tie in ties]
-        if items:
-            copy.set("order", exp.Order(expressions=items))
+        complete_window(copy, ties)
     return copy
 
 

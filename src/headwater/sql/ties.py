@@ -15,6 +15,7 @@ from sqlglot import exp
 
 from headwater.errors import DefinitionError
 from headwater.sql.decline import Decline
+from headwater.sql.frames import is_range_of_values
 
 # Functions whose answer for a row depends on the order among peers.
 ORDER_SENSITIVE = (
@@ -28,6 +29,8 @@ ORDER_SENSITIVE = (
     exp.LastValue,
     exp.NthValue,
 )
+
+_ENDS = (exp.First, exp.Last, exp.FirstValue, exp.LastValue)
 
 ColumnsOf = Callable[[exp.Query], tuple[str, ...]]
 
@@ -70,7 +73,7 @@ def _complete(block: exp.Query, columns_of: ColumnsOf) -> None:
             ties = _ties(block, columns_of)
             for window in windows:
                 _write_out(window, block)
-                _extend(window, ties)
+                complete_window(window, ties)
     if _limits(block):
         alone = block.copy()
         for clause in ("order", "limit", "offset"):
@@ -90,6 +93,26 @@ def _write_out(window: exp.Window, block: exp.Select) -> None:
                 if value and not window.args.get(part):
                     copy = [v.copy() for v in value] if isinstance(value, list) else value.copy()
                     window.set(part, copy)
+
+
+def complete_window(window: exp.Window, ties: list[exp.Expr]) -> None:
+    """Let the ties decide among the peers of a window function, in place.
+
+    A range of values may be ordered by one column only; there the function itself takes the order
+    in which it looks through its frame.
+    """
+    function = window.this
+    while isinstance(function, exp.Filter | exp.IgnoreNulls | exp.RespectNulls):
+        function = function.this
+    argument = function.args.get("this")
+    if not ties:
+        return
+    if not is_range_of_values(window) or not isinstance(function, _ENDS):
+        _extend(window, ties)
+    elif not isinstance(argument, exp.Order):
+        items = [item.copy() for item in window.args["order"].expressions]
+        items += [exp.Ordered(this=tie.copy(), nulls_first=False) for tie in ties]
+        function.set("this", exp.Order(this=argument.copy(), expressions=items))
 
 
 def _extend(node: exp.Expr, ties: list[exp.Expr]) -> None:
