@@ -106,6 +106,7 @@ def test_the_sender_that_would_make_it_ready_is_named() -> None:
     # Two of three are enough: the quicker of the two that are behind decides.
     assert told.held is not None
     assert told.held.sender == "b"
+    assert told.completeness == 1 / 3
     assert told.waits_for is not None
     assert "server b: its newest event is of 2026-01-01T12:00:02Z" in told.waits_for
     assert "1 of 3 are further" in told.waits_for

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from headwater.delta.delta import TICK, WEIGHT, Delta
-from headwater.delta.watermark import Shares, WatermarkCurve
+from headwater.delta.watermark import WatermarkCurve
 from headwater.state.checkpoint import Loader, Saver
 
 __all__ = ["Epoch", "Loader", "Operator", "Saver", "hidden_of"]
@@ -33,7 +33,6 @@ class Epoch:
             before it is expected.
         ready: The same for the sets that are ready earlier than they are complete: windows close by
             it, and are corrected until `watermarks` has passed them.
-        shares: Of each set of topics, which share of those who send has passed a time.
         late: Where operators put the rows that came too late, in the order they found them.
         failed: The same for the rows that an expression refused (`isolate`).
 
@@ -46,7 +45,6 @@ class Epoch:
     late: list[pa.RecordBatch] = field(default_factory=list)
     failed: list[pa.RecordBatch] = field(default_factory=list)
     ready: Mapping[tuple[str, ...], WatermarkCurve] = field(default_factory=dict)
-    shares: Mapping[tuple[str, ...], Sequence[Shares]] = field(default_factory=dict)
 
     def closing(self, sources: tuple[str, ...]) -> WatermarkCurve:
         """The curve by which windows over these topics close."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL
 from headwater.plan.nodes import Aggregate, MatchRecognize, Windows, walk
 from headwater.runtime.senders import SenderWatermark
@@ -91,6 +93,14 @@ def waits_for(view: ViewRunner, watermark: Watermark | None) -> str | None:
         f"{name} to pass {format_time(end_us)}, the end of its next window, by an event of "
         f"{needed} or later; it is {at} ({held_by(watermark)})"
     )
+
+
+def completeness(view: ViewRunner, watermark: Watermark | None) -> float | None:
+    """The share of a topic's partitions or senders that have passed the end of the next window."""
+    end_us = view.dataflow.waits_until()
+    if end_us is None or watermark is None:
+        return None
+    return float(watermark.shares().of(np.array([end_us], dtype=np.int64))[0])
 
 
 def time_or_none(value_us: int) -> int | None:

@@ -101,6 +101,7 @@ class ViewStatus:
         waits_for: Why its next window has not closed, in words; None when no window waits.
         window_end_us: The end of that window.
         held: Who holds it open: a partition or sender of one of its topics.
+        completeness: The share of that topic's partitions or senders that have passed its end.
         order: The order in which it is read, as (column, is_descending); empty for none.
         failed: Rows that its expressions refused.
         paused: Why it is not computed any more, or None.
@@ -124,6 +125,7 @@ class ViewStatus:
     paused: str | None = None
     window_end_us: int | None = None
     held: Held | None = None
+    completeness: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,7 @@ def _view(
         waits_for=waits_for,
         window_end_us=view.dataflow.waits_until(),
         held=holding.held(watermark) if watermark and waits_for else None,
+        completeness=holding.completeness(view, watermark) if waits_for else None,
         state_rows=state_rows,
         state_bytes=state_bytes,
     )

@@ -151,7 +151,6 @@ class Stepper:
     def _epoch(self, cut: Cut, chunks: Mapping[str, list[Chunk]]) -> Epoch:
         """What the views' operators are told of the epoch."""
         complete, ready = self._curves(cut, chunks)
-        shares = {name: mark.shares() for name, mark in self.watermarks.items() if name in ready}
         early = {name for name in ready if ready[name] is not complete[name]}
         return Epoch(
             cut.epoch,
@@ -159,7 +158,6 @@ class Stepper:
             cut.tick_to - 1,
             {sources: _together(complete, sources) for sources in self._sources},
             ready={s: _together(ready, s) for s in self._sources if not early.isdisjoint(s)},
-            shares={s: [shares[name] for name in s if name in shares] for s in self._sources},
         )
 
     def _curves(
