@@ -47,11 +47,6 @@ class Totals:
         # As in SQL, the one group of an aggregate without keys is there also without rows.
         self._is_single = not self._keys
 
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns of a change: those of the state, then the weight, then the tick, if any."""
-        return changes_schema(self._schema, has_ticks=self._layout.has_ticks)
-
     def add(self, partials: pa.RecordBatch) -> pa.RecordBatch:
         """Add partial results to the totals; return the totals that changed, old and new.
 
@@ -59,20 +54,34 @@ class Totals:
             partials: At most one row per group, with its hash and, where there are ticks, its tick.
 
         Returns:
-            State columns and weights; the withdrawn total of a group stands before its new one.
+            State columns, read, and weights; the withdrawn total of a group stands before its new one.
 
         """
         hashes: UInt64Array = partials.column(HASH).to_numpy()
         found = self._latest.find(partials.select(list(self._keys)), hashes)
         old, existed = found.rows, np.asarray(found.mask)
         new, differs = self._merge(old, existed, partials)
+        shown_old, shown_new = self._layout.read(old), self._layout.read(new)
         counts: Int64Array = new.column(ROWS).to_numpy()
         self._latest.put(new, hashes, removed=(counts == 0) & (not self._is_single))
         was_there = existed & ((_int64(old, ROWS, existed) > 0) | self._is_single)
         is_there = (counts > 0) | self._is_single
+        differs |= self._read_differently(shown_old, shown_new, partials)
         changed = differs | (was_there != is_there)
         tick = partials.column(TICK) if self._layout.has_ticks else None
-        return interleaved(old, was_there & changed, new, is_there & changed, tick)
+        return interleaved(shown_old, was_there & changed, shown_new, is_there & changed, tick)
+
+    def _read_differently(
+        self, old: pa.RecordBatch, new: pa.RecordBatch, partials: pa.RecordBatch
+    ) -> BoolArray:
+        """Which groups' readings of their counts by value have changed."""
+        differs = np.zeros(partials.num_rows, dtype=np.bool_)
+        for reading in self._layout.readings:
+            if reading.merge is Merge.HISTOGRAM:
+                differs |= np.asarray(bags.sizes(partials.column(reading.bag.values))) > 0
+            else:
+                differs |= bags.differ(old.column(reading.name), new.column(reading.name))
+        return differs
 
     def forget_below(self, place: str, bound: int) -> None:
         """Drop the totals whose `place` is below `bound`: nothing can change them any more."""
@@ -113,11 +122,6 @@ class Totals:
         rows = pa.RecordBatch.from_arrays(
             [columns[name] for name in self._schema.names], schema=self._schema
         )
-        for reading in self._layout.readings:
-            if reading.merge is Merge.HISTOGRAM:
-                differs |= np.asarray(bags.sizes(partials.column(reading.bag.values))) > 0
-            else:
-                differs |= bags.differ(reading.of(old), reading.of(rows))
         return rows, differs
 
     def _merge_extremes(
@@ -138,12 +142,6 @@ class Totals:
         for position, term in enumerate(self._layout.extremes):
             columns[term.value] = merged.column(position)
         return np.asarray(merged.column(DIFFERS).to_numpy(zero_copy_only=False))
-
-
-def changes_schema(state: pa.Schema, *, has_ticks: bool) -> pa.Schema:
-    """The schema of changes of totals."""
-    schema = state.append(pa.field(WEIGHT, pa.int64()))
-    return schema.append(pa.field(TICK, pa.int64())) if has_ticks else schema
 
 
 def interleaved(
@@ -173,7 +171,7 @@ def interleaved(
 
 
 def published(layout: Layout, changes: pa.RecordBatch) -> dict[str, pa.Array]:
-    """The columns that an aggregate shows, by name, from state columns."""
+    """The columns that an aggregate shows, by name, from state columns that have been read."""
     shown = {key: changes.column(key) for key in layout.keys.names}
     for term in layout.terms:
         values = changes.column(term.value)
@@ -183,7 +181,7 @@ def published(layout: Layout, changes: pa.RecordBatch) -> dict[str, pa.Array]:
                 values = pc.if_else(pa.array(has_value), values, pa.scalar(None, term.arrow))
         shown[term.name] = values
     for reading in layout.readings:
-        shown[reading.name] = reading.of(changes)
+        shown[reading.name] = changes.column(reading.name)
     return shown
 
 

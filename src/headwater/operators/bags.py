@@ -134,5 +134,5 @@ def _sorted(rows: Int64Array, numbers: Int64Array) -> Int64Array:
     low, high = int(numbers.min()), int(numbers.max())
     if high - low < 1 << _PACKED_BITS and int(rows.max()) < 1 << _PACKED_BITS:
         # One key for both sorts in a third of the time of two.
-        return np.argsort(rows << _PACKED_BITS | (numbers - low))
+        return np.argsort(rows << _PACKED_BITS | (numbers - low), kind="stable")
     return np.lexsort((numbers, rows))

@@ -185,6 +185,17 @@ class Layout:
         schema = self.state(*places).append(pa.field(HASH, pa.uint64()))
         return schema.append(pa.field(TICK, pa.int64())) if self.has_ticks else schema
 
+    def read(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows with what is read off counts by value in place of the counts."""
+        if not self.bags:
+            return rows
+        counts = {name for bag in self.bags for name in (bag.values, bag.counts)}
+        readings = [(reading.name, reading.of(rows)) for reading in self.readings]
+        rows = rows.select([name for name in rows.schema.names if name not in counts])
+        for name, column in readings:
+            rows = rows.append_column(name, column)
+        return rows
+
     def partial(self, rows: exp.Select, places: Sequence[str] = ()) -> exp.Select:
         """Group rows of the input into partial results.
 

@@ -214,7 +214,7 @@ class WindowedOperator:
         if self._totals is not None:
             return self._shown(self._totals.add(merged))
         kept = np.flatnonzero(merged.column(ROWS).to_numpy() > 0)
-        rows = merged.take(pa.array(kept))
+        rows = self._layout.read(merged.take(pa.array(kept)))
         if WEIGHT in self.schema.names:
             rows = rows.append_column(WEIGHT, pa.array(np.ones(len(kept), dtype=np.int64)))
         return self._shown(rows)
