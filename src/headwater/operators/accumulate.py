@@ -54,7 +54,7 @@ class Totals:
             partials: At most one row per group, with its hash and, where there are ticks, its tick.
 
         Returns:
-            State columns, read, and weights; the withdrawn total of a group stands before its new one.
+            State columns, read, and weights; a withdrawn total stands before its new one.
 
         """
         hashes: UInt64Array = partials.column(HASH).to_numpy()
