@@ -3,13 +3,14 @@
 #   make demo    replay a year of flights and watch the answers
 #   make test    every test        make check   linters, types, layers
 #   make bench   measure           make clean   remove what was built
+#   make oracle  random queries against batch, for five minutes or ARGS="--seconds N"
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test check format bench clean
+.PHONY: help setup browser demo test check format bench oracle clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -43,6 +44,9 @@ check: setup
 format: setup
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+oracle: setup
+	PYTHONPATH=tests $(BIN)/python -m replay.sweep $(ARGS)
 
 bench: setup
 	$(BIN)/python bench/first.py $(ARGS)

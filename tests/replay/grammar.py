@@ -1,16 +1,29 @@
-"""Random queries over the topics of `rows`: nested blocks, joins, windows, aggregates, sets."""
+"""Random queries over the topics of `rows`.
+
+Nested blocks, CTEs and views on views; joins of every kind, on equal keys and on others, of a topic
+with itself too; `IN`, `EXISTS` and scalar subqueries, correlated or not; windows of time; groups,
+`GROUPING SETS` and their kin, `FILTER`, `DISTINCT` and sketches; `UNION`, `EXCEPT` and `INTERSECT`
+with and without `ALL`; `DISTINCT ON`, `OVER`, `LIMIT`; lists, structs, maps and JSON.
+
+Answers are exact and do not depend on the order of rows: a sum of fractions is one of DECIMALs, and
+where a query picks among rows it says which.
+"""
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 from replay.rows import TOPICS
 
-# What a column can be used as: a number, a text, a truth, or the start or end of a window.
+# What a column can be used as: a number, a text, a truth, a list of texts, or a window's bound.
 Columns = dict[str, str]
 Item = tuple[str, Columns]
 
-_KINDS = {"BIGINT": "n", "INTEGER": "n", "DECIMAL(12,6)": "n", "VARCHAR": "t", "BOOLEAN": "b"}
+_KINDS = {
+    "BIGINT": "n", "INTEGER": "n", "DECIMAL(12,6)": "n", "VARCHAR": "t", "BOOLEAN": "b",
+    "VARCHAR[]": "l",
+}  # fmt: skip
 _COLUMNS: dict[str, Columns] = {
     topic.name: {c.name: _KINDS[c.type.sql] for c in topic.schema if c.type.sql in _KINDS}
     for topic in TOPICS
@@ -29,9 +42,25 @@ class Grammar:
     def __init__(self, random: Random) -> None:
         self._random = random
         self._aliases = 0
+        self._relations: dict[str, Columns] = dict(_COLUMNS)
+
+    def views(self, count: int) -> list[str]:
+        """Queries of views `v0`, `v1`, ..., of which a later one may read the earlier."""
+        queries = []
+        for number in range(count):
+            text, columns = self.query()
+            queries.append(text)
+            known = {name: kind for name, kind in columns.items() if kind != "?"}
+            if known:
+                self._relations[f"v{number}"] = known
+        return queries
 
     def query(self, depth: int = 0) -> tuple[str, Columns]:
         """A query and what its columns can be used as."""
+        if depth < 2 and self._may(0.1):
+            return self._with(depth)
+        if depth < 2 and self._may(0.1):
+            return self._set_operation(depth)
         rows, scope, where = self._rows(depth)
         if self._may(0.5):
             where.append(self._condition(scope))
@@ -42,6 +71,37 @@ class Grammar:
         if self._may(0.5):
             return self._grouped(source, scope)
         return self._selected(source, scope, depth)
+
+    def _with(self, depth: int) -> tuple[str, Columns]:
+        """A common table expression, and a query that may read it more than once."""
+        inner, columns = self.query(depth + 1)
+        name = f"q{self._next()}"
+        before = dict(self._relations)
+        self._relations = {name: {n: k for n, k in columns.items() if k != "?"}, **before}
+        if not self._relations[name]:
+            self._relations = before
+        outer, found = self.query(depth + 1)
+        self._relations = before
+        if outer.startswith("WITH"):
+            return f"WITH {name} AS ({inner}) SELECT * FROM ({outer}) AS r{self._next()}", found
+        return f"WITH {name} AS ({inner}) {outer}", found
+
+    def _set_operation(self, depth: int) -> tuple[str, Columns]:
+        sides = []
+        kinds = [self._one("n", "t") for _ in range(self._random.randrange(1, 3))]
+        for _ in range(2):
+            rows, scope, where = self._rows(depth + 1)
+            values = [self._number(scope) if k == "n" else self._text(scope) for k in kinds]
+            items = ", ".join(f"{v} AS c{i}" for i, v in enumerate(values))
+            kept = f" WHERE {' AND '.join(where)}" if where else ""
+            sides.append(f"SELECT {items} FROM {rows}{kept}")
+        operation = self._one("UNION", "EXCEPT", "INTERSECT") + self._one("", " ALL")
+        text = f"{sides[0]} {operation} {sides[1]}"
+        return text, {f"c{i}": kind for i, kind in enumerate(kinds)}
+
+    def _next(self) -> int:
+        self._aliases += 1
+        return self._aliases
 
     def _may(self, often: float) -> bool:
         return self._random.random() < often
@@ -58,10 +118,28 @@ class Grammar:
             return str(self._random.randrange(4))
         if depth > 1 or self._may(0.6):
             return self._random.choice(columns)
+        if self._may(0.15):
+            return self._nested(scope)
         one, other = self._number(scope, depth + 1), self._number(scope, depth + 1)
         case = f"CASE WHEN {self._condition(scope, depth + 1)} THEN {one} ELSE {other} END"
         operator = self._one("+", "-", "*")
         return self._one(f"({one} {operator} {other})", f"coalesce({one}, {other})", case)
+
+    def _nested(self, scope: list[Item]) -> str:
+        """A number out of a list, a struct, a map or a JSON text."""
+        one, other = self._number(scope, 2), self._number(scope, 2)
+        lists = self._columns(scope, "l")
+        choices = [
+            f"{{'a': {one}, 'b': {other}}}.b",
+            f"[{one}, {other}][{self._random.randrange(1, 4)}]",
+            f"len(list_filter([{one}, {other}], x -> x > 1))",
+            f"map([1, 2], [{one}, {other}])[{self._random.randrange(1, 4)}]",
+            f"CAST(json_extract_string(to_json({{'k': {one}}}), '$.k') AS DOUBLE)",
+        ]
+        if lists:
+            values = self._random.choice(lists)
+            choices += [f"len({values})", f"CAST(list_contains({values}, 'x') AS INTEGER)"]
+        return self._one(*choices)
 
     def _text(self, scope: list[Item]) -> str:
         columns = self._columns(scope, "t")
@@ -89,6 +167,12 @@ class Grammar:
             f"{value} IN (SELECT n FROM shows WHERE ad > 1)",
             f"EXISTS (SELECT 1 FROM campaigns z WHERE z.ad = {value} AND z.budget > 0)",
             f"NOT EXISTS (SELECT 1 FROM shows z WHERE z.ad = {value})",
+            f"{value} NOT IN (SELECT ad FROM campaigns WHERE budget IS NOT NULL)",
+            f"{value} > (SELECT min(z.n) FROM shows z WHERE z.ad = {value})",
+            f"{value} <= (SELECT max(budget) FROM campaigns)",
+            f"EXISTS (SELECT 1 FROM clicks z WHERE z.ad < {value} AND z.ok)",
+            f"{value} IN (SELECT z.n FROM shows z WHERE z.ad = {value})",
+            f"{value} = ANY (SELECT budget FROM campaigns)",
         )
 
     def _item(self, depth: int) -> tuple[str, Item]:
@@ -102,8 +186,8 @@ class Grammar:
             call = self._random.choice(_WINDOWED).format(f"{topic}, {_TIMES[topic]}")
             columns = {**_COLUMNS[topic], "window_start": "w", "window_end": "w"}
             return f"{call} AS {alias}", (alias, columns)
-        topic = self._random.choice(sorted(_COLUMNS))
-        return f"{topic} AS {alias}", (alias, dict(_COLUMNS[topic]))
+        relation = self._random.choice(sorted(self._relations))
+        return f"{relation} AS {alias}", (alias, dict(self._relations[relation]))
 
     def _rows(self, depth: int) -> tuple[str, list[Item], list[str]]:
         """A FROM clause, what is visible after it, and conditions for WHERE."""
@@ -116,7 +200,9 @@ class Grammar:
             if not ours or not theirs:
                 break
             on = f"{self._random.choice(ours)} = {self._random.choice(theirs)}"
-            if self._may(0.3):
+            if self._may(0.15):
+                on = on.replace(" = ", self._one(" < ", " >= ", " <> "))
+            elif self._may(0.3):
                 on += f" AND {self._condition([*scope, item], 1)}"
             join = self._one(*_JOINS, "JOIN", "LEFT JOIN", ",")
             if join == ",":
@@ -124,11 +210,18 @@ class Grammar:
             text += f", {right}" if join == "," else f" {join} {right} ON {on}"
             if join not in ("SEMI JOIN", "ANTI JOIN"):
                 scope.append(item)
+        lists = self._columns(scope, "l")
+        if lists and self._may(0.15):
+            alias = f"r{self._next()}"
+            text += f", unnest({self._random.choice(lists)}) AS {alias}(tag)"
+            scope.append((alias, {"tag": "t"}))
         return text, scope, where
 
     def _aggregate(self, scope: list[Item]) -> str:
         number, condition = self._number(scope), self._condition(scope)
         only = f" FILTER (WHERE {self._condition(scope)})" if self._may(0.2) else ""
+        if self._may(0.05):
+            return self._sketch(number, self._text(scope), only)
         simple = [f"{name}({number}){only}" for name in ("sum", "min", "max", "avg", "count")]
         return self._one(
             *simple,
@@ -139,6 +232,16 @@ class Grammar:
             f"bool_or({condition}){only}",
             f"count_if({condition})",
             f"sum({number}) + count(*)",
+            f"list({number} ORDER BY {number}){only}",
+            f"string_agg({self._text(scope)}, ',' ORDER BY {self._text(scope)}, {number})",
+            f"max_by({number}, {number})",
+        )
+
+    def _sketch(self, number: str, text: str, only: str) -> str:
+        return self._one(
+            f"approx_quantile({number}, {self._one('0.1', '0.5', '[0.5, 0.9]')}){only}",
+            f"approx_count_distinct({text}){only}",
+            f"approx_top_k({text}, 2)",
         )
 
     def _neighbours(self, scope: list[Item]) -> str:
@@ -163,6 +266,11 @@ class Grammar:
             items.append(f"{self._random.choice(windows)} AS w")
             columns["w"] = "w"
         group = " GROUP BY ALL" if items else ""
+        if items and self._may(0.15):
+            keys = ", ".join(item.rpartition(" AS ")[0] for item in items)
+            sets = self._one(f"ROLLUP ({keys})", f"CUBE ({keys})", f"GROUPING SETS (({keys}), ())")
+            # A number would be the place of an output, and not a value.
+            group = f" GROUP BY {sets}" if not re.search(r"(^|, )\d+(,|$)", keys) else group
         if items and self._may(0.2):
             group += f" HAVING count(*) > {self._random.randrange(3)}"
         for index in range(self._random.randrange(1, 3)):
@@ -183,6 +291,8 @@ class Grammar:
         over = f"OVER (PARTITION BY {self._text(scope)} ORDER BY {self._number(scope, 2)} "
         over += self._one("", "DESC NULLS FIRST", "ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING") + ")"
         operation = self._one("UNION ALL", "UNION", "EXCEPT", "INTERSECT")
+        if self._may(0.12):
+            return f"SELECT {select}, {self._over(scope)} AS o {source}", columns
         text = self._one(
             f"SELECT {select} {source}",
             f"SELECT {select} {source}",
@@ -192,5 +302,20 @@ class Grammar:
             f"SELECT {select}, {self._neighbours(scope)} {over} AS o {source}",
             f"SELECT {select} {source} ORDER BY c0 {self._one('DESC', 'NULLS FIRST')} LIMIT 3",
             f"SELECT {select} {source} {operation} SELECT {nothing} FROM shows",
+            f"SELECT DISTINCT ON (c0) {select} {source} ORDER BY c0, {number} + 0",
         )
         return text, columns
+
+    def _over(self, scope: list[Item]) -> str:
+        """A function over other rows. Its order is completed by the rows' content."""
+        number, order = self._number(scope, 2), self._number(scope, 2)
+        by = f"PARTITION BY {self._number(scope, 2)}"
+        return self._one(
+            f"sum({number}) OVER ({by})",
+            f"count(*) OVER ({by} ORDER BY {order})",
+            f"rank() OVER ({by} ORDER BY {order} DESC NULLS LAST)",
+            f"dense_rank() OVER (ORDER BY {order})",
+            f"row_number() OVER ({by} ORDER BY {order})",
+            f"lag({number}) OVER ({by} ORDER BY {order})",
+            f"max({number}) OVER ({by} ORDER BY {order} ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)",
+        )

@@ -125,9 +125,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def answered(views: tuple[ViewDefinition, ...], seed: int) -> dict[str, Content]:
+def answered(views: tuple[ViewDefinition, ...], seed: int, count: int = 40) -> dict[str, Content]:
     """The batch answer of each view."""
-    tables = batch(Pipeline("oracle", TOPICS, views), rows_of(seed))
+    tables = batch(Pipeline("oracle", TOPICS, views), rows_of(seed, count))
     return {name: Counter(tuples(table)) for name, table in tables.items()}
 
 
