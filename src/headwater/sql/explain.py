@@ -38,6 +38,7 @@ from headwater.plan.nodes import (
     Windows,
     WindowSpec,
     Within,
+    walk,
 )
 from headwater.plan.patterns import Choice, End, Follow, Pattern, Pick, Reading, Symbol
 from headwater.plan.pipeline import Emit, ViewPlan
@@ -79,7 +80,11 @@ def _emission(plan: ViewPlan) -> str:
     lateness = definition.lateness_us
     if definition.emit is Emit.FINAL:
         corrected = f", corrected for {duration(lateness)} after" if lateness else ""
-        return f"published when a window has closed{corrected}"
+        nodes = list(walk(plan.root))
+        has_windows = any(getattr(node, "window", None) is not None for node in nodes)
+        if has_windows or any(isinstance(node, Windows) for node in nodes):
+            return f"published when a window has closed{corrected}"
+        return f"published when the watermark has decided it{corrected}"
     bound = (
         f"; windows change for {duration(lateness)} after their end" if lateness is not None else ""
     )
