@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from headwater.delta.delta import HASH, TICK, Delta
+from headwater.delta.delta import HASH, Delta
 from headwater.log.changes import ChangeLog
 from headwater.log.columns import WEIGHT as LOGGED_WEIGHT
 from headwater.operators.feed import KeyHash
@@ -103,8 +103,10 @@ class KeptContent:
             self._make_ready(self._added)
             self._is_log = False
         if not self._is_log:
-            names = [name for name in delta.rows.schema.names if name != TICK]
-            self._rows.insert(Delta(delta.rows.select(names)))
+            rows = conformed(delta.rows, self._rows.schema)
+            # Rows that cannot cancel others may wait unsorted.
+            weights = None if _only_adds(delta) else delta.weights
+            self._rows.insert_rows(rows, delta.hashes, weights)
             return
         self._added += len(delta)
         if len(delta) <= _SMALL_ROWS:

@@ -127,8 +127,6 @@ class Multiset:
         self, rows: pa.RecordBatch, hashes: UInt64Array, weights: Int64Array | None
     ) -> None:
         """Add rows of the multiset's schema; weights of None stand for 1."""
-        if weights is not None and bool((weights == 1).all()):
-            weights = None
         times = None if self.time is None else times_of(rows.column(self.time))
         if times is not None and len(times):
             self._high = max(self._high, int(times.max()))
