@@ -1,0 +1,114 @@
+"""Rows of two inputs, brought together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from headwater.plan.inputs import TwoInputs
+from headwater.schema.schema import Schema
+
+if TYPE_CHECKING:
+    from headwater.plan.nodes import Node
+
+
+class JoinKind(StrEnum):
+    """Which rows of a join's left side come out."""
+
+    INNER = "inner"
+    LEFT = "left"
+    SEMI = "semi"
+    ANTI = "anti"
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """How far apart in time rows of a join may be: `lower_us <= left - right <= upper_us`.
+
+    A null time matches nothing. With `lateness_us` each side has a watermark: rows that it has
+    passed by the lateness are late, and rows that can match no more are forgotten.
+
+    Args:
+        left_time: A TIMESTAMP or TIMESTAMPTZ column of the left input.
+        right_time: A column of the same type of the right input.
+        lower_us: None for no bound.
+        upper_us: None for no bound.
+        final: When true, a left row without a match comes out only once the watermark of the right
+            side has passed all that could match it.
+        lateness_us: None for no bound (nothing is ever late, or forgotten; `final` is false).
+        left_sources: Topics whose watermarks (the lowest of them) are that of the left time.
+        right_sources: The same for the right time.
+
+    """
+
+    left_time: str
+    right_time: str
+    lower_us: int | None
+    upper_us: int | None
+    final: bool = False
+    lateness_us: int | None = None
+    left_sources: tuple[str, ...] = ()
+    right_sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Join(TwoInputs):
+    """Rows of two inputs whose keys are equal. A null key matches nothing.
+
+    Args:
+        left_keys: Columns of the left input. May be empty with `within`: then all keys are equal.
+        right_keys: Columns of the right input, of the same types, in the same order.
+        within: A bound in time that pairs must keep too.
+
+    The output's columns are the left's, then, for INNER and LEFT, the right's (which the planner
+    has given names that differ). Further conditions of an inner join are a `Map` above it.
+
+    """
+
+    kind: JoinKind
+    left: Node
+    right: Node
+    left_keys: tuple[str, ...]
+    right_keys: tuple[str, ...]
+    schema: Schema
+    within: Within | None = None
+
+    @property
+    def append_only(self) -> bool:
+        """A left or anti join withdraws what it said when a match arrives, unless it waited."""
+        grows = self.kind in (JoinKind.INNER, JoinKind.SEMI)
+        waits = self.within is not None and self.within.final and self.within.lateness_us == 0
+        return (grows or waits) and self.left.append_only and self.right.append_only
+
+
+@dataclass(frozen=True, slots=True)
+class AsofJoin(TwoInputs):
+    """Each left row with the newest right row, of equal keys, that is not after it.
+
+    DuckDB's `ASOF JOIN ... AND left.time >= right.time`. A later right row that fits better
+    replaces the match of earlier left rows. Among right rows of equal key and time the one that
+    came last counts.
+
+    Args:
+        left_keys: May be empty, then all rows share one key.
+        left_time: A TIMESTAMP, TIMESTAMPTZ, DATE or integer column.
+        is_left: True for ASOF LEFT JOIN: a left row without match comes out with nulls.
+        is_strict: True for `>`: an equal time does not match.
+
+    """
+
+    left: Node
+    right: Node
+    left_keys: tuple[str, ...]
+    right_keys: tuple[str, ...]
+    left_time: str
+    right_time: str
+    is_left: bool
+    is_strict: bool
+    schema: Schema
+
+    @property
+    def append_only(self) -> bool:
+        """Never: a right row that comes later may fit better."""
+        return False

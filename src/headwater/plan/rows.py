@@ -1,0 +1,113 @@
+"""Nodes that read rows, or handle each by itself: no row's result depends on another row.
+
+But for `Distinct`, which asks whether an equal row is there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from headwater.plan.inputs import OneInput
+from headwater.schema.schema import Schema
+
+if TYPE_CHECKING:
+    from headwater.plan.nodes import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The rows of a topic, the changelog of a table, or the changes of a view.
+
+    Args:
+        relation: Its name, as declared.
+        schema: The columns that the plan reads, a subset of the relation's.
+        append_only: True for topics and for append-only views.
+        ticks: True when rows must carry their place in the log's order (see `Windows`).
+
+    """
+
+    relation: str
+    schema: Schema
+    append_only: bool
+    ticks: bool = False
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """No inputs: a leaf."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Map(OneInput):
+    """Filter, then project: one linear step. Row by row, so it is its own incremental form.
+
+    Args:
+        projections: Output name and expression, in order. An `exp.Unnest`/`exp.Explode` may be used
+            as DuckDB allows it in a select list.
+        condition: Rows for which it is not true are dropped; None keeps all.
+
+    """
+
+    input: Node
+    projections: tuple[tuple[str, exp.Expression], ...]
+    condition: exp.Expression | None
+    schema: Schema
+
+    @property
+    def append_only(self) -> bool:
+        """A map withdraws a row only when its input does."""
+        return self.input.append_only
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct(OneInput):
+    """Each row once, as long as it is there at least once."""
+
+    input: Node
+    schema: Schema
+
+    @property
+    def append_only(self) -> bool:
+        """A distinct row leaves only when its input's rows do."""
+        return self.input.append_only
+
+
+@dataclass(frozen=True, slots=True)
+class Union:
+    """The rows of all inputs (UNION ALL). The inputs have the same column names and types."""
+
+    inputs: tuple[Node, ...]
+    schema: Schema
+
+    @property
+    def append_only(self) -> bool:
+        """A union withdraws what one of its inputs does."""
+        return all(node.append_only for node in self.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalFilter(OneInput):
+    """Rows that are in from one moment on, and out again from another.
+
+    Now is the recorded time of an epoch; it never goes back. A row is in when `valid_from <= now <
+    valid_until`. The two columns are not in the output.
+
+    Args:
+        valid_from: A BIGINT column of the input without nulls, in microseconds since 1970; None: in
+            from the beginning.
+        valid_until: The same; None: for ever.
+
+    """
+
+    input: Node
+    valid_from: str | None
+    valid_until: str | None
+    schema: Schema
+
+    @property
+    def append_only(self) -> bool:
+        """Rows that only come are never withdrawn."""
+        return self.valid_until is None and self.input.append_only
