@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.operators.statement import Engine
-from headwater.plan.nodes import Order, Scan, TopN
+from headwater.plan.nodes import Order, Place, Scan, TopN
 from operators.running import answer, changelog, run, schema, table
 
 ROWS = schema(p="VARCHAR", v="DOUBLE", w="INTEGER")
@@ -65,6 +65,61 @@ def test_the_first_rows_are_what_a_batch_query_answers(
         WHERE place > {offset} AND place <= {offset + limit}
     """
     assert outcome.total == answer(expected, t=table(ROWS, live))
+
+
+@quick
+@given(
+    steps=st.lists(st.tuples(values, st.booleans()), max_size=25),
+    cuts=cuts_of,
+    limit=st.integers(1, 4),
+    is_descending=st.booleans(),
+    number=st.sampled_from([None, "place"]),
+    partition=st.sampled_from([(), ("p",)]),
+    append_only=st.booleans(),
+    place=st.sampled_from([Place.RANK, Place.DENSE_RANK]),
+    saved_after=st.none() | st.integers(0, 3),
+)
+def test_the_rows_of_the_first_ranks_are_what_a_batch_query_answers(
+    engine: Engine,
+    *,
+    steps: Any,
+    cuts: Any,
+    limit: int,
+    is_descending: bool,
+    number: str | None,
+    partition: tuple[str, ...],
+    append_only: bool,
+    place: Place,
+    saved_after: int | None,
+) -> None:
+    log, weights, live = changelog([(row, gone and not append_only) for row, gone in steps])
+    data = table(ROWS, log) if append_only else table(ROWS, log, __weight=weights)
+    shown = NUMBERED if number else ROWS
+    scan = Scan("t", ROWS, append_only)
+    plan = TopN(scan, partition, (Order("v", is_descending),), limit, 0, number, shown, place)
+
+    outcome = run(engine, plan, data, cuts=cuts, saved_after=saved_after)
+
+    by = "PARTITION BY p" if partition else ""
+    order = f"v {'DESC' if is_descending else 'ASC'} NULLS LAST"
+    expected = f"""
+        SELECT p, v, w {", place" if number else ""}
+        FROM (SELECT *, {place}() OVER ({by} ORDER BY {order}) AS place FROM t)
+        WHERE place <= {limit}
+    """
+    assert outcome.total == answer(expected, t=table(ROWS, live))
+
+
+def test_append_only_rows_below_the_first_ranks_are_forgotten(engine: Engine) -> None:
+    rows = [("a", float(n // 2), n) for n in range(200)]
+    scan, order = Scan("t", ROWS, append_only=True), (Order("v", True),)
+    plan = TopN(scan, ("p",), order, 3, 0, None, ROWS, Place.DENSE_RANK)
+
+    outcome = run(engine, plan, table(ROWS, rows), cuts=range(0, 200, 10))
+
+    assert outcome.total == {("a", float(n // 2), n): 1 for n in range(194, 200)}
+    assert outcome.flow is not None
+    assert outcome.flow.state_size()[0] <= 30
 
 
 def test_append_only_rows_that_are_pushed_out_are_forgotten(engine: Engine) -> None:

@@ -24,8 +24,10 @@ from headwater.plan.nodes import (
     Over,
     Pace,
     Partial,
+    Place,
     Recompute,
     Scan,
+    SetOperation,
     TopN,
     Union,
     WindowKind,
@@ -95,6 +97,9 @@ class PlanReader:
                 return f"SELECT DISTINCT * FROM {inputs[0]}"
             case Union():
                 return " UNION ALL ".join(f"SELECT * FROM {name}" for name in inputs)
+            case SetOperation():
+                rule = str(node.rule)
+                return f"SELECT * FROM {inputs[0]} {rule} SELECT * FROM {inputs[1]}"
             case TopN():
                 return _top(node, inputs[0])
             case Over():
@@ -235,11 +240,12 @@ def _ordered(o: Order) -> str:
 
 def _top(node: TopN, table: str) -> str:
     order = [_ordered(o) for o in node.order]
-    order += [f"{_q(name)} ASC NULLS LAST" for name in node.input.schema.names]
+    if node.place is Place.ROW_NUMBER:
+        order += [f"{_q(name)} ASC NULLS LAST" for name in node.input.schema.names]
     over = f"PARTITION BY {_list(node.partition)} " if node.partition else ""
     over += f"ORDER BY {', '.join(order)}"
     names = _list(node.input.schema.names)
     number = f", __n AS {_q(node.number)}" if node.number else ""
     bounds = f"__n > {node.offset} AND __n <= {node.offset + node.limit}"
-    numbered = f"SELECT *, row_number() OVER ({over}) AS __n FROM {table}"
+    numbered = f"SELECT *, {node.place}() OVER ({over}) AS __n FROM {table}"
     return f"SELECT {names}{number} FROM ({numbered}) WHERE {bounds}"

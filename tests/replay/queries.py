@@ -123,6 +123,26 @@ QUERIES = (
     "SELECT ad, visitor FROM clicks EXCEPT SELECT ad, visitor FROM shows",
     "SELECT ad FROM clicks INTERSECT ALL SELECT ad FROM shows",
     "SELECT count(*) FROM (SELECT DISTINCT visitor FROM clicks)",
+    "SELECT ad, visitor FROM clicks EXCEPT ALL SELECT ad, visitor FROM shows",
+    "SELECT ad, visitor, tags FROM clicks INTERSECT SELECT ad, visitor, tags FROM clicks WHERE ok",
+    "SELECT n FROM shows EXCEPT ALL SELECT ad FROM clicks INTERSECT ALL SELECT ad FROM campaigns",
+    "SELECT budget FROM campaigns EXCEPT SELECT n FROM shows ORDER BY 1 DESC LIMIT 2",
+    "SELECT ad, visitor FROM clicks UNION BY NAME SELECT n, visitor FROM shows",
+    "SELECT visitor, n FROM shows UNION ALL BY NAME SELECT ad, visitor FROM clicks",
+    # several sets of groups
+    "SELECT ad, visitor, sum(n), max(at), count(DISTINCT n), grouping(visitor, ad) FROM shows "
+    "GROUP BY CUBE (ad, visitor) HAVING count(*) > 1",
+    "SELECT ad, n, sum(n), grouping_id(n) FROM shows GROUP BY GROUPING SETS ((ad, n), (ad), (), "
+    "(n), ()) ORDER BY 3 DESC LIMIT 5",
+    "SELECT ad, sum(n) FILTER (WHERE n > 1), visitor FROM shows GROUP BY ad, ROLLUP (visitor)",
+    "SELECT campaign, sum(budget), grouping(campaign) FROM campaigns GROUP BY ROLLUP (campaign)",
+    "SELECT count(*), ad + 1 AS k, sum(cost) FROM clicks WHERE ad > 1000 GROUP BY CUBE (k)",
+    "SELECT window_start, ad, count(*) FROM TUMBLE(clicks, ts, INTERVAL '2 minutes') "
+    "GROUP BY GROUPING SETS ((window_start, ad), (window_start))",
+    "SELECT campaign, ad, count(*) FROM clicks JOIN campaigns USING (ad) "
+    "GROUP BY GROUPING SETS (campaign, ad, ())",
+    "SELECT ad, count(*), rank() OVER (PARTITION BY grouping(ad) ORDER BY count(*)) FROM clicks "
+    "GROUP BY CUBE (ad)",
     # the first rows
     "SELECT ad, cost FROM clicks ORDER BY cost DESC, ts LIMIT 5",
     "SELECT campaign FROM campaigns LIMIT 2 OFFSET 1",
@@ -132,6 +152,13 @@ QUERIES = (
     "SELECT ad, row_number() OVER (PARTITION BY ad ORDER BY n DESC) AS place, visitor FROM shows "
     "QUALIFY place < 4",
     "SELECT DISTINCT ON (visitor) visitor, price FROM clicks ORDER BY visitor, ts",
+    "SELECT DISTINCT ON (visitor, ok) ad, price FROM clicks ORDER BY ts DESC, ad LIMIT 3 OFFSET 1",
+    "SELECT DISTINCT ON (campaign) campaign, budget FROM campaigns",
+    "SELECT visitor, n, dense_rank() OVER (PARTITION BY visitor ORDER BY n DESC NULLS FIRST) AS d "
+    "FROM shows QUALIFY d < 3 AND ad > 1",
+    "SELECT * FROM (SELECT ad, n, rank() OVER (ORDER BY n) AS r FROM shows) WHERE r <= 3",
+    "SELECT campaign, budget, rank() OVER (PARTITION BY campaign ORDER BY budget // 2) AS r "
+    "FROM campaigns QUALIFY r <= 2",
     "SELECT visitor, count(*) AS n FROM clicks GROUP BY visitor ORDER BY n DESC LIMIT 2",
     "SELECT visitor FROM clicks UNION SELECT campaign FROM campaigns ORDER BY 1 LIMIT 3",
     # window functions

@@ -257,7 +257,7 @@ def test_a_bound_on_a_row_number_is_a_top() -> None:
         map ad, cost
             where row_number <= 3
           first 3 rows of each ad by order_by descending, numbered as row_number
-              keeps its input
+              keeps the rows that may come out
             map ad, cost, ts AS order_by
               scan clicks: rows of ad, cost, ts""")
 
@@ -267,8 +267,79 @@ def test_the_newest_row_of_each_key_is_a_top() -> None:
 
     assert tree(query) == dedent("""\
         first row of each ad by at descending
-            keeps its input
+            keeps the rows that may come out
           scan shows: rows of ad, n, at, seen""")
+
+
+def test_a_bound_on_a_rank_keeps_all_rows_of_the_first_ranks() -> None:
+    query = """
+        SELECT campaign, ad FROM campaigns
+        QUALIFY dense_rank() OVER (PARTITION BY campaign ORDER BY ad) < 3 AND ad > 1
+    """
+
+    assert tree(query) == dedent("""\
+        map campaign, ad
+            where ad > 1
+          first 2 dense ranks of each campaign by ad
+              keeps its input, and reads again the partitions that changed
+            map campaign, ad
+              scan campaigns: changes of ad, campaign""")
+
+
+def test_the_first_row_of_each_and_then_the_first_of_these() -> None:
+    query = "SELECT DISTINCT ON (ad) ad, n FROM shows ORDER BY at LIMIT 2"
+
+    assert tree(query) == dedent("""\
+        map ad, n
+          first 2 rows by order_by
+              keeps its input, and reads again the partitions that changed
+            first row of each ad by order_by
+                keeps the rows that may come out
+              map ad, n, "at" AS order_by
+                scan shows: rows of ad, n, at""")
+
+
+def test_a_set_operation_counts_rows_on_both_sides() -> None:
+    query = "SELECT ad FROM clicks EXCEPT ALL SELECT ad FROM shows WHERE n > 1"
+
+    assert tree(query) == dedent("""\
+        rows that the first input has more often than the second
+            keeps each row with its count on both sides
+          scan clicks: rows of ad
+          map ad
+              where n > 1
+            scan shows: rows of ad, n""")
+
+
+def test_columns_are_brought_together_by_their_names() -> None:
+    query = "SELECT ad, visitor FROM clicks UNION ALL BY NAME SELECT n, ad FROM shows"
+
+    assert tree(query) == dedent("""\
+        union of 2 inputs
+          map ad, visitor, CAST(NULL AS INT) AS n
+            scan clicks: rows of ad, visitor
+          map ad, CAST(NULL AS TEXT) AS visitor, n
+            scan shows: rows of ad, n""")
+
+
+def test_grouping_sets_are_one_aggregate_and_the_total_its_own() -> None:
+    query = "SELECT ad, n, count(*) AS c, grouping(n) AS g FROM shows GROUP BY ROLLUP (ad, n)"
+
+    assert tree(query) == dedent("""\
+        map key_0 AS ad, key_1 AS n, result_0 AS c, \
+CAST(CASE grouping_set WHEN 0 THEN 0 WHEN 1 THEN 1 WHEN 2 THEN 1 END AS BIGINT) AS g
+          union of 2 inputs
+            map grouping_set, ad_1 AS key_0, n_1 AS key_1, count AS result_0
+              aggregate by grouping_set, ad_1, n_1: count(*) AS count
+                  keeps one row for each group
+                map grouping_set, ad AS ad_1, CASE WHEN grouping_set IN (0) THEN n END AS n_1
+                  map ad, n, UNNEST([0, 1]) AS grouping_set
+                    scan shows: rows of ad, n
+            map 2 AS grouping_set, CAST(NULL AS BIGINT) AS key_0, CAST(NULL AS INT) AS key_1, \
+count AS result_0
+              aggregate: count(*) AS count
+                  keeps one row
+                scan shows: rows of ad""")
 
 
 def test_window_functions_of_one_order_look_at_their_neighbours_together() -> None:

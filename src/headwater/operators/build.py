@@ -23,6 +23,7 @@ from headwater.operators.process import ProcessOperator
 from headwater.operators.recompute import RecomputeOperator
 from headwater.operators.session_totals import SessionTotalsOperator
 from headwater.operators.sessions import SessionsOperator
+from headwater.operators.setops import SetOperator
 from headwater.operators.statement import Engine, Rows
 from headwater.operators.temporal import TemporalOperator
 from headwater.operators.topn import TopNOperator
@@ -40,6 +41,7 @@ from headwater.plan.nodes import (
     Pace,
     Process,
     Recompute,
+    SetOperation,
     TemporalFilter,
     TopN,
     Transform,
@@ -119,6 +121,8 @@ def feeds_of(node: Node) -> tuple[Keys, ...] | None:  # noqa: PLR0911 - one for 
         return (node.left_keys, node.right_keys)
     if isinstance(node, Distinct):
         return (node.input.schema.names,)
+    if isinstance(node, SetOperation):
+        return (node.left.schema.names, node.right.schema.names)
     if isinstance(node, TemporalFilter):
         return (None if node.input.append_only else node.input.schema.names,)
     if isinstance(node, Union):
@@ -163,6 +167,8 @@ def operator_of(  # noqa: PLR0911 - one for each node
         return DistinctOperator(node, *schemas)
     if isinstance(node, Union):
         return UnionOperator(node, schemas)
+    if isinstance(node, SetOperation):
+        return SetOperator(node, schemas)
     if isinstance(node, TemporalFilter):
         return TemporalOperator(node, *schemas)
     if isinstance(node, TopN):

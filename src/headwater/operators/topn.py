@@ -6,12 +6,14 @@ remembered: a row that has once been pushed out can never come back. There, rows
 are left out first, and where numbers order the rest without ties it is ranked in numpy (`placing`),
 so that an epoch costs its order columns and its winners. Else DuckDB ranks it, in one statement. A
 row that is there several times takes several places, one after the other.
+
+Ranks are counted by DuckDB (`ranked`): all rows that share one of the first ranks are remembered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, UInt64Array
-from headwater.operators import render
+from headwater.operators import ranked, render
 from headwater.operators.groups import (
     AFTER,
     BEFORE,
@@ -33,7 +35,7 @@ from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.placing import Placed, Placing
 from headwater.operators.runs import joined
 from headwater.operators.statement import Engine, Statement, plain
-from headwater.plan.nodes import TopN
+from headwater.plan.nodes import Place, TopN
 from headwater.state.equality import BoolArray
 from headwater.state.multiset import Multiset
 
@@ -59,30 +61,36 @@ class TopNOperator:
         self._touched = touched(engine, pa.schema(keys), node.partition)
         inputs = {render.INPUT: weighed_schema(self._rows)}
         stop = node.offset + node.limit
+        is_by_number = node.place is Place.ROW_NUMBER
         self._changes = Statement(
-            engine, _changes(node, node.offset, stop, node.number), inputs, is_ordered=True
+            engine, _changes(node, number=node.number), inputs, is_ordered=True
         )
         self._is_pruned = node.input.append_only
-        self._placing = Placing(node.partition, node.order)
+        self._placing = Placing(node.partition, node.order) if is_by_number else None
         # What is published is also what is remembered, unless places are published or skipped.
         is_same = node.offset == 0 and node.number is None
         self._kept = (
             None
             if is_same
-            else Statement(engine, _changes(node, 0, stop, None), inputs, is_ordered=True)
+            else Statement(
+                engine,
+                _changes(replace(node, offset=0, limit=stop), number=None),
+                inputs,
+                is_ordered=True,
+            )
         )
         self.schema = self._changes.schema
 
     def step(self, inputs: Sequence[Delta], epoch: Epoch) -> Delta:
         """Rank the touched partitions before and after the change; return the difference."""
         (change,) = inputs
-        if not self._is_pruned or not len(change):
+        if not self._is_pruned or not len(change) or self._placing is None:
             return self._ranked(change)
         stop = self._node.offset + self._node.limit
         placed = self._placing.placed(change.rows, change.hashes, stop)
         if placed is None:
             return self._ranked(change)
-        held = None if placed.has_ties else self._met(change, placed)
+        held = None if placed.has_ties else self._met(change, placed, self._placing)
         if held is None:
             # In the order of arrival, as DuckDB would have had them.
             return self._ranked(Delta(change.rows.take(pa.array(np.sort(placed.rows)))))
@@ -102,7 +110,7 @@ class TopNOperator:
             self._known.insert(Delta(kept.select([*self._rows.names, WEIGHT, HASH])))
         return Delta(published)
 
-    def _met(self, change: Delta, placed: Placed) -> _Held | None:
+    def _met(self, change: Delta, placed: Placed, placing: Placing) -> _Held | None:
         """The remembered rows of the touched partitions and the new ones; None if any are tied."""
         stop = self._node.offset + self._node.limit
         keys = change.rows.select(list(self._node.partition)).take(pa.array(placed.firsts))
@@ -114,8 +122,8 @@ class TopNOperator:
         met = np.concatenate([hashes[placed.firsts][matches.probes], hashes[arrived]])
         if not len(matches):
             return _Held(both, met, 0, np.zeros(0, dtype=np.int64), mine)
-        before = self._placing.placed(both.slice(0, len(matches)), met[: len(matches)], stop)
-        after = self._placing.placed(both, met, stop)
+        before = placing.placed(both.slice(0, len(matches)), met[: len(matches)], stop)
+        after = placing.placed(both, met, stop)
         if before is None or after is None or before.has_ties or after.has_ties:
             return None
         if len(before.rows) < len(matches) or (matches.weights != 1).any():
@@ -204,24 +212,27 @@ def _by_row(placed: Placed, rows: int) -> Int64Array:
     return places
 
 
-def _changes(node: TopN, first: int, stop: int, number: str | None) -> exp.Select:
-    """How the rows at places `first` to `stop` (from 0, without `stop`) differ after the change."""
+def _changes(node: TopN, *, number: str | None) -> exp.Select:
+    """How the rows that come out differ after the change."""
+    if node.place is not Place.ROW_NUMBER:
+        return ranked.changes(node, number)
+    first, stop = node.offset, node.offset + node.limit
     names = node.input.schema.names
-    ranked = _ranked(node)
+    rows = _ranked(node)
     if number is None:
         weight = exp.Sub(
             this=_overlap(PLACES_AFTER, AFTER, first, stop),
             expression=_overlap(PLACES_BEFORE, BEFORE, first, stop),
         )
         columns = [*map(render.column, names), render.named(weight, WEIGHT)]
-        changes = render.select(columns, ranked, None)
+        changes = render.select(columns, rows, None)
         changed = exp.NEQ(this=render.column(WEIGHT), expression=exp.Literal.number(0))
         return _in_order(changes.subquery("_"), names, names, changed, node)
     sides = [
         _numbered(names, number, _span(PLACES_AFTER, AFTER, first, stop), 1),
         _numbered(names, number, _span(PLACES_BEFORE, BEFORE, first, stop), -1),
     ]
-    both = exp.union(sides[0], sides[1], distinct=False).with_("ranked", as_=ranked)
+    both = exp.union(sides[0], sides[1], distinct=False).with_("ranked", as_=rows)
     all_names = [*names, number]
     total = render.cast(exp.Sum(this=render.column(WEIGHT)), "BIGINT")
     columns = [*map(render.column, all_names), render.named(total, WEIGHT)]

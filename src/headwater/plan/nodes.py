@@ -22,8 +22,16 @@ from collections.abc import Iterator
 from headwater.plan.groups import Aggregate, GroupWindow, Merge, Partial
 from headwater.plan.joins import AsofJoin, Join, JoinKind, Within
 from headwater.plan.opaque import Process, Recompute, Transform
-from headwater.plan.ordered import MatchRecognize, Order, Over, OverCall, Reach, TopN
-from headwater.plan.rows import Distinct, Map, Scan, TemporalFilter, Union
+from headwater.plan.ordered import MatchRecognize, Order, Over, OverCall, Place, Reach, TopN
+from headwater.plan.rows import (
+    Distinct,
+    Map,
+    Scan,
+    SetOperation,
+    SetRule,
+    TemporalFilter,
+    Union,
+)
 from headwater.plan.windows import Pace, WindowKind, Windows, WindowSpec
 
 __all__ = [
@@ -42,10 +50,13 @@ __all__ = [
     "OverCall",
     "Pace",
     "Partial",
+    "Place",
     "Process",
     "Reach",
     "Recompute",
     "Scan",
+    "SetOperation",
+    "SetRule",
     "TemporalFilter",
     "TopN",
     "Transform",
@@ -66,6 +77,7 @@ Node = (
     | AsofJoin
     | Distinct
     | Union
+    | SetOperation
     | TopN
     | Over
     | Recompute

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
@@ -24,18 +25,29 @@ class Order:
     nulls_first: bool = False
 
 
+class Place(StrEnum):
+    """How the rows of a partition are counted, in SQL's names."""
+
+    ROW_NUMBER = "row_number"
+    RANK = "rank"
+    DENSE_RANK = "dense_rank"
+
+
 @dataclass(frozen=True, slots=True)
 class TopN(OneInput):
     """The first `limit` rows, after `offset`, of each partition in the given order.
 
     Rows that the order does not tell apart are ordered by their whole content (all columns
     ascending, nulls last), so that the answer does not depend on arrival; `replay` renders the same
-    for batch.
+    for batch. With a `place` of RANK or DENSE_RANK they share a rank, and all rows of the first
+    `limit` ranks come out; `offset` is then 0.
 
     Args:
         partition: Columns; empty for one partition of all rows.
         order: At least one column, except for LIMIT without ORDER BY.
-        number: Name of an added BIGINT column with the row's number, counted from 1; or None.
+        number: Name of an added BIGINT column with the row's number, or rank, counted from 1; or
+            None.
+        place: What is counted.
 
     """
 
@@ -46,6 +58,7 @@ class TopN(OneInput):
     offset: int
     number: str | None
     schema: Schema
+    place: Place = Place.ROW_NUMBER
 
     @property
     def append_only(self) -> bool:

@@ -1,16 +1,17 @@
 """Nodes that read rows, or handle each by itself: no row's result depends on another row.
 
-But for `Distinct`, which asks whether an equal row is there.
+But for `Distinct` and `SetOperation`, which ask how often equal rows are there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from headwater.plan.inputs import OneInput
+from headwater.plan.inputs import OneInput, TwoInputs
 from headwater.schema.schema import Schema
 
 if TYPE_CHECKING:
@@ -86,6 +87,36 @@ class Union:
     def append_only(self) -> bool:
         """A union withdraws what one of its inputs does."""
         return all(node.append_only for node in self.inputs)
+
+
+class SetRule(StrEnum):
+    """How often a row comes out that is there so often on the left and on the right."""
+
+    EXCEPT = "except"
+    EXCEPT_ALL = "except all"
+    INTERSECT = "intersect"
+    INTERSECT_ALL = "intersect all"
+
+
+@dataclass(frozen=True, slots=True)
+class SetOperation(TwoInputs):
+    """Equal rows of two inputs, counted against each other. A null is equal to a null.
+
+    EXCEPT: once when there is none on the right; EXCEPT_ALL: as many as are more on the left.
+    INTERSECT: once when both sides have one; INTERSECT_ALL: as many as both have. The inputs have
+    the same column names and types.
+    """
+
+    rule: SetRule
+    left: Node
+    right: Node
+    schema: Schema
+
+    @property
+    def append_only(self) -> bool:
+        """What both sides have grows with them; a row on the right takes one away."""
+        grows = self.rule in (SetRule.INTERSECT, SetRule.INTERSECT_ALL)
+        return grows and self.left.append_only and self.right.append_only
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from headwater.plan.nodes import AsofJoin, Join, Node, Recompute, Scan, Union
+from headwater.plan.nodes import AsofJoin, Join, Node, Recompute, Scan, SetOperation, Union
 
 
 def with_ticks(node: Node) -> Node:
     """The same plan, with `ticks` set on every scan."""
     if isinstance(node, Scan):
         return replace(node, ticks=True)
-    if isinstance(node, Join | AsofJoin):
+    if isinstance(node, Join | AsofJoin | SetOperation):
         return replace(node, left=with_ticks(node.left), right=with_ticks(node.right))
     if isinstance(node, Union):
         return replace(node, inputs=tuple(with_ticks(child) for child in node.inputs))

@@ -24,7 +24,7 @@ from headwater.plan.nodes import (
     walk,
 )
 from headwater.schema.schema import Schema
-from headwater.sql import by_value
+from headwater.sql import by_value, grouping
 from headwater.sql.arguments import Arguments
 from headwater.sql.build import (
     INPUT,
@@ -60,21 +60,30 @@ class _NotMergeable(Exception):  # noqa: N818 - it steers the choice of the node
     """A function that keeps no partial result; the reason is for `explain`."""
 
 
-def plan(planner: Planner, block: Block, group: list[exp.Expr]) -> None:
+def plan(
+    planner: Planner,
+    block: Block,
+    group: list[exp.Expr],
+    sets: list[frozenset[int]] | None = None,
+) -> None:
     """Group the block's rows; afterwards its expressions are over the groups' columns.
+
+    Args:
+        sets: The grouping sets, as places in `group`; None where there is only one, of all.
 
     Raises:
         Decline: An expression reads a column that is not grouped by.
 
     """
     calls = _calls(block)
-    try:
-        keys, results, node = _by_session(planner, block, group, calls) or _merging(
-            planner, block, group, calls, append_only=block.node.append_only
-        )
-    except _NotMergeable as reason:
-        keys, results, node = _recomputed(planner, block, group, calls, str(reason))
+    grouped = _grouped(planner, calls)
+    if sets is None:
+        keys, results, node = grouped(block.node, group)
+        number = None
+    else:
+        keys, results, node, number = grouping.plan(planner, block.node, group, sets, grouped)
     found = {**_by_text(group, keys), **_by_text(calls, results)}
+    found |= grouping.numbers(block.expressions, group, sets, number)
     block.node = node
     block.rewrite(lambda e: _replaced(e, found))
     for expression in block.expressions:
@@ -87,34 +96,46 @@ def plan(planner: Planner, block: Block, group: list[exp.Expr]) -> None:
 _Grouped = tuple[list[exp.Expr], list[exp.Expr], Node]
 
 
+def _grouped(planner: Planner, calls: list[exp.Expr]) -> Callable[[Node, list[exp.Expr]], _Grouped]:
+    """What groups rows by expressions: keys, results of the calls, and the node."""
+
+    def grouped(rows: Node, group: list[exp.Expr]) -> _Grouped:
+        try:
+            return _by_session(planner, rows, group, calls) or _merging(
+                planner, rows, group, calls, append_only=rows.append_only
+            )
+        except _NotMergeable as reason:
+            return _recomputed(planner, rows, group, calls, str(reason))
+
+    return grouped
+
+
 def _merging(
     planner: Planner,
-    block: Block,
+    rows: Node,
     group: list[exp.Expr],
     calls: list[exp.Expr],
     *,
     append_only: bool,
 ) -> _Grouped:
     """Keys, results and the node, where all functions merge."""
-    step = _Merging(planner, block.node, group, append_only=append_only)
+    step = _Merging(planner, rows, group, append_only=append_only)
     results = [step.result(call) for call in calls]
     return list(step.keys), results, step.node()
 
 
 def _by_session(
-    planner: Planner, block: Block, group: list[exp.Expr], calls: list[exp.Expr]
+    planner: Planner, rows: Node, group: list[exp.Expr], calls: list[exp.Expr]
 ) -> _Grouped | None:
     """The same for groups that are sessions, which take in rows that are never withdrawn.
 
     The rows of a session that grows are withdrawn and said again, but an aggregate over the session
     itself does not see that: it may keep what merges over rows that only come.
     """
-    if not any(
-        isinstance(n, Windows) and n.spec.kind is WindowKind.SESSION for n in walk(block.node)
-    ):
+    if not any(isinstance(n, Windows) and n.spec.kind is WindowKind.SESSION for n in walk(rows)):
         return None
     try:
-        keys, results, node = _merging(planner, block, group, calls, append_only=True)
+        keys, results, node = _merging(planner, rows, group, calls, append_only=True)
     except _NotMergeable:
         return None
     pulled = pull_windows(node)
@@ -336,10 +357,10 @@ class _Merging:
 
 
 def _recomputed(
-    planner: Planner, block: Block, group: list[exp.Expr], calls: list[exp.Expr], reason: str
+    planner: Planner, rows: Node, group: list[exp.Expr], calls: list[exp.Expr], reason: str
 ) -> tuple[list[exp.Expr], list[exp.Expr], Node]:
     """The groups that changed, computed again from the rows that are in them."""
-    arguments = Arguments(planner, block.node, group)
+    arguments = Arguments(planner, rows, group)
     renamed = {}
     for call in calls:
         for name in column_names(call):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from headwater.sql import grouping
 from headwater.sql.build import column_names
 from headwater.sql.decline import Decline
 from headwater.sql.functions import aggregates, is_aggregate
@@ -28,6 +29,7 @@ class Outputs:
         values: The select list.
         where: The conjuncts of WHERE, not bound: they may hold subqueries.
         group: The grouping expressions; None without GROUP BY.
+        sets: The grouping sets, as places in `group`; None where there is only one, of all.
         order: An output's index or an expression, with its direction.
 
     """
@@ -35,6 +37,7 @@ class Outputs:
     values: list[exp.Expr]
     where: list[exp.Expr]
     group: list[exp.Expr] | None
+    sets: list[frozenset[int]] | None
     having: list[exp.Expr]
     qualify: list[exp.Expr]
     order: list[tuple[int | exp.Expr, exp.Ordered]]
@@ -66,10 +69,12 @@ class _Reader:
             self._read_item(item)
         distinct = self._select.args.get("distinct")
         on = distinct.args.get("on") if isinstance(distinct, exp.Distinct) else None
+        group, sets = self._group()
         return Outputs(
             [self._scope.bind(value) for value in self._values],
             self._where(),
-            self._group(),
+            group,
+            sets,
             self._conjuncts("having"),
             self._conjuncts("qualify"),
             self._order(),
@@ -158,15 +163,15 @@ class _Reader:
         found = self._select.args.get(clause)
         return [] if found is None else [self._bound(c) for c in conjuncts(found.this)]
 
-    def _group(self) -> list[exp.Expr] | None:
+    def _group(self) -> tuple[list[exp.Expr] | None, list[frozenset[int]] | None]:
         group = self._select.args.get("group")
         if group is None:
-            return None
-        parts = ("rollup", "cube", "grouping_sets", "totals")
-        is_set = any(group.args.get(part) for part in parts)
-        if is_set or group.find(exp.Rollup, exp.Cube, exp.GroupingSets):
-            raise Decline("of grouping sets")
+            return None, None
+        if any(group.args.get(part) for part in ("rollup", "cube", "grouping_sets", "totals")):
+            raise Decline("of grouping sets that are written otherwise than in GROUP BY")
         bound = [self._scope.bind(value) for value in self._values]
+        if group.find(exp.Rollup, exp.Cube, exp.GroupingSets):
+            return self._grouping_sets(group, bound)
         if group.args.get("all"):
             keys = [e for e in bound if not any(True for _ in aggregates(e))]
         else:
@@ -177,7 +182,25 @@ class _Reader:
         if keys and not varying:
             # Over no rows such a query has no group, and an aggregate without keys has one.
             raise Decline("of grouping by a constant")
-        return list({key.sql("duckdb"): key for key in varying}.values())
+        return list({key.sql("duckdb"): key for key in varying}.values()), None
+
+    def _grouping_sets(
+        self, group: exp.Group, bound: Sequence[exp.Expr]
+    ) -> tuple[list[exp.Expr], list[frozenset[int]]]:
+        """All grouping expressions, each once, and the sets of them."""
+        places: dict[str, int] = {}
+        keys: list[exp.Expr] = []
+
+        def place(item: exp.Expr) -> int:
+            key = _bare(self._group_item(item, bound))
+            if not column_names(key) or isinstance(key, exp.Tuple):
+                raise Decline("of grouping sets with a constant")
+            if key.sql("duckdb") not in places:
+                keys.append(key)
+            return places.setdefault(key.sql("duckdb"), len(places))
+
+        sets = grouping.sets_of(group.expressions, place)
+        return keys, sets
 
     def _group_item(self, item: exp.Expr, bound: Sequence[exp.Expr]) -> exp.Expr:
         if isinstance(item, exp.Literal):

@@ -20,7 +20,10 @@ from headwater.plan.nodes import (
     Map,
     Node,
     Order,
+    Place,
     Recompute,
+    SetOperation,
+    SetRule,
     TemporalFilter,
     TopN,
     Union,
@@ -210,6 +213,10 @@ class Builder:
         """All rows of nodes that have the same columns."""
         return Union(tuple(nodes), nullable(nodes[0].schema))
 
+    def set_operation(self, rule: SetRule, left: Node, right: Node) -> Node:
+        """Rows of two nodes that have the same columns, counted against each other."""
+        return SetOperation(rule, left, right, nullable(left.schema))
+
     def top(  # noqa: PLR0913 - the fields of the node
         self,
         node: Node,
@@ -219,12 +226,14 @@ class Builder:
         limit: int,
         offset: int = 0,
         number: str | None = None,
+        place: Place = Place.ROW_NUMBER,
     ) -> Node:
         """The first rows of each partition."""
         columns = tuple(node.schema)
         if number is not None:
             columns += self.types(node.schema, [(number, BIGINT_ONE)]).columns
-        return TopN(node, tuple(partition), tuple(order), limit, offset, number, nullable(columns))
+        shown = nullable(columns)
+        return TopN(node, tuple(partition), tuple(order), limit, offset, number, shown, place)
 
     def recompute(
         self,

@@ -27,9 +27,12 @@ from headwater.plan.nodes import (
     OverCall,
     Pace,
     Partial,
+    Place,
     Process,
     Recompute,
     Scan,
+    SetOperation,
+    SetRule,
     TemporalFilter,
     TopN,
     Transform,
@@ -118,6 +121,7 @@ def _lines(node: Node) -> list[str]:
         AsofJoin: _asof,
         Distinct: _distinct,
         Union: _union,
+        SetOperation: _set_operation,
         TopN: _top,
         Over: _over,
         Recompute: _recompute,
@@ -240,14 +244,27 @@ def _union(node: Union) -> list[str]:
     return [f"union of {len(node.inputs)} inputs"]
 
 
+def _set_operation(node: SetOperation) -> list[str]:
+    lines = {
+        SetRule.EXCEPT: "rows of the first input that the second has not, each once",
+        SetRule.EXCEPT_ALL: "rows that the first input has more often than the second",
+        SetRule.INTERSECT: "rows that both inputs have, each once",
+        SetRule.INTERSECT_ALL: "rows that both inputs have, as often as both do",
+    }
+    return [lines[node.rule], "keeps each row with its count on both sides"]
+
+
 def _top(node: TopN) -> list[str]:
     order = ", ".join(_order(o) for o in node.order)
-    line = "first row" if node.limit == 1 else f"first {node.limit} rows"
+    what = "row" if node.place is Place.ROW_NUMBER else str(node.place).replace("_", " ")
+    line = f"first {what}" if node.limit == 1 else f"first {node.limit} {what}s"
     line += f" after {node.offset}" if node.offset else ""
     line += f" of each {_names(node.partition)}" if node.partition else ""
     line += f" by {order}" if order else ""
     line += f", numbered as {node.number}" if node.number else ""
-    return [line, "keeps its input"]
+    if not node.input.append_only:
+        return [line, "keeps its input, and reads again the partitions that changed"]
+    return [line, "keeps the rows that may come out"]
 
 
 def _over(node: Over) -> list[str]:

@@ -42,6 +42,8 @@ VOLATILE = _names("""
     transaction_timestamp txid_current user uuid uuidv4 uuidv7 vector_type version write_log
 """)
 
+# They say of which grouping set a group is; sqlglot has them among the aggregates.
+GROUPING = (exp.Grouping, exp.GroupingId)
 _TIMES = ("now", "today", "ago")
 
 
@@ -58,7 +60,7 @@ def name_of(node: exp.Expr) -> str:
 def is_aggregate(node: exp.Expr) -> bool:
     """Whether the node is a call of an aggregate function."""
     if isinstance(node, exp.AggFunc):
-        return True
+        return not isinstance(node, GROUPING)
     return isinstance(node, exp.Func) and name_of(node) in AGGREGATES
 
 

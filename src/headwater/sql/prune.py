@@ -26,6 +26,7 @@ from headwater.plan.nodes import (
     Process,
     Recompute,
     Scan,
+    SetOperation,
     TemporalFilter,
     TopN,
     Transform,
@@ -67,6 +68,9 @@ def _prune(node: Node, needed: frozenset[str]) -> Node:  # noqa: PLR0911 - one f
             wanted = needed or frozenset(node.schema.names[:1])
             below = _prune(node.input, wanted | bounds)
             return replace(node, input=below, schema=_kept(node.schema, wanted))
+        case SetOperation():
+            left, right = (_exactly(side, node.schema.names) for side in node.inputs)
+            return replace(node, left=left, right=right)
         case Distinct() | TopN() | MatchRecognize() | Pace():
             return replace(node, input=_exactly(node.input, node.input.schema.names))
         case Over():

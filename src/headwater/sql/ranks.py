@@ -1,9 +1,10 @@
 """Rewrite: window functions of a block.
 
 `QUALIFY row_number() OVER (PARTITION BY ... ORDER BY ...) <= n` keeps the first n rows of each
-partition: a `TopN`. Functions that look at their neighbours, or run along their partition, are
-`Over` nodes (`overs`). Every other one is recomputed, for the partitions that changed where all of
-these share their PARTITION BY columns.
+partition: a `TopN`; so does a bound on `rank()` or `dense_rank()`, with all rows that share a rank.
+Functions that look at their neighbours, or run along their partition, are `Over` nodes (`overs`).
+Every other one is recomputed, for the partitions that changed where all of these share their
+PARTITION BY columns.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from headwater.plan.nodes import Order
+from headwater.plan.nodes import Order, Place
 from headwater.schema.schema import Schema
 from headwater.sql import overs
 from headwater.sql.build import INPUT, Projection, column, column_names, fresh, identifier
@@ -22,6 +23,12 @@ from headwater.sql.ties import ORDER_SENSITIVE, complete_window
 if TYPE_CHECKING:
     from headwater.sql.planner import Planner
     from headwater.sql.select import Block
+
+_PLACES = {
+    exp.RowNumber: Place.ROW_NUMBER,
+    exp.Rank: Place.RANK,
+    exp.DenseRank: Place.DENSE_RANK,
+}
 
 
 def plan(planner: Planner, block: Block, target: Schema) -> None:
@@ -51,13 +58,18 @@ def _windows(block: Block) -> list[exp.Window]:
 
 def _bound(block: Block, windows: list[exp.Window]) -> tuple[exp.Expr, int] | None:
     """The condition that bounds the row number, and the highest number it lets through."""
-    if len(windows) != 1 or not isinstance(windows[0].this, exp.RowNumber):
+    if len(windows) != 1 or place_of(windows[0]) is None:
         return None
     for condition in block.qualify:
         limit = bound_of(condition, windows[0])
         if limit is not None and limit > 0:
             return condition, limit
     return None
+
+
+def place_of(window: exp.Window) -> Place | None:
+    """What the window function counts, if it is one by which rows are numbered."""
+    return None if window.this.expressions else _PLACES.get(type(window.this))
 
 
 def bound_of(condition: exp.Expr, number: exp.Expr) -> int | None:
@@ -81,13 +93,15 @@ def bound_of(condition: exp.Expr, number: exp.Expr) -> int | None:
 
 
 def _is_top(block: Block, window: exp.Window, bound: exp.Expr) -> bool:
-    """Whether the choice among equal rows can show only in what is selected.
+    """Whether the choice among equal rows, if there is one, can show only in what is selected.
 
     Rows are told apart by the selected columns. If something else looked at other columns of the
     chosen rows, the choice would have to know these too.
     """
     if window.args.get("spec") is not None or window.args.get("order") is None:
         return False
+    if place_of(window) is not Place.ROW_NUMBER:
+        return True
     plain = {e.sql("duckdb") for e in block.outputs if not e.find(exp.Window)}
     for expression in block.expressions:
         if expression is bound or expression.sql("duckdb") in plain or _bare(expression) == window:
@@ -137,12 +151,19 @@ def _top(
         for ordered in window.args["order"].expressions
     ]
     block.qualify = [c for c in block.qualify if c is not condition]
+    place = place_of(window)
+    assert place is not None
+    if place is not Place.ROW_NUMBER:
+        # Nothing is chosen, so what is computed later may look at any column.
+        for expression in block.expressions:
+            for name in column_names(_without(expression, window)):
+                name_of(column(name), name)
     is_read = any(window in set(e.find_all(exp.Window)) for e in block.expressions)
-    number = fresh("row_number", names.values()) if is_read else None
+    number = fresh(place.value, names.values()) if is_read else None
     node = planner.build.map(planner.build.filter(block.node, block.having), projections)
     block.having = []
     block.node = planner.build.top(
-        node, list(dict.fromkeys(partition)), order, limit=limit, number=number
+        node, list(dict.fromkeys(partition)), order, limit=limit, number=number, place=place
     )
     if number is not None:
         names[window.sql("duckdb")] = number

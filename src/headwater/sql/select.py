@@ -91,7 +91,7 @@ def plan_select(planner: Planner, select: exp.Select, names: Names) -> Node:
         outputs.distinct_on,
     )
     if outputs.group is not None or any(True for e in block.expressions for _ in aggregates_in(e)):
-        aggregates.plan(planner, block, outputs.group or [])
+        aggregates.plan(planner, block, outputs.group or [], outputs.sets)
     return _finish(planner, block, select, target, outputs)
 
 
@@ -120,7 +120,7 @@ def _finish(
         if hidden and not block.distinct_on:
             raise Decline("of DISTINCT with an order that is not selected")
     if block.distinct_on:
-        return _distinct_on(planner, block, target, limit)
+        return _distinct_on(planner, block, target, limit, offset)
     if limit is None:
         node = project(planner, block, target, [])
         return planner.build.distinct(node) if outputs.is_distinct else node
@@ -133,10 +133,10 @@ def _finish(
     return planner.build.map(node, [(name, column(name)) for name in target.names])
 
 
-def _distinct_on(planner: Planner, block: Block, target: Schema, limit: int | None) -> Node:
-    """DISTINCT ON: the first row of each partition."""
-    if limit is not None:
-        raise Decline("of DISTINCT ON with LIMIT")
+def _distinct_on(
+    planner: Planner, block: Block, target: Schema, limit: int | None, offset: int
+) -> Node:
+    """DISTINCT ON: the first row of each partition, and then the first of these."""
     hidden = _hidden_order(block, target)
     taken = [*target.names, *(name for name, _ in hidden)]
     selected = {e.sql("duckdb"): n for e, n in zip(block.outputs, target.names, strict=True)}
@@ -151,6 +151,8 @@ def _distinct_on(planner: Planner, block: Block, target: Schema, limit: int | No
     node = project(planner, block, target, [*hidden, *added])
     order = orders(block, target, [name for name, _ in hidden])
     node = planner.build.top(node, list(dict.fromkeys(partition)), order, limit=1)
+    if limit is not None:
+        node = planner.build.top(node, (), order, limit=limit, offset=offset)
     return planner.build.map(node, [(name, column(name)) for name in target.names])
 
 

@@ -1,8 +1,8 @@
 """UNION, EXCEPT and INTERSECT, and queries in brackets.
 
-UNION ALL is a `Union` of branches with the same columns; UNION keeps each row once. EXCEPT and
-INTERSECT are recomputed by key, the key being the whole row: a row's answer depends only on how
-often each side has it.
+UNION ALL is a `Union` of branches with the same columns; UNION keeps each row once. BY NAME brings
+the branches' columns into one order first, null where a branch has none of that name. EXCEPT and
+INTERSECT count equal rows on both sides: a `SetOperation`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from headwater.plan.nodes import Node, Order
+from headwater.plan.nodes import Node, Order, SetRule
 from headwater.schema.schema import Schema
-from headwater.sql.build import column, identifier
+from headwater.sql.build import column, data_type
 from headwater.sql.decline import Decline
 from headwater.sql.select import limits
 
@@ -35,16 +35,18 @@ def plan_setop(planner: Planner, query: exp.SetOperation, names: Names) -> Node:
     """A set operation.
 
     Raises:
-        Decline: It is BY NAME, or has a clause that is not understood.
+        Decline: It has a clause that is not understood.
 
     """
-    if query.args.get("by_name") or query.args.get("side") or query.args.get("kind"):
-        raise Decline("of BY NAME")
+    if query.args.get("side") or query.args.get("kind") or query.args.get("on"):
+        raise Decline("of a set operation by some of its columns")
     bare = query.copy()
     for clause in ("order", "limit", "offset"):
         bare.set(clause, None)
     target = planner.schema_of(bare, names)
     sides = [planner.query(side, names) for side in (query.this, query.expression)]
+    if query.args.get("by_name"):
+        sides = [_by_name(planner, side, target) for side in sides]
     if any(len(side.schema) != len(target) for side in sides):
         raise Decline("of a set operation on different numbers of columns")
     sides = [planner.build.cast(side, target) for side in sides]
@@ -53,24 +55,29 @@ def plan_setop(planner: Planner, query: exp.SetOperation, names: Names) -> Node:
         if query.args.get("distinct"):
             node = planner.build.distinct(node)
     else:
-        node = _by_row(planner, query, sides, target)
+        node = planner.build.set_operation(_rule(query), *sides)
     return _limited(planner, query, node)
 
 
-def _by_row(planner: Planner, query: exp.SetOperation, sides: list[Node], target: Schema) -> Node:
-    rows = [
-        exp.select(*(column(name) for name in target.names)).from_(exp.Table(this=identifier(name)))
-        for name in ("left_rows", "right_rows")
+def _by_name(planner: Planner, side: Node, target: Schema) -> Node:
+    """A branch with all columns of the answer, null where it has none of that name."""
+    projections = [
+        (
+            wanted.name,
+            column(side.schema[wanted.name].name)
+            if wanted.name in side.schema
+            else exp.Cast(this=exp.null(), to=data_type(wanted.type)),
+        )
+        for wanted in target
     ]
-    operation = type(query)(
-        this=rows[0], expression=rows[1], distinct=bool(query.args.get("distinct"))
-    )
-    inputs = [
-        (name, node, target.names)
-        for name, node in zip(("left_rows", "right_rows"), sides, strict=True)
-    ]
-    word = "EXCEPT" if isinstance(query, exp.Except) else "INTERSECT"
-    return planner.build.recompute(inputs, operation, f"{word} counts equal rows on both sides")
+    return planner.build.map(side, projections)
+
+
+def _rule(query: exp.SetOperation) -> SetRule:
+    is_distinct = bool(query.args.get("distinct"))
+    if isinstance(query, exp.Except):
+        return SetRule.EXCEPT if is_distinct else SetRule.EXCEPT_ALL
+    return SetRule.INTERSECT if is_distinct else SetRule.INTERSECT_ALL
 
 
 def _limited(planner: Planner, query: exp.Query, node: Node) -> Node:

@@ -1,4 +1,4 @@
-"""Rewrite: a bound on a row number moves into the query that numbers the rows.
+"""Rewrite: a bound on a row number, or rank, moves into the query that numbers the rows.
 
     SELECT ... FROM (SELECT ..., row_number() OVER (...) AS rn FROM t) WHERE rn <= 3
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from headwater.sql.aliases import conjuncts
-from headwater.sql.ranks import bound_of
+from headwater.sql.ranks import bound_of, place_of
 
 if TYPE_CHECKING:
     from headwater.sql.planner import Names
@@ -68,7 +68,7 @@ def _bounded(condition: exp.Expr, inner: exp.Select, alias: str) -> exp.Select |
     for item in inner.expressions:
         if not isinstance(item, exp.Alias) or not isinstance(item.this, exp.Window):
             continue
-        if not isinstance(item.this.this, exp.RowNumber):
+        if place_of(item.this) is None:
             continue
         for reference in condition.find_all(exp.Column):
             is_it = reference.name.lower() == item.alias.lower()

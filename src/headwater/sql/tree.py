@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from headwater.plan.nodes import AsofJoin, Join, Node, Recompute, Scan, Union
+from headwater.plan.nodes import AsofJoin, Join, Node, Recompute, Scan, SetOperation, Union
 
 
 def with_inputs(node: Node, inputs: Sequence[Node]) -> Node:
@@ -14,7 +14,7 @@ def with_inputs(node: Node, inputs: Sequence[Node]) -> Node:
         return node
     if isinstance(node, Scan):
         return node
-    if isinstance(node, Join | AsofJoin):
+    if isinstance(node, Join | AsofJoin | SetOperation):
         return replace(node, left=inputs[0], right=inputs[1])
     if isinstance(node, Union):
         return replace(node, inputs=tuple(inputs))
