@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from headwater.errors import DefinitionError
-from headwater.plan.pipeline import Emit, SinkDefinition, TopicDefinition, ViewDefinition
+from headwater.plan.pipeline import (
+    Accumulation,
+    Emit,
+    SinkDefinition,
+    TopicDefinition,
+    ViewDefinition,
+)
 from headwater.sql import declare
 from headwater.sql.statements import parse
 
@@ -250,12 +256,19 @@ def test_an_interval_that_is_none_is_refused(interval: str, message: str) -> Non
     assert message in refused(f"CREATE VIEW v AS SELECT a FROM t EMIT CHANGES EVERY{interval}")
 
 
-def test_other_accumulations_are_refused_for_now() -> None:
-    assert refused("CREATE VIEW v WITH (accumulation = discarding) AS SELECT 1") == (
-        "app.sql, line 1: accumulation discarding is not supported yet\n"
-        "    CREATE VIEW v WITH (accumulation = discarding) AS SELECT 1\n"
-        "                                       ──────────\n"
-        "  hint: leave it out: a view publishes retractions"
+def test_a_view_says_what_it_publishes_when_a_result_changes() -> None:
+    (view,) = parse("CREATE VIEW v WITH (accumulation = Discarding) AS SELECT a FROM t")
+
+    assert isinstance(view, ViewDefinition)
+    assert view.accumulation is Accumulation.DISCARDING
+
+
+def test_an_accumulation_that_is_none_is_refused_at_its_place() -> None:
+    assert refused("CREATE VIEW v WITH (accumulation = discard) AS SELECT 1") == (
+        "app.sql, line 1: there is no accumulation 'discard'\n"
+        "    CREATE VIEW v WITH (accumulation = discard) AS SELECT 1\n"
+        "                                       ───────\n"
+        "  hint: did you mean discarding?"
     )
 
 

@@ -35,11 +35,20 @@ class Totals:
 
     Args:
         places: The columns that tell groups apart beside the layout's keys.
+        says_all: Whether a total that rows were added to is told also where it reads as before.
 
     """
 
-    def __init__(self, engine: Engine, layout: Layout, places: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        layout: Layout,
+        places: Sequence[str] = (),
+        *,
+        says_all: bool = False,
+    ) -> None:
         self._layout = layout
+        self._says_all = says_all
         self._schema = layout.state(*places)
         self._keys = (*layout.keys.names, *places)
         self._latest = Latest(self._schema, self._keys)
@@ -67,7 +76,7 @@ class Totals:
         was_there = existed & ((_int64(old, ROWS, existed) > 0) | self._is_single)
         is_there = (counts > 0) | self._is_single
         differs |= self._read_differently(shown_old, shown_new, partials)
-        changed = differs | (was_there != is_there)
+        changed = differs | (was_there != is_there) | self._says_all
         tick = partials.column(TICK) if self._layout.has_ticks else None
         return interleaved(shown_old, was_there & changed, shown_new, is_there & changed, tick)
 

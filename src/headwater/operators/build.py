@@ -13,12 +13,14 @@ from headwater.operators.asof import AsofOperator
 from headwater.operators.distinct import DistinctOperator
 from headwater.operators.feed import Keys
 from headwater.operators.gate import GateOperator
+from headwater.operators.hold import HoldOperator
 from headwater.operators.interval import IntervalJoinOperator
 from headwater.operators.join import JoinOperator
 from headwater.operators.match import MatchOperator
 from headwater.operators.operator import Epoch, Loader, Operator, Saver
 from headwater.operators.over import OverOperator
 from headwater.operators.pace import PaceOperator
+from headwater.operators.panes import PanesOperator
 from headwater.operators.process import ProcessOperator
 from headwater.operators.recompute import RecomputeOperator
 from headwater.operators.session_totals import SessionTotalsOperator
@@ -34,11 +36,13 @@ from headwater.plan.nodes import (
     Aggregate,
     AsofJoin,
     Distinct,
+    Hold,
     Join,
     MatchRecognize,
     Node,
     Over,
     Pace,
+    Panes,
     Process,
     Recompute,
     SetOperation,
@@ -131,9 +135,9 @@ def feeds_of(node: Node) -> tuple[Keys, ...] | None:  # noqa: PLR0911 - one for 
         return (node.partition,)
     if isinstance(node, Recompute | Process):
         return node.keys if isinstance(node, Recompute) else (node.keys,)
-    if isinstance(node, Transform | Pace):
+    if isinstance(node, Transform | Pace | Hold):
         return (None,)
-    assert isinstance(node, Aggregate | Windows | MatchRecognize), (
+    assert isinstance(node, Aggregate | Panes | Windows | MatchRecognize), (
         f"{type(node).__name__} has no operator"
     )
     return None
@@ -146,6 +150,8 @@ def fused_of(node: Node, schema: pa.Schema, engine: Engine) -> Fused:
         return (SessionsOperator if is_session else GateOperator)(node, schema, engine)
     if isinstance(node, MatchRecognize):
         return MatchOperator(node, schema, engine)
+    if isinstance(node, Panes):
+        return PanesOperator(node, schema, engine)
     assert isinstance(node, Aggregate)
     if node.window is None:
         return AggregateOperator(node, schema, engine)
@@ -181,5 +187,7 @@ def operator_of(  # noqa: PLR0911 - one for each node
         return OverOperator(node, engine)
     if isinstance(node, Pace):
         return PaceOperator(node, schemas[0], engine)
+    if isinstance(node, Hold):
+        return HoldOperator(node, schemas[0])
     assert isinstance(node, Recompute), f"{type(node).__name__} has no operator"
     return RecomputeOperator(node, schemas, engine)

@@ -27,7 +27,7 @@ from sqlglot import exp
 from headwater.delta.delta import HASH, TICK, WEIGHT
 from headwater.delta.watermark import BEFORE_ALL
 from headwater.operators import bags, render
-from headwater.plan.nodes import Aggregate, Merge
+from headwater.plan.nodes import Aggregate, Merge, Panes
 from headwater.schema.schema import Schema
 
 ROWS = "__n"
@@ -116,7 +116,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The partial results of one `Aggregate`.
+    """The partial results of one `Aggregate`, or of `Panes`.
 
     Args:
         keys: The key columns of the node's schema.
@@ -287,7 +287,7 @@ class Layout:
         return exp.Mul(this=argument, expression=render.column(WEIGHT))
 
 
-def layout(node: Aggregate, *, is_weighted: bool, has_ticks: bool) -> Layout:
+def layout(node: Aggregate | Panes, *, is_weighted: bool, has_ticks: bool) -> Layout:
     """The columns of the partial results of `node`."""
     terms = []
     bags_of, readings = _by_value(node)
@@ -323,7 +323,7 @@ def layout(node: Aggregate, *, is_weighted: bool, has_ticks: bool) -> Layout:
     )
 
 
-def _by_value(node: Aggregate) -> tuple[tuple[Bag, ...], tuple[Reading, ...]]:
+def _by_value(node: Aggregate | Panes) -> tuple[tuple[Bag, ...], tuple[Reading, ...]]:
     """The counts by value that a node keeps, one for each argument, and what is read off them."""
     found: dict[str, Bag] = {}
     readings = []

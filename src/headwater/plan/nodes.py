@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from headwater.plan.firings import Hold, Panes
 from headwater.plan.groups import Aggregate, GroupWindow, Merge, Partial
 from headwater.plan.joins import AsofJoin, Join, JoinKind, Within
 from headwater.plan.opaque import Process, Recompute, Transform
@@ -39,6 +40,7 @@ __all__ = [
     "AsofJoin",
     "Distinct",
     "GroupWindow",
+    "Hold",
     "Join",
     "JoinKind",
     "Map",
@@ -49,6 +51,7 @@ __all__ = [
     "Over",
     "OverCall",
     "Pace",
+    "Panes",
     "Partial",
     "Place",
     "Process",
@@ -86,6 +89,8 @@ Node = (
     | MatchRecognize
     | TemporalFilter
     | Pace
+    | Hold
+    | Panes
 )
 
 

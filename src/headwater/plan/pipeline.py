@@ -26,7 +26,11 @@ class Emit(StrEnum):
 
 
 class Accumulation(StrEnum):
-    """What a view publishes when a result changes."""
+    """What a view publishes when a result changes.
+
+    RETRACTING withdraws the result before and adds the new one. ACCUMULATING adds the new one, and
+    DISCARDING the result over the rows that came since the last time; neither withdraws anything.
+    """
 
     RETRACTING = "retracting"
     ACCUMULATING = "accumulating"
@@ -80,6 +84,7 @@ class ViewDefinition:
         every_us: With EMIT CHANGES EVERY: publish at most so often; None: each epoch.
         lateness_us: How long after a window's end it is still corrected. None with EMIT CHANGES:
             for ever. With EMIT FINAL the default is 0.
+        accumulation: What is published when a result changes.
         origin: Where the query stands in what the author wrote: the whole source text (a file, say)
             and the query's span in it. The positions of the parsed query's tokens are positions in
             `origin.text`. It is no part of what the view is: definitions that differ only here are

@@ -15,6 +15,7 @@ input.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,7 +25,14 @@ from sqlglot import exp
 
 from headwater.errors import DefinitionError
 from headwater.operators.functions import Functions
-from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewDefinition, ViewPlan
+from headwater.plan.pipeline import (
+    Accumulation,
+    Pipeline,
+    TopicDefinition,
+    ViewDefinition,
+    ViewPlan,
+)
+from headwater.replay import firings
 from headwater.replay.asof import last_of_equal_matches
 from headwater.replay.match import with_matches
 from headwater.replay.python import PythonSteps
@@ -64,7 +72,8 @@ def batch(
         inputs: For each topic and table its rows in order, or a Parquet, CSV or NDJSON file of
             them. Columns are cast to what is declared; a missing one takes its default. A topic
             that is not named has no rows.
-        plans: The planned views; only those of steps in Python, and what these read, are used.
+        plans: The planned views; only those of steps in Python, and of views that accumulate or
+            discard, and what these read, are used.
         now_us: What `now()` is, in microseconds since 1970. None: no view may ask.
 
     Returns:
@@ -88,7 +97,19 @@ def batch(
         for topic in pipeline.topics:
             _load(connection, topic, given.get(topic.name.lower()))
         steps = PythonSteps(connection, pipeline, plans)
-        return {view.name: _answer(connection, view, steps, now_us) for view in pipeline.views}
+        asked = _Asked(connection, pipeline, {p.name: p for p in plans}, steps, now_us)
+        return {view.name: _answer(asked, view) for view in pipeline.views}
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the views of one batch share."""
+
+    connection: duckdb.DuckDBPyConnection
+    pipeline: Pipeline
+    plans: Mapping[str, ViewPlan]
+    steps: PythonSteps
+    now_us: int | None
 
 
 def _connection(pipeline: Pipeline) -> duckdb.DuckDBPyConnection:
@@ -181,32 +202,12 @@ def _column(topic: TopicDefinition, name: str, found: set[str]) -> exp.Expr:
     return exp.alias_(exp.Cast(this=value, to=to), name, quoted=True)
 
 
-def _answer(
-    connection: duckdb.DuckDBPyConnection,
-    view: ViewDefinition,
-    steps: PythonSteps,
-    now_us: int | None,
-) -> pa.Table:
+def _answer(asked: _Asked, view: ViewDefinition) -> pa.Table:
     """Compute one view, keep it for the later ones, and return its rows."""
-    exact = exactly(view.query, view.origin)
-    allowed = frozenset[int]() if now_us is None else temporal.placed(exact)
-    refuse_volatile(exact, view.origin, allowed)
-    asked = exact if now_us is None else temporal.at(exact, now_us)
-
-    def columns_of(query: exp.Query) -> tuple[str, ...]:
-        try:
-            return tuple(connection.sql(query.sql("duckdb")).columns)
-        except duckdb.Error as error:
-            raise DefinitionError(_line(error)) from None
-
-    def written_out(query: exp.Query) -> exp.Query:
-        total = break_ties(plain(query, view.origin), columns_of)
-        return last_of_equal_matches(total, columns_of)
-
-    matched = with_matches(connection, asked, view.origin, written_out)
-    query = written_out(matched)
+    connection = asked.connection
+    query = _fired(asked, view) or _query(asked, view)
     if view.python is not None:
-        query = steps.rows(view.name, view.python, query)
+        query = asked.steps.rows(view.name, view.python, query)
     whole = exp.select("*").from_(
         exp.Subquery(this=query, alias=exp.TableAlias(this=exp.to_identifier("_view")))
     )
@@ -220,6 +221,34 @@ def _answer(
         ]
     )
     return result.to_arrow_table().cast(arrow)
+
+
+def _fired(asked: _Asked, view: ViewDefinition) -> exp.Query | None:
+    """The rows of a view's query that come firing by firing; None where nothing does."""
+    if view.accumulation is Accumulation.RETRACTING:
+        return None
+    return firings.query_of(asked.connection, asked.steps, asked.pipeline, asked.plans[view.name])
+
+
+def _query(asked: _Asked, view: ViewDefinition) -> exp.Query:
+    """A view's query as DuckDB answers it."""
+    connection, now_us = asked.connection, asked.now_us
+    exact = exactly(view.query, view.origin)
+    allowed = frozenset[int]() if now_us is None else temporal.placed(exact)
+    refuse_volatile(exact, view.origin, allowed)
+    timed = exact if now_us is None else temporal.at(exact, now_us)
+
+    def columns_of(query: exp.Query) -> tuple[str, ...]:
+        try:
+            return tuple(connection.sql(query.sql("duckdb")).columns)
+        except duckdb.Error as error:
+            raise DefinitionError(_line(error)) from None
+
+    def written_out(query: exp.Query) -> exp.Query:
+        total = break_ties(plain(query, view.origin), columns_of)
+        return last_of_equal_matches(total, columns_of)
+
+    return written_out(with_matches(connection, timed, view.origin, written_out))
 
 
 def _run(connection: duckdb.DuckDBPyConnection, sql: str, name: str) -> None:

@@ -85,7 +85,7 @@ class PythonSteps:
         return render.select(render.typed(schema), table, None)
 
     def _processed(self, node: Process) -> pa.RecordBatch:
-        query = self._stretch(node.input)
+        query = self.stretch(node.input)
         names = [*node.input.schema.names, TICK]
         hashed = render.hashed(query, node.keys, names)
         ordered = hashed.order_by(render.column(TICK), copy=False)
@@ -117,12 +117,12 @@ class PythonSteps:
             root = self._plans[relation].root
             if isinstance(root, Transform):
                 return self._transformed(root, placed)
-            query = self._stretch(root)
+            query = self.stretch(root)
         create = exp.Create(this=render.table(placed), kind="VIEW", expression=query)
         self._connection.execute(create.sql("duckdb"))
         return placed
 
-    def _stretch(self, root: Node) -> exp.Select:
+    def stretch(self, root: Node) -> exp.Select:
         """The rows of a linear stretch over a relation, with their places."""
         scan = render.bottom(root)
         assert isinstance(scan, Scan), "only what is computed row by row has places"
@@ -130,7 +130,7 @@ class PythonSteps:
 
     def _transformed(self, node: Transform, placed: str) -> str:
         """Keep the rows of a transform with the places of those that they were made of."""
-        query = self._stretch(node.input).order_by(render.column(TICK), copy=False)
+        query = self.stretch(node.input).order_by(render.column(TICK), copy=False)
         rows = one_batch(self._connection.sql(query.sql("duckdb")).to_arrow_table())
         operator = TransformOperator(node, rows.schema, self._engine)
         made = operator.step([Delta(rows)], Epoch(0, 0, 0, {})).rows

@@ -130,6 +130,7 @@ class App:
         *,
         emit: str | None = None,
         lateness: Duration | None = None,
+        accumulation: str = "retracting",
     ) -> None:
         """Declare a view: a query that is kept up to date.
 
@@ -137,11 +138,14 @@ class App:
             query: A SELECT over topics, tables and earlier views; may end in an EMIT clause.
             emit: `changes` (the default) or `final`.
             lateness: How long after a window's end it is still corrected.
+            accumulation: When a result changes, `retracting` withdraws the one before;
+                `accumulating` publishes the new one beside it; `discarding` only what came since.
 
         Raises:
             DefinitionError: The query cannot be parsed, or the name is taken.
         """
-        self._declarations.add(declare.view(name, query, emit=emit, lateness=lateness))
+        view = declare.view(name, query, emit=emit, lateness=lateness, accumulation=accumulation)
+        self._declarations.add(view)
 
     def sink(self, source: str, settings: SinkSettings, *, name: str | None = None) -> None:
         """Declare a sink: a consumer that takes a view's changes out.

@@ -25,9 +25,11 @@ from headwater.log.topic import Chunk, Topic
 from headwater.operators.operator import Epoch
 from headwater.plan.nodes import (
     Aggregate,
+    Hold,
     Join,
     MatchRecognize,
     Pace,
+    Panes,
     Process,
     Scan,
     Windows,
@@ -210,7 +212,7 @@ def _source_sets(views: Sequence[ViewRunner]) -> set[tuple[str, ...]]:
     sets: set[tuple[str, ...]] = set()
     for view in views:
         for node in walk(view.plan.root):
-            if isinstance(node, Windows | Process | MatchRecognize | Pace):
+            if isinstance(node, Windows | Process | MatchRecognize | Pace | Hold | Panes):
                 sets.add(node.sources)
             elif isinstance(node, Aggregate) and node.window is not None:
                 sets.add(node.window.sources)

@@ -188,7 +188,7 @@ def view(
             EMIT FINAL.
         emit: `changes` (the default) or `final`.
         lateness: How long after a window's end it is still corrected.
-        accumulation: What is published when a result changes; only `retracting` so far.
+        accumulation: What is published when a result changes (`sql.firings`).
 
     Raises:
         DefinitionError: The query cannot be read, or a setting is unknown.
@@ -215,8 +215,7 @@ def view_in(
     """A view whose query, with its EMIT clause if it has one, is a span of a larger text."""
     start, end, clause = split_emit(origin)
     how = _emit(emit, None if clause is None else clause.emit, origin)
-    if str(accumulation).lower() != Accumulation.RETRACTING:
-        raise _unsupported_accumulation(str(accumulation), origin)
+    mode = _accumulation(accumulation, origin)
     lateness_us = None if lateness is None else microseconds(lateness, "lateness")
     text = origin.text[start:end]
     if not text.strip():
@@ -229,6 +228,7 @@ def view_in(
         emit=how,
         every_us=None if clause is None else clause.every_us,
         lateness_us=0 if how is Emit.FINAL and lateness_us is None else lateness_us,
+        accumulation=mode,
         origin=query_place,
     )
 
@@ -275,16 +275,13 @@ def _emit(given: str | Emit | None, clause: Emit | None, origin: Place) -> Emit:
     return emit
 
 
-def _unsupported_accumulation(value: str, place: Place) -> DefinitionError:
-    known = [str(mode) for mode in Accumulation]
-    if value.lower() in known:
-        return DefinitionError(
-            f"accumulation {value.lower()} is not supported yet",
+def _accumulation(given: str | Accumulation, place: Place) -> Accumulation:
+    try:
+        return Accumulation(str(given).lower())
+    except ValueError:
+        known = [str(mode) for mode in Accumulation]
+        raise DefinitionError(
+            f"there is no accumulation {str(given)!r}",
             place=place,
-            hint="leave it out: a view publishes retractions",
-        )
-    return DefinitionError(
-        f"there is no accumulation {value!r}",
-        place=place,
-        hint=hint_for(re.sub(r"\W", "", value), known, "there are"),
-    )
+            hint=hint_for(re.sub(r"\W", "", str(given)), known, "there are"),
+        ) from None

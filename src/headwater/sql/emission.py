@@ -27,6 +27,7 @@ from headwater.plan.nodes import (
 from headwater.plan.pipeline import Emit, ViewDefinition
 from headwater.sql.bounded import bound_joins, is_bounded
 from headwater.sql.declare import is_timestamp
+from headwater.sql.firings import publishes_firings
 from headwater.sql.places import hint_for, place_of
 from headwater.sql.relations import Relation
 from headwater.sql.times import event_times
@@ -124,7 +125,7 @@ def paced(root: Node, definition: ViewDefinition, relations: Mapping[str, Relati
         DefinitionError: There is no event time that could tell how much of it has passed.
 
     """
-    if definition.every_us is None:
+    if definition.every_us is None or publishes_firings(root):
         return root
     sources = _sources(root, relations)
     if not sources:

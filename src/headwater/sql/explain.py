@@ -16,6 +16,7 @@ from headwater.plan.nodes import (
     AsofJoin,
     Distinct,
     GroupWindow,
+    Hold,
     Join,
     JoinKind,
     Map,
@@ -26,6 +27,7 @@ from headwater.plan.nodes import (
     Over,
     OverCall,
     Pace,
+    Panes,
     Partial,
     Place,
     Process,
@@ -80,6 +82,9 @@ def duration(us: int) -> str:
 
 def _emission(plan: ViewPlan) -> str:
     definition = plan.definition
+    panes = next((node for node in walk(plan.root) if isinstance(node, Panes)), None)
+    if panes is not None:
+        return _firings(plan, panes)
     lateness = definition.lateness_us
     if definition.emit is Emit.FINAL:
         corrected = f", corrected for {duration(lateness)} after" if lateness else ""
@@ -95,6 +100,15 @@ def _emission(plan: ViewPlan) -> str:
         bound += f"; at most every {duration(definition.every_us)} of event time"
     grows = "rows are only added" if plan.root.append_only else "with retractions"
     return f"published as it changes, {grows}{bound}"
+
+
+def _firings(plan: ViewPlan, panes: Panes) -> str:
+    definition = plan.definition
+    when = f"every {duration(definition.every_us or 0)} of event time"
+    if definition.emit is Emit.FINAL:
+        when = "when a window has closed, and at each row that corrects it"
+    what = "the whole result" if panes.is_accumulating else "what came since the last time"
+    return f"published {when}: {what}, and nothing is withdrawn"
 
 
 def _ordered(order: tuple[str, bool]) -> str:
@@ -126,6 +140,8 @@ def _lines(node: Node) -> list[str]:
         Over: _over,
         Recompute: _recompute,
         Pace: _pace,
+        Hold: _hold,
+        Panes: _panes,
         Transform: _transform,
         Process: _process,
         MatchRecognize: _match,
@@ -282,6 +298,24 @@ def _call(call: OverCall) -> str:
 def _pace(node: Pace) -> list[str]:
     line = f"hold changes until the watermark of {_names(node.sources)} has passed"
     return [f"{line} another {duration(node.every_us)}", "keeps what is held, added up"]
+
+
+def _hold(node: Hold) -> list[str]:
+    line = f"hold rows until the watermark of {_names(node.sources)} has passed"
+    return [f"{line} another {duration(node.every_us)}", "keeps the rows that are held"]
+
+
+def _panes(node: Panes) -> list[str]:
+    computed = ", ".join(_partial(p) for p in node.partials) or "nothing but the keys"
+    keys = f" by {_names(node.keys)}" if node.keys else ""
+    if not node.is_accumulating:
+        return [f"aggregate{keys}: {computed}", "for each firing, of the rows since the last"]
+    until = f" until no row can be in time for its {node.bound}" if node.bound else ""
+    return [
+        f"aggregate{keys}: {computed}",
+        "for each firing, of all rows so far",
+        f"keeps one row for each group{until}",
+    ]
 
 
 def _recompute(node: Recompute) -> list[str]:

@@ -24,6 +24,7 @@ from headwater.plan.pipeline import ViewDefinition, ViewPlan
 from headwater.schema.schema import Schema
 from headwater.sql import (
     emission,
+    firings,
     match,
     python_steps,
     recompute,
@@ -78,6 +79,7 @@ def plan_view(
     root = pull_windows(root)
     root = prune(root)
     root = emission.apply(root, definition, known)
+    root = firings.fired(root, definition, known)
     if definition.python is not None:
         root = python_steps.over(root, definition, definition.python, known)
     root = emission.paced(root, definition, known)

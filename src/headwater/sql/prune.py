@@ -16,6 +16,7 @@ from headwater.plan.nodes import (
     Aggregate,
     AsofJoin,
     Distinct,
+    Hold,
     Join,
     JoinKind,
     Map,
@@ -23,6 +24,7 @@ from headwater.plan.nodes import (
     Node,
     Over,
     Pace,
+    Panes,
     Process,
     Recompute,
     Scan,
@@ -71,7 +73,7 @@ def _prune(node: Node, needed: frozenset[str]) -> Node:  # noqa: PLR0911 - one f
         case SetOperation():
             left, right = (_exactly(side, node.schema.names) for side in node.inputs)
             return replace(node, left=left, right=right)
-        case Distinct() | TopN() | MatchRecognize() | Pace():
+        case Distinct() | TopN() | MatchRecognize() | Pace() | Hold() | Panes():
             return replace(node, input=_exactly(node.input, node.input.schema.names))
         case Over():
             return _prune_over(node, needed)
