@@ -18,6 +18,7 @@ from headwater.operators import render
 from headwater.operators.runs import joined
 from headwater.operators.statement import Engine, Statement
 from headwater.state.multiset import Multiset
+from headwater.state.piled import Piled
 
 BEFORE = "__before"
 AFTER = "__after"
@@ -46,7 +47,7 @@ def weights_of(change: Delta) -> Int64Array:
 
 
 def before_and_after(
-    known: Multiset, keys: pa.RecordBatch, change: Delta, schema: pa.Schema
+    known: Multiset | Piled, keys: pa.RecordBatch, change: Delta, schema: pa.Schema
 ) -> pa.RecordBatch:
     """The rows of the touched groups with their weights before and after the change.
 

@@ -16,7 +16,7 @@ from headwater.operators.operator import Loader, Saver
 from headwater.operators.statement import Engine, one_batch, plain
 from headwater.plan.pipeline import ViewPlan
 from headwater.schema.schema import Schema
-from headwater.state.multiset import Multiset
+from headwater.state.piled import Piled
 from headwater.state.run import conformed
 
 Batches = Callable[[], Iterable[pa.RecordBatch]]
@@ -79,7 +79,7 @@ class KeptContent:
     """
 
     def __init__(self, schema: Schema, changes: ChangeLog, hashes: KeyHash | None) -> None:
-        self._rows = Multiset(schema.arrow, list(schema.names))
+        self._rows = Piled(schema.arrow, ())
         self._plain = plain(schema)
         self._changes = changes
         self._hashes = hashes

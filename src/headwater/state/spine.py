@@ -318,7 +318,10 @@ def _with_hashes(loose: Loose, hashes: UInt64Array) -> Loose:
     is_near = np.zeros(1 << _SCAN_BITS, dtype=bool)
     is_near[hashes >> shift] = True
     near = np.flatnonzero(is_near[loose.hashes >> shift])
-    places = near[np.isin(loose.hashes[near], hashes)]
+    sought = np.sort(hashes)
+    found = loose.hashes[near]
+    at = np.minimum(np.searchsorted(sought, found), len(sought) - 1)
+    places = near[sought[at] == found] if len(sought) else near
     return Loose(
         loose.hashes[places],
         loose.rows.take(pa.array(places)),

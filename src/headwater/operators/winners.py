@@ -1,0 +1,150 @@
+"""The first rows of each partition of rows that are only added, told by numbers.
+
+Remembered is for each row that has a place what orders it and where the whole row lies
+(`state.piled`). The new rows of an epoch are placed among themselves first; those that have a
+chance meet the remembered ones of their partitions, numbers against numbers, and only what is
+published, or remembered from now on, is gathered as a whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.delta.delta import Delta, Int64Array, UInt64Array
+from headwater.operators.placing import Placed, Placing
+from headwater.operators.runs import joined
+from headwater.plan.nodes import TopN
+from headwater.state.gather import taken
+from headwater.state.piled import Found, Piled
+
+_NOTHING = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Rows of the partitions that an epoch touched, of which no two are tied.
+
+    They are numbered: those that were known, then the new ones.
+
+    Args:
+        found: Those that were known.
+        arrived: Which rows of the epoch the new ones are.
+        hashes: Of the partitions of all of them.
+        before: The places of those that were known, before the epoch.
+        after: The places of all after it; -1 where a row has none.
+
+    """
+
+    found: Found
+    arrived: Int64Array
+    hashes: UInt64Array
+    before: Int64Array
+    after: Int64Array
+
+    def moves(self, offset: int, *, has_number: bool = False) -> tuple[Int64Array, Int64Array]:
+        """Which rows go and which come.
+
+        Args:
+            offset: Rows at places before it do not count.
+            has_number: Whether one whose place changed does both.
+
+        """
+        before = np.full(len(self.after), -1, dtype=np.int64)
+        before[: len(self.found)] = self.before
+        was, is_now = before >= offset, self.after >= offset
+        changed = before != self.after if has_number else was != is_now
+        return np.flatnonzero(changed & was), np.flatnonzero(changed & is_now)
+
+
+class Winners:
+    """Keeps the first rows of each partition.
+
+    Args:
+        known: The rows that are remembered, with the columns that order them beside.
+        schema: The columns that are published, hidden ones too.
+
+    """
+
+    def __init__(self, node: TopN, known: Piled, schema: pa.Schema) -> None:
+        self._node, self._known, self._schema = node, known, schema
+        self._placing = Placing(node.partition, node.order)
+        self._stop = node.offset + node.limit
+
+    def placed(self, change: Delta) -> Placed | None:
+        """The new rows that have a chance; None where numbers do not order them."""
+        return self._placing.placed(change.rows, change.hashes, self._stop)
+
+    def met(self, change: Delta, placed: Placed) -> Held | None:
+        """The remembered rows of the touched partitions and the new ones; None if any are tied."""
+        known, firsts, hashes = self._known, placed.firsts, change.hashes
+        keys = change.rows.select(list(self._node.partition)).take(pa.array(firsts))
+        found = known.find(keys, hashes[firsts])
+        if (found.weights != 1).any():
+            return None
+        arrived, mine = placed.gathered()
+        if not len(found):
+            return Held(found, arrived, hashes[arrived], _NOTHING, _by_row(mine, len(arrived)))
+        new = change.rows.select(known.narrow.names).take(pa.array(arrived))
+        rows = joined([found.rows, new], known.narrow)
+        met = np.concatenate([hashes[firsts][found.probes], hashes[arrived]])
+        before = self._before(found, met[: len(found)])
+        after = self._placing.placed(rows, met, self._stop)
+        if before is None or after is None or after.has_ties:
+            return None
+        return Held(found, arrived, met, before, _by_row(after, rows.num_rows))
+
+    def changed(self, change: Delta, held: Held) -> Delta:
+        """Remember what is held from now on; return what is published of the difference."""
+        fresh, come = self._remembered(change, held)
+        has_number = self._node.number is not None
+        withdrawn, added = held.moves(self._node.offset, has_number=has_number)
+        is_new = added >= len(held.found)
+        places = held.found.places
+        parts = [self._known.take(places[withdrawn]), self._known.take(places[added[~is_new]])]
+        parts.append(_chosen(fresh, come, added[is_new]))
+        columns = list(joined(parts, self._known.schema).columns)
+        if has_number:
+            numbers = np.concatenate([held.before[withdrawn], held.after[added]]) + 1
+            columns.append(pa.array(numbers))
+        weights = np.repeat(np.array([-1, 1], dtype=np.int64), [len(withdrawn), len(added)])
+        hashes = held.hashes[np.concatenate([withdrawn, added])]
+        columns += [pa.array(weights), pa.array(hashes)]
+        return Delta(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+
+    def _before(self, found: Found, hashes: UInt64Array) -> Int64Array | None:
+        """The places that the found rows had, as far as anybody wants them; None if some tie."""
+        if not self._node.offset and self._node.number is None:
+            return np.zeros(len(found), dtype=np.int64)
+        placed = self._placing.placed(found.rows, hashes, self._stop)
+        if placed is None or placed.has_ties:
+            return None
+        return _by_row(placed, len(found))
+
+    def _remembered(self, change: Delta, held: Held) -> tuple[pa.RecordBatch, Int64Array]:
+        """Remember who has a place from now on: whole rows, and their numbers."""
+        known, found = self._known, held.found
+        gone, come = held.moves(0)
+        names = known.schema.names
+        fresh = taken(change.rows.select(names), held.arrived[come - len(found)])
+        if len(gone):
+            rows = found.rows.take(pa.array(gone))
+            known.withdraw(rows, found.places[gone], held.hashes[gone])
+        known.insert_rows(fresh, held.hashes[come], None)
+        return fresh, come
+
+
+def _by_row(placed: Placed, rows: int) -> Int64Array:
+    """The place of each row; -1 where it has none."""
+    places = np.full(rows, -1, dtype=np.int64)
+    places[placed.rows] = placed.places
+    return places
+
+
+def _chosen(rows: pa.RecordBatch, numbers: Int64Array, chosen: Int64Array) -> pa.RecordBatch:
+    """Of rows with ascending numbers those with the chosen ones."""
+    if len(chosen) == len(numbers):
+        return rows
+    return taken(rows, np.searchsorted(numbers, chosen))

@@ -1,0 +1,224 @@
+"""A pile: rows in the order of their arrival, found by the place that each was given.
+
+Wide rows are put down here once, as the batches in which they came, and stay where they are:
+what sorts and merges them by key (`state.piled`) moves their places only. Batches of a like size
+become one when there are several of them, so that there are few however many epochs there were; a
+row is copied as often as the number of rows has digits in base eight.
+
+A row keeps its place for ever. Where a good part of a batch is no longer wanted the rest
+is copied together, and remembers which places it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.delta.delta import Int64Array
+from headwater.state.checkpoint import Loader, Saver
+from headwater.state.gather import taken
+
+# So many batches of a like size become one: sizes are alike that have as many octal digits.
+_ALIKE = 8
+# Larger ones are left as they are: one copy takes no longer than a short moment.
+_PIECE_ROWS_MAX = 1 << 22
+_PIECE_BYTES_MAX = 1 << 29
+_PLACE = "__place"
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Rows with places from `first` up to and without `stop`.
+
+    Args:
+        ids: The place of each row, ascending; None when no place between is without a row.
+        name: What a checkpoint calls it, once it is in one.
+
+    """
+
+    first: int
+    stop: int
+    rows: pa.RecordBatch
+    ids: Int64Array | None = None
+    name: str | None = None
+
+    def __len__(self) -> int:
+        return int(self.rows.num_rows)
+
+    @property
+    def size_bytes(self) -> int:
+        """The memory that it holds, or maps."""
+        return int(self.rows.nbytes) + (0 if self.ids is None else self.ids.nbytes)
+
+    @property
+    def level(self) -> int:
+        """Pieces of one level are of like size."""
+        return (len(self).bit_length() + 2) // 3
+
+    def at(self, places: Int64Array) -> Int64Array:
+        """Where in the piece's rows the places are."""
+        return places - self.first if self.ids is None else np.searchsorted(self.ids, places)
+
+    def all_ids(self) -> Int64Array:
+        """The place of each row."""
+        return np.arange(self.first, self.stop) if self.ids is None else self.ids
+
+
+@dataclass(frozen=True, slots=True)
+class PilePeek:
+    """What a pile held at some moment. Immutable, so that any thread may read it."""
+
+    schema: pa.Schema
+    _pieces: tuple[_Piece, ...]
+
+    def take(self, places: Int64Array) -> pa.RecordBatch:
+        """The rows of some places, each of which has one; quickest when these ascend."""
+        if not len(places) or not self._pieces:
+            return pa.RecordBatch.from_pylist([], schema=self.schema)
+        if not bool((places[1:] >= places[:-1]).all()):
+            order = np.argsort(places, kind="stable")
+            back = np.empty_like(order)
+            back[order] = np.arange(len(order))
+            # Twice gathered is quicker than to jump about in all the memory that the pile has.
+            return taken(self._ascending(places[order]), back)
+        return self._ascending(places)
+
+    def _ascending(self, places: Int64Array) -> pa.RecordBatch:
+        firsts = [piece.first for piece in self._pieces]
+        bounds = [*np.searchsorted(places, firsts).tolist(), len(places)]
+        parts = []
+        for nth, piece in enumerate(self._pieces):
+            low, high = bounds[nth], bounds[nth + 1]
+            if high > low:
+                at = piece.at(places[low:high])
+                is_whole = len(at) == len(piece) and bool((at[1:] > at[:-1]).all())
+                parts.append(piece.rows if is_whole else taken(piece.rows, at))
+        return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+
+
+class Pile:
+    """Rows by place.
+
+    Args:
+        schema: Their columns.
+
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self._pieces: list[_Piece] = []
+        self._next = 0
+
+    def __len__(self) -> int:
+        """How many rows are held."""
+        return sum(map(len, self._pieces))
+
+    @property
+    def size_bytes(self) -> int:
+        """The memory that is held, or mapped."""
+        return sum(piece.size_bytes for piece in self._pieces)
+
+    def add(self, rows: pa.RecordBatch) -> Int64Array:
+        """Put rows of the pile's schema down; return their places, which count up."""
+        first, self._next = self._next, self._next + rows.num_rows
+        if rows.num_rows:
+            self._pieces.append(_Piece(first, self._next, rows))
+            self._join_alike()
+        return np.arange(first, self._next)
+
+    def take(self, places: Int64Array) -> pa.RecordBatch:
+        """The rows of some places, each of which has one; quickest when these ascend."""
+        return self.peek().take(places)
+
+    def keep(self, places: Int64Array) -> None:
+        """Forget rows at other places, where they are a good part of a piece.
+
+        Args:
+            places: Ascending; a place may stand there twice.
+
+        """
+        kept = []
+        for piece in self._pieces:
+            low, high = np.searchsorted(places, [piece.first, piece.stop])
+            if 4 * (high - low) > 3 * len(piece):
+                kept.append(piece)
+            elif high > low:
+                ids = places[low:high]
+                ids = ids[np.append(True, ids[1:] != ids[:-1])]
+                rows = taken(piece.rows, piece.at(ids))
+                kept.append(_Piece(piece.first, piece.stop, rows, ids))
+        self._pieces = kept
+        self._join_alike()
+
+    def peek(self) -> PilePeek:
+        """What there is now, as it is."""
+        return PilePeek(self.schema, tuple(self._pieces))
+
+    def save(self, saver: Saver) -> Any:
+        """Hand the rows over; return a JSON value from which `load` finds them."""
+        self._pieces = [_saved(piece, saver) for piece in self._pieces]
+        pieces = [[p.first, p.stop, p.name] for p in self._pieces]
+        return {"next": self._next, "pieces": pieces}
+
+    def load(self, manifest: Any, loader: Loader) -> None:
+        """Take back what `save` handed over."""
+        self._next = manifest["next"]
+        self._pieces = [
+            _loaded(loader.get(name), (first, stop), name, self.schema)
+            for first, stop, name in manifest["pieces"]
+        ]
+
+    def _join_alike(self) -> None:
+        while self._pieces and (count := self._alike()) > 1:
+            last = self._pieces[-count:]
+            size_bytes = sum(piece.size_bytes for piece in last)
+            if sum(map(len, last)) > _PIECE_ROWS_MAX or size_bytes > _PIECE_BYTES_MAX:
+                return
+            self._pieces[-count:] = [_together(last)]
+
+    def _alike(self) -> int:
+        """How many of the last pieces are to become one.
+
+        Sizes descend, so that there are fewer than `_ALIKE` pieces of each.
+        """
+        last = self._pieces[-1].level
+        smaller = self._before_last(lambda level: level < last)
+        same = self._before_last(lambda level: level == last)
+        return smaller + 1 if smaller or same + 1 < _ALIKE else same + 1
+
+    def _before_last(self, is_meant: Callable[[int], bool]) -> int:
+        """How many pieces before the last are of some levels, without a gap."""
+        older = self._pieces[-2::-1]
+        return next((n for n, p in enumerate(older) if not is_meant(p.level)), len(older))
+
+
+def _together(pieces: Sequence[_Piece]) -> _Piece:
+    rows = pa.concat_batches([piece.rows for piece in pieces])
+    first, stop = pieces[0].first, pieces[-1].stop
+    is_dense = stop - first == rows.num_rows
+    ids = None if is_dense else np.concatenate([piece.all_ids() for piece in pieces])
+    return _Piece(first, stop, rows, ids)
+
+
+def _saved(piece: _Piece, saver: Saver) -> _Piece:
+    """The piece, stored under a name."""
+    if piece.name is not None:
+        saver.keep(piece.name)
+        return piece
+    rows = piece.rows
+    if piece.ids is not None:
+        rows = rows.append_column(_PLACE, pa.array(piece.ids))
+    return replace(piece, name=saver.put(rows))
+
+
+def _loaded(
+    stored: pa.RecordBatch, bounds: tuple[int, int], name: str, schema: pa.Schema
+) -> _Piece:
+    rows = pa.RecordBatch.from_arrays(stored.columns[: len(schema)], schema=schema)
+    has_ids = stored.num_columns > len(schema)
+    ids = stored.column(_PLACE).to_numpy() if has_ids else None
+    return _Piece(*bounds, rows, ids, name)
