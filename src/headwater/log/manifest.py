@@ -1,8 +1,9 @@
 """The manifest of a topic or of a view's changes: which files hold which rows.
 
-A JSON value: `{"format": 1, "lanes": [[entry, ...], ...]}`, with the entries of each lane in the
-order of their positions (see `segment.Entry`). It says nothing of the rows in memory. Whoever keeps
-the checkpoints stores it; a file counts as soon as a stored manifest names it.
+A JSON value: `{"format": 2, "lanes": [[entry, ...], ...]}`, with the entries of each lane in the
+order of their positions (see `segment.Entry`). Format 1 had one checksum for a whole Arrow file. It
+says nothing of the rows in memory. Whoever keeps the checkpoints stores it; a file counts as soon
+as a stored manifest names it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from headwater.log.segment import Entry, SegmentFiles, missing
 
 Manifest = dict[str, Any]
 
-_FORMAT = 1
+_FORMAT = 2
+_READ = (1, 2)
 
 
 def save_lanes(lanes: Sequence[Lane]) -> Manifest:
@@ -33,9 +35,9 @@ def load_entries(manifest: Manifest | None) -> list[list[Entry]]:
     """
     if manifest is None:
         return []
-    if manifest["format"] != _FORMAT:
+    if manifest["format"] not in _READ:
         raise StateError(
-            f"a checkpoint has a manifest of format {manifest['format']}, not {_FORMAT}",
+            f"a checkpoint has a manifest of format {manifest['format']}, above {_FORMAT}",
             hint="use the version of Headwater that wrote it",
         )
     return [[Entry.load(value) for value in lane] for lane in manifest["lanes"]]

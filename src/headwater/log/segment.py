@@ -26,6 +26,7 @@ import pyarrow as pa
 from headwater.errors import StateError
 from headwater.log.content import ArrowContent, Content, ParquetContent, damage_of
 from headwater.log.index import Index
+from headwater.log.stretches import Checked, Part, Stretch, stretches_of
 from headwater.storage.blobs import Blobs
 
 HOT = "hot"
@@ -39,9 +40,10 @@ class Entry:
     Args:
         name: Its file's path below the folder of the topic.
         position_to: The position after its last row.
-        checksum: The file's crc32.
+        checksum: The file's crc32; of an Arrow file only where an earlier version wrote it.
         firsts: Each mark of its first chunk.
         highest: Each mark's highest value.
+        stretches: The checksums of an Arrow file.
 
     """
 
@@ -49,9 +51,10 @@ class Entry:
     position_first: int
     position_to: int
     size_bytes: int
-    checksum: int
+    checksum: int | None
     firsts: tuple[int, ...]
     highest: tuple[int, ...]
+    stretches: tuple[Stretch, ...] = ()
 
     @property
     def is_hot(self) -> bool:
@@ -60,13 +63,19 @@ class Entry:
 
     def save(self) -> dict[str, Any]:
         """A JSON value for `load`."""
-        return asdict(self)
+        return asdict(self) | {"stretches": [list(stretch) for stretch in self.stretches]}
 
     @staticmethod
     def load(value: dict[str, Any]) -> Entry:
         """Take back what `save` gave, also after a trip through JSON."""
         lists = {name: tuple(value[name]) for name in ("firsts", "highest")}
-        return Entry(**{**value, **lists})
+        stretches = tuple(Stretch(*stretch) for stretch in value.get("stretches", ()))
+        return Entry(**{**value, **lists, "stretches": stretches})
+
+
+def is_arrow(name: str) -> bool:
+    """Whether a file of this name is in Arrow IPC, not in Parquet."""
+    return name.endswith(".arrow")
 
 
 class SegmentFiles:
@@ -89,9 +98,10 @@ class SegmentFiles:
         """The path in the data folder of the file called `name` in a manifest."""
         return f"{self._folder}/{name}"
 
-    def write(self, name: str, parts: Sequence[pa.Buffer], index: Index) -> Segment:
+    def write(self, name: str, parts: Sequence[Part], index: Index) -> Segment:
         """Store a file of rows with this index as a segment; it is durable on return."""
-        self._blobs.put(self.path(name), parts)
+        contents = [part.content for part in parts]
+        self._blobs.put(self.path(name), contents)
         with self._lock:
             # After a start from an older manifest the name may be that of a file of the newer one.
             self._retired = [retired for retired in self._retired if retired != name]
@@ -99,12 +109,15 @@ class SegmentFiles:
             name,
             position_first=int(index.starts[0]),
             position_to=int(index.starts[-1]),
-            size_bytes=sum(part.size for part in parts),
-            checksum=reduce(lambda sum_, part: zlib.crc32(part, sum_), parts, 0),
+            size_bytes=sum(content.size for content in contents),
+            checksum=None
+            if is_arrow(name)
+            else reduce(lambda crc, part: zlib.crc32(part, crc), contents, 0),
             firsts=tuple(int(column[0]) for column in index.marks),
             highest=tuple(int(column.max()) for column in index.marks),
+            stretches=stretches_of(parts) if is_arrow(name) else (),
         )
-        return Segment(entry, self, self._opened(entry) if entry.is_hot else None)
+        return Segment(entry, self, self._opened(entry, is_new=True) if entry.is_hot else None)
 
     def retire(self, names: Sequence[str]) -> None:
         """Note files that are no segments any more. A manifest may still name them."""
@@ -126,21 +139,14 @@ class SegmentFiles:
     def open(self, entry: Entry) -> Content:
         """Map a file that was stored before and read its index.
 
+        Its columns are checked when they are read: those of a Parquet file page by page, by the
+        checksums that are in it.
+
         Raises:
             StateError: It is missing or is not what was written.
 
         """
-        if entry.is_hot:
-            self._check(entry)
-        return self._opened(entry)
-
-    def _check(self, entry: Entry) -> None:
-        # A Parquet file has a checksum in each page, which is checked when the page is read; to sum
-        # the file would read the columns that nobody asked for.
-        content = self._map(entry)
-        with damage_of(self.path(entry.name)):
-            if zlib.crc32(content) != entry.checksum:
-                raise ValueError("its bytes do not have the checksum that they were written with")
+        return self._opened(entry, is_new=False)
 
     def _map(self, entry: Entry) -> pa.Buffer:
         path = self.path(entry.name)
@@ -153,11 +159,21 @@ class SegmentFiles:
                 raise ValueError(f"it has {content.size} bytes and should have {entry.size_bytes}")
         return content
 
-    def _opened(self, entry: Entry) -> Content:
+    def _opened(self, entry: Entry, *, is_new: bool) -> Content:
         path, content = self.path(entry.name), self._map(entry)
-        if entry.name.endswith(".parquet"):
+        if not is_arrow(entry.name):
             return ParquetContent(path, content, self._schema)
-        return ArrowContent(path, content, self._schema)
+        checked = None if is_new else self._checked(entry, content)
+        return ArrowContent(path, content, self._schema, checked)
+
+    def _checked(self, entry: Entry, content: pa.Buffer) -> Checked | None:
+        """What checks an Arrow file stretch by stretch; None when it is checked as a whole."""
+        if entry.stretches:
+            return Checked(content, entry.stretches)
+        with damage_of(self.path(entry.name)):
+            if zlib.crc32(content) != entry.checksum:
+                raise ValueError("its bytes do not have the checksum that they were written with")
+        return None
 
     def lend(self, entry: Entry) -> Content:
         """The same, from those that are still open."""

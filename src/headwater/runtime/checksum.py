@@ -10,7 +10,6 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,12 +18,8 @@ from headwater.delta.delta import HASH, Delta
 from headwater.operators.feed import chosen_columns
 from headwater.plan.nodes import Node
 from headwater.schema.schema import Schema
+from headwater.storage.sums import ByteArray, word_sum
 
-ByteArray = npt.NDArray[np.uint8]
-
-# Words so far apart are added up: two rows that change places are seen unless they stand a multiple
-# of it apart, and nothing is as quick.
-_LANES = 509
 # From so many bytes on a second core is worth its start.
 _HALVED_BYTES_MIN = 1 << 23
 
@@ -53,21 +48,15 @@ def checksum(delta: Delta) -> tuple[int, int]:
 def _crc(rows: pa.RecordBatch) -> int:
     parts = [data for column in rows.columns for data in _bytes(column)]
     if sum(len(part) for part in parts) < _HALVED_BYTES_MIN:
-        sums = [_sum(part) for part in parts]
+        sums = [word_sum(part) for part in parts]
     else:
         middles = [len(part) // 2 for part in parts]
         lows, highs = both(
-            lambda: [_sum(p[:m]) for p, m in zip(parts, middles, strict=True)],
-            lambda: [_sum(p[m:]) for p, m in zip(parts, middles, strict=True)],
+            lambda: [word_sum(p[:m]) for p, m in zip(parts, middles, strict=True)],
+            lambda: [word_sum(p[m:]) for p, m in zip(parts, middles, strict=True)],
         )
         sums = [*lows, *highs]
     return zlib.crc32(np.array(sums, dtype=np.uint32).data)
-
-
-def _sum(data: ByteArray) -> int:
-    whole = len(data) // (8 * _LANES) * _LANES * 8
-    sums = data[:whole].view(np.uint64).reshape(-1, _LANES).sum(axis=0, dtype=np.uint64)
-    return zlib.crc32(data[whole:].data, zlib.crc32(sums.data))
 
 
 def _bytes(column: pa.Array) -> list[ByteArray]:
