@@ -27,6 +27,17 @@ Int64Array = npt.NDArray[np.int64]
 UInt64Array = npt.NDArray[np.uint64]
 
 
+_ONES: list[Int64Array] = [np.ones(1, dtype=np.int64)]
+
+
+def ones(count: int) -> Int64Array:
+    """So many weights of +1, which must not be written to: memory that all share."""
+    if len(_ONES[-1]) < count:
+        _ONES[-1] = np.ones(max(count, 2 * len(_ONES[-1])), dtype=np.int64)
+        _ONES[-1].flags.writeable = False
+    return _ONES[-1][:count]
+
+
 @dataclass(frozen=True, slots=True)
 class Delta:
     """The rows that changed in an epoch.

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from headwater.delta.delta import Int64Array
+from headwater.delta.delta import Int64Array, ones
 from headwater.log.columns import EPOCH, OFFSET, WEIGHT, check_names, offsets
 from headwater.log.index import Index
 from headwater.log.lane import DEFAULT_SEAL_AT, Lane, SealAt, Shape
@@ -135,7 +135,7 @@ class ChangeLog:
         if not rows.num_rows or (self.epoch_last is not None and epoch <= self.epoch_last):
             return
         if weights is None:
-            weights = np.ones(rows.num_rows, dtype=np.int64)
+            weights = ones(rows.num_rows)
         arrays = [*rows.columns, pa.array(weights, _HIDDEN_TYPE)]
         stored = pa.RecordBatch.from_arrays(arrays, schema=self._shape.schema)
         self._lane.append(stored, (epoch,))

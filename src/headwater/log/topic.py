@@ -19,6 +19,7 @@ midnight has rows of the next day too. Sealed files have a column `_offset` besi
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -268,6 +269,19 @@ class Topic:
                 found += _chunks(partition, snapshot, (low, high), columns, joined)
         if len(self._lanes) > 1:
             found.sort(key=lambda chunk: chunk.tick_first)
+        return found
+
+    def seam(self, tick: int) -> int:
+        """The last tick, not after `tick`, whose row is the first one of a file (or in memory).
+
+        0 where there is none. Rows between two seams are read without a copy, those across a seam
+        in two parts.
+        """
+        found = 0
+        for lane in self._lanes:
+            parts = lane.snapshot().parts
+            number = bisect_right(parts, tick, key=lambda part: part.low(0)) - 1
+            found = max(found, parts[number].low(0) if number > 0 else 0)
         return found
 
     def iter_ticks(

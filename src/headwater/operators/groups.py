@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from sqlglot import exp
 
-from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array
+from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, ones
 from headwater.operators import render
 from headwater.operators.runs import joined
 from headwater.operators.statement import Engine, Statement
@@ -43,7 +43,7 @@ def touched(engine: Engine, schema: pa.Schema, keys: Sequence[str]) -> Statement
 def weights_of(change: Delta) -> Int64Array:
     """The weights of a change's rows, 1 where none are given."""
     weights = change.weights
-    return np.ones(len(change), dtype=np.int64) if weights is None else weights
+    return ones(len(change)) if weights is None else weights
 
 
 def before_and_after(

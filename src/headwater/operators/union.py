@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from headwater.delta.delta import TICK, WEIGHT, Delta
+from headwater.delta.delta import TICK, WEIGHT, Delta, ones
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.runs import joined
 from headwater.operators.statement import plain
@@ -50,6 +49,6 @@ class UnionOperator:
     def _aligned(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """The rows with the union's columns; rows that are only ever added weigh 1."""
         if WEIGHT in self.schema.names and WEIGHT not in rows.schema.names:
-            rows = rows.append_column(WEIGHT, pa.array(np.ones(rows.num_rows, dtype=np.int64)))
+            rows = rows.append_column(WEIGHT, pa.array(ones(rows.num_rows)))
         columns = [rows.column(name) for name in self.schema.names]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headwater.delta.delta import HASH, TICK, WEIGHT, Delta, Int64Array
+from headwater.delta.delta import HASH, TICK, WEIGHT, Delta, Int64Array, ones
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
 from headwater.operators import render
 from headwater.operators.accumulate import Totals, published
@@ -216,7 +216,7 @@ class WindowedOperator:
         kept = np.flatnonzero(merged.column(ROWS).to_numpy() > 0)
         rows = self._layout.read(merged.take(pa.array(kept)))
         if WEIGHT in self.schema.names:
-            rows = rows.append_column(WEIGHT, pa.array(np.ones(len(kept), dtype=np.int64)))
+            rows = rows.append_column(WEIGHT, pa.array(ones(len(kept))))
         return self._shown(rows)
 
     def _ticked(self, merged: pa.RecordBatch, curve: WatermarkCurve) -> pa.RecordBatch:

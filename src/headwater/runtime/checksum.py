@@ -8,8 +8,10 @@ is fixed: there it is a CRC over sums of the columns' words, at the speed of mem
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,8 +20,10 @@ from headwater.delta.delta import HASH, Delta
 from headwater.operators.feed import chosen_columns
 from headwater.plan.nodes import Node
 from headwater.schema.schema import Schema
-from headwater.storage.sums import ByteArray, word_sum
+from headwater.storage.sums import ByteArray, word_sum, word_sum_of_steps
 
+# Bytes of values, or the ends of texts, whose differences count.
+_Part = npt.NDArray[Any]
 # From so many bytes on a second core is worth its start.
 _HALVED_BYTES_MIN = 1 << 23
 
@@ -47,19 +51,31 @@ def checksum(delta: Delta) -> tuple[int, int]:
 
 def _crc(rows: pa.RecordBatch) -> int:
     parts = [data for column in rows.columns for data in _bytes(column)]
-    if sum(len(part) for part in parts) < _HALVED_BYTES_MIN:
-        sums = [word_sum(part) for part in parts]
+    if sum(part.nbytes for part in parts) < _HALVED_BYTES_MIN:
+        sums = [_sum(part) for part in parts]
     else:
-        middles = [len(part) // 2 for part in parts]
+        halves = [_halves(part) for part in parts]
         lows, highs = both(
-            lambda: [word_sum(p[:m]) for p, m in zip(parts, middles, strict=True)],
-            lambda: [word_sum(p[m:]) for p, m in zip(parts, middles, strict=True)],
+            lambda: [_sum(low) for low, _ in halves], lambda: [_sum(high) for _, high in halves]
         )
         sums = [*lows, *highs]
     return zlib.crc32(np.array(sums, dtype=np.uint32).data)
 
 
-def _bytes(column: pa.Array) -> list[ByteArray]:
+def _halves(part: _Part) -> tuple[_Part, _Part]:
+    middle = len(part) // 16 * 8
+    return part[: middle + _is_ends(part)], part[middle:]
+
+
+def _sum(part: _Part) -> int:
+    return word_sum_of_steps(part) if _is_ends(part) else word_sum(part)
+
+
+def _is_ends(part: _Part) -> bool:
+    return part.dtype != np.uint8
+
+
+def _bytes(column: pa.Array) -> list[_Part]:
     """All that tells a column's values from others, not copied where that is possible."""
     kind = column.type
     if pa.types.is_null(kind) or not len(column):
@@ -88,11 +104,11 @@ def _values(column: pa.Array) -> ByteArray:
     return data[column.offset * width : (column.offset + len(column)) * width]
 
 
-def _letters(column: pa.Array) -> list[ByteArray]:
-    """The lengths, and all letters."""
+def _letters(column: pa.Array) -> list[_Part]:
+    """Where the texts end, and all letters."""
     _, places, text = column.buffers()
     is_large = pa.types.is_large_string(column.type) or pa.types.is_large_binary(column.type)
     ends = np.frombuffer(places, dtype=np.int64 if is_large else np.int32)
     ends = ends[column.offset : column.offset + len(column) + 1]
     letters = np.frombuffer(text or b"", dtype=np.uint8)[ends[0] : ends[-1]]
-    return [np.diff(ends).view(np.uint8), letters]
+    return [ends, letters]

@@ -114,6 +114,15 @@ class Stepper:
                     inputs[view.name] = as_input(stepped.delta, epoch.tick_last)
         return steps
 
+    def seam(self, tick_from: int, tick_to: int) -> int:
+        """Where to end a large epoch that might go on to `tick_to`, so that it copies little.
+
+        Rows of an epoch that lie in one file are taken as they lie. A file that ends in the first
+        half of the stretch is not waited for.
+        """
+        seams = (self.topics[name].seam(tick_to) for name in self._read)
+        return min((s for s in seams if s > (tick_from + tick_to) // 2), default=tick_to)
+
     def wakes_at(self) -> int | None:
         """The next time at which an epoch is due though nothing was sent; None: there is none."""
         running = [view for view in self.views if view.name not in self.paused]
