@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -45,6 +46,31 @@ def test_it_is_of_the_values(kind: pa.DataType, values: list[Any], with_nulls: b
         changed = part.to_pylist()
         changed[1_234] = values[0] if changed[1_234] != values[0] else values[1]
         assert sum_of(part) != sum_of(pa.array(changed, kind))
+
+
+@pytest.mark.parametrize(("kind", "values"), KINDS, ids=[str(kind) for kind, _ in KINDS])
+@pytest.mark.parametrize("with_nulls", [False, True])
+def test_it_does_not_see_how_rows_are_cut(
+    kind: pa.DataType, values: list[Any], with_nulls: bool
+) -> None:
+    draw = np.random.default_rng(2)
+    pattern = draw.integers(0, 3 if with_nulls else 2, 60_000)
+    column = pa.array([[*values, None][n] for n in pattern], kind)
+    whole = sum_of(column)
+    for pieces in (2, 7, 40):
+        cuts = [0, *sorted(draw.integers(0, len(column), pieces - 1).tolist()), len(column)]
+        parts = [column.slice(a, b - a) for a, b in itertools.pairwise(cuts)]
+        table = pa.Table.from_arrays([pa.chunked_array(parts)], names=["c"])
+        assert checksum(Delta(table)) == whole
+
+
+def test_large_texts_are_summed_on_two_cores_to_the_same() -> None:
+    texts = pa.array([f"text {n} " * (n % 5) for n in range(400_000)])
+    numbers = pa.array(np.arange(400_000))
+    whole = pa.table({"t": texts, "n": numbers})
+    cut = pa.concat_tables([whole.slice(0, 123_457), whole.slice(123_457)])
+    assert checksum(Delta(cut)) == checksum(Delta(whole.to_batches()[0]))
+    assert checksum(Delta(whole.slice(1))) != checksum(Delta(whole.slice(0, 399_999)))
 
 
 def test_what_lies_under_a_null_does_not_count() -> None:

@@ -43,11 +43,12 @@ class Delta:
     """The rows that changed in an epoch.
 
     Args:
-        rows: The rows with their hidden columns. May be empty; the schema is always complete.
+        rows: The rows with their hidden columns. May be empty; the schema is always complete. An
+            operator is given one batch; the change of a view may be a table of several.
 
     """
 
-    rows: pa.RecordBatch
+    rows: pa.RecordBatch | pa.Table
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)
@@ -69,7 +70,7 @@ class Delta:
         """The places of the rows in the log's order, or None where nobody needs them."""
         return self._hidden(TICK)
 
-    def visible(self) -> pa.RecordBatch:
+    def visible(self) -> pa.RecordBatch | pa.Table:
         """The rows without hidden columns."""
         return self.rows.select([n for n in self.rows.schema.names if n not in HIDDEN])
 

@@ -120,7 +120,9 @@ class ChangeLog:
         """The offset that the next change gets: how many there are."""
         return self._lane.position_to
 
-    def append(self, rows: pa.RecordBatch, weights: Int64Array | None, epoch: int) -> None:
+    def append(
+        self, rows: pa.RecordBatch | pa.Table, weights: Int64Array | None, epoch: int
+    ) -> None:
         """Take in the changes of an epoch, which every reader sees at once.
 
         An epoch that the log has already is passed over, so that recovery may step again from a
@@ -137,7 +139,7 @@ class ChangeLog:
         if weights is None:
             weights = ones(rows.num_rows)
         arrays = [*rows.columns, pa.array(weights, _HIDDEN_TYPE)]
-        stored = pa.RecordBatch.from_arrays(arrays, schema=self._shape.schema)
+        stored = type(rows).from_arrays(arrays, schema=self._shape.schema)
         self._lane.append(stored, (epoch,))
         self.epoch_last = epoch
 

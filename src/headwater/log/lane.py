@@ -110,12 +110,13 @@ class Lane:
         """Bytes in memory that a flush would write."""
         return self._now[1].size_bytes
 
-    def append(self, rows: pa.RecordBatch, marks: Sequence[int]) -> None:
-        """Add a chunk at the end. It is visible at once."""
+    def append(self, rows: pa.RecordBatch | pa.Table, marks: Sequence[int]) -> None:
+        """Add a chunk at the end, or one for each batch of a table. They are visible at once."""
         assert rows.schema.equals(self._shape.schema), f"{rows.schema} in {self._files.path('')}"
         if rows.num_rows:
+            batches = [rows] if isinstance(rows, pa.RecordBatch) else rows.to_batches()
             with self._lock:
-                self._now[1].append(rows, marks)
+                self._now[1].append(batches, marks)
 
     def snapshot(self) -> Snapshot:
         """All rows that are there now."""

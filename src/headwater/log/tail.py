@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 
 import pyarrow as pa
 
@@ -35,13 +36,14 @@ class Tail:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def append(self, rows: pa.RecordBatch, marks: Sequence[int]) -> None:
-        """Add a chunk. One thread at a time."""
-        self.batches.append(rows)
+    def append(self, batches: Sequence[pa.RecordBatch], marks: Sequence[int]) -> None:
+        """Add chunks with the same marks, none of them empty. One thread at a time."""
+        ends = list(accumulate((rows.num_rows for rows in batches), initial=self.starts[-1]))
+        self.batches += batches
         for column, mark in zip(self.marks, marks, strict=True):
-            column.append(mark)
-        # Last: a reader that counts this chunk finds the rest of it in place.
-        self.starts.append(self.starts[-1] + rows.num_rows)
+            column.extend([mark] * len(batches))
+        # Last, and all at once: a reader that counts these chunks finds the rest of them in place.
+        self.starts += ends[1:]
 
     def without_first(self, chunks: int) -> Tail:
         """A tail with all but the first `chunks`. The appender must hold still."""

@@ -8,6 +8,7 @@ other columns are taken from the input by place, or, where all rows stay, just a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 from sqlglot import exp
 
+from headwater.delta.delta import Int64Array
 from headwater.operators import render
 from headwater.operators.operator import hidden_of
-from headwater.operators.statement import Engine, Rows, Statement, one_batch
+from headwater.operators.statement import Engine, Rows, Statement
 from headwater.plan.nodes import Map, Node, Scan, Windows
 from headwater.schema.schema import Schema
 
@@ -70,8 +72,8 @@ class Around:
             engine, query, {render.INPUT: pa.schema(fields)}, is_ordered=False
         )
 
-    def run(self, rows: Rows) -> pa.RecordBatch:
-        """The stretch's rows.
+    def run(self, rows: Rows) -> pa.Table:
+        """The stretch's rows, in pieces as the input is.
 
         Raises:
             RecordError: An expression refuses a row.
@@ -81,17 +83,16 @@ class Around:
         if self._has_places:
             places = pa.array(np.arange(rows.num_rows, dtype=np.int64))
             given = given.append_column(pa.field(PLACE, pa.int64()), places)
-        answer = self._statement.run(input=given)
-        whole = rows if isinstance(rows, pa.RecordBatch) else one_batch(rows)
-        columns = {name: whole.column(source) for name, source in self._passed.items()}
+        answer = self._statement.pieces(input=given)
+        columns = {name: rows.column(source) for name, source in self._passed.items()}
         if self._keeps_rows:
-            columns |= {n: whole.column(n) for n in hidden_of(whole.schema)}
+            columns |= {n: rows.column(n) for n in hidden_of(rows.schema)}
         else:
-            at = answer.column(PLACE)
-            columns = {name: column.take(at) for name, column in columns.items()}
+            at = answer.column(PLACE).to_numpy()
+            columns = {name: _taken(column, at) for name, column in columns.items()}
         columns |= {name: answer.column(name) for name in answer.schema.names}
         arrays = [columns[name] for name in self.schema.names]
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        return pa.Table.from_arrays(arrays, schema=self.schema)
 
 
 def around(
@@ -120,6 +121,20 @@ def around(
     if not any(_is_wide(schema.field(name).type) for name in passed):
         return None
     return Around(node, origin, keys, passed, schema, engine)
+
+
+def _taken(column: pa.Array | pa.ChunkedArray, places: Int64Array) -> pa.ChunkedArray:
+    """A column's values at these places, ascending, piece by piece."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    starts = np.cumsum([0, *map(len, chunks)])
+    cuts = np.searchsorted(places, starts)
+    found = [
+        chunk.take(pa.array(places[first:last] - start))
+        for chunk, start, (first, last) in zip(
+            chunks, starts.tolist(), itertools.pairwise(cuts.tolist()), strict=False
+        )
+    ]
+    return pa.chunked_array(found, column.type)
 
 
 def _passed(node: Node) -> dict[str, str]:

@@ -58,6 +58,10 @@ class _Feed:
         """What the operator is given in this epoch."""
         return self._feed.changed(moment.outputs[self._origin], moment.epoch.failed)
 
+    def answer(self, moment: _Moment) -> Delta:
+        """What the view is given in this epoch."""
+        return self._feed.answer(moment.outputs[self._origin], moment.epoch.failed)
+
 
 class _ScanStage:
     """The changes of a relation, with just the columns that the plan reads."""
@@ -179,14 +183,15 @@ class Dataflow:
             epoch: The recorded facts of the epoch.
 
         Returns:
-            The view's change: its columns, `__weight` unless the plan is append-only, `__tick`
-            if it was asked for, and `__hash` over all columns of the view if it was.
+            The view's change, perhaps a table: its columns, `__weight` unless the plan is
+            append-only, `__tick` if it was asked for, and `__hash` over all columns of the view if
+            it was.
 
         """
         moment = _Moment(inputs, epoch, [])
         for stage in self._stages:
             moment.outputs.append(stage.run(moment))
-        change = self._answer.changed(moment)
+        change = self._answer.answer(moment)
         return Delta(_at_tick(change.rows, epoch.tick_last)) if self._adds_ticks else change
 
     def save(self, saver: Saver) -> Any:

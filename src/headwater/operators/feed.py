@@ -18,7 +18,7 @@ from headwater.delta.delta import HASH, Delta
 from headwater.errors import RecordError
 from headwater.operators import render
 from headwater.operators.around import ROWS_MIN, around
-from headwater.operators.isolate import run_isolating
+from headwater.operators.isolate import isolating
 from headwater.operators.operator import hidden_of
 from headwater.operators.statement import Engine, Rows, Statement, empty_batch, one_batch, plain
 from headwater.plan.nodes import Map, Node
@@ -59,6 +59,10 @@ class Feed:
             failed: Gets the rows that an expression refuses.
 
         """
+        return Delta(one_batch(self._way.run(rows, failed))) if rows.num_rows else self._nothing
+
+    def answer(self, rows: Rows, failed: list[pa.RecordBatch]) -> Delta:
+        """The same, perhaps in several pieces: not copied into one."""
         return Delta(self._way.run(rows, failed)) if rows.num_rows else self._nothing
 
 
@@ -104,12 +108,12 @@ class _Computed:
         self.schema = self._statement.schema
         self._around = around(node, origin, keys, self.schema, engine)
 
-    def run(self, rows: Rows, failed: list[pa.RecordBatch]) -> pa.RecordBatch:
+    def run(self, rows: Rows, failed: list[pa.RecordBatch]) -> Rows:
         if self._around is not None and rows.num_rows >= ROWS_MIN:
             # What an expression refuses is found by the statement that sees the whole row.
             with suppress(RecordError):
                 return self._around.run(rows)
-        return run_isolating(self._statement, rows, failed)[0]
+        return isolating(lambda some: self._statement.pieces(input=some), rows, failed)[0]
 
 
 class _Chosen:
@@ -126,13 +130,12 @@ class _Chosen:
             fields.append(pa.field(HASH, pa.uint64()))
         self.schema = pa.schema(fields)
 
-    def run(self, rows: Rows, _failed: list[pa.RecordBatch]) -> pa.RecordBatch:
+    def run(self, rows: Rows, _failed: list[pa.RecordBatch]) -> Rows:
         """The columns; nothing can fail."""
-        whole = rows if isinstance(rows, pa.RecordBatch) else one_batch(rows)
-        columns = [whole.column(source) for source in self._sources]
+        columns = [rows.column(source) for source in self._sources]
         if self._hash is not None:
             columns.append(self._hash.of(rows))
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        return type(rows).from_arrays(columns, schema=self.schema)
 
 
 class KeyHash:

@@ -13,6 +13,7 @@ epoch, and some tenths of a millisecond for each bad row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,8 @@ from headwater.operators.statement import Rows, Statement
 from headwater.schema.encode import to_ndjson
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, parse_type
+
+Answer = TypeVar("Answer", pa.RecordBatch, pa.Table, Rows)
 
 REASON, RECORD = "reason", "record"
 FAILED = Schema((Column(REASON, parse_type("VARCHAR")), Column(RECORD, parse_type("VARCHAR"))))
@@ -51,8 +54,8 @@ def run_isolating(
 
 
 def isolating(
-    run: Callable[[Rows], pa.RecordBatch], rows: Rows, failed: list[pa.RecordBatch]
-) -> tuple[pa.RecordBatch, Rows]:
+    run: Callable[[Rows], Answer], rows: Rows, failed: list[pa.RecordBatch]
+) -> tuple[Answer, Rows]:
     """Run any computation that works row by row over the rows that it can compute.
 
     As `run_isolating`; `run` raises a `RecordError` for rows that it refuses.
@@ -71,7 +74,7 @@ def isolating(
     return answer, good
 
 
-def _refused(run: Callable[[Rows], pa.RecordBatch], rows: Rows) -> tuple[Int64Array, list[str]]:
+def _refused(run: Callable[[Rows], Rows], rows: Rows) -> tuple[Int64Array, list[str]]:
     """The places of the rows that fail alone, in order, and why each does."""
     places, reasons = [], []
     # A stack: the first part of what is left is on top.

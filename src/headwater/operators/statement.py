@@ -83,7 +83,7 @@ class Instance:
         text = _reading(query, {source: table for table, source in registered.items()})
         self._connection.execute(f"PREPARE {name} AS {text.sql('duckdb')}")
 
-    def run(self, name: str) -> pa.RecordBatch:
+    def run(self, name: str) -> pa.Table:
         """Run a prepared statement.
 
         `_submit` is what the client itself runs a relation with. Its public spellings cost twice
@@ -91,7 +91,7 @@ class Instance:
         the statement again.
         """
         result = self._connection._submit(f"EXECUTE {name}", None, "arrow", OUTPUT_ROWS)
-        return one_batch(result.arrow_table())
+        return result.arrow_table()
 
     def close(self) -> None:
         """Release the instance and all that it registered."""
@@ -193,6 +193,13 @@ class Statement:
     def run(self, **inputs: Rows) -> pa.RecordBatch:
         """The query's rows over the given inputs, as one batch.
 
+        Raises as `pieces` does.
+        """
+        return one_batch(self.pieces(**inputs))
+
+    def pieces(self, **inputs: Rows) -> pa.Table:
+        """The query's rows over the given inputs, in as many batches as DuckDB makes of them.
+
         Raises:
             RecordError: A value in the inputs is refused by an expression of the query.
             DefinitionError: A function of the author's broke its promise.
@@ -232,8 +239,10 @@ class Statement:
         return sources
 
 
-def one_batch(table: pa.Table) -> pa.RecordBatch:
-    """A table's rows as one batch; the table's own memory where it has a single chunk."""
+def one_batch(table: Rows) -> pa.RecordBatch:
+    """Rows as one batch; their own memory where they are in one piece."""
+    if isinstance(table, pa.RecordBatch):
+        return table
     batches = table.combine_chunks().to_batches() if table.num_rows else []
     if not batches:
         return empty_batch(table.schema)

@@ -20,10 +20,11 @@ from headwater.delta.delta import HASH, Delta
 from headwater.operators.feed import chosen_columns
 from headwater.plan.nodes import Node
 from headwater.schema.schema import Schema
-from headwater.storage.sums import ByteArray, word_sum, word_sum_of_steps
+from headwater.storage.sums import ByteArray, WordSum
 
 # Bytes of values, or the ends of texts, whose differences count.
 _Part = npt.NDArray[Any]
+_Stream = list[_Part]
 # From so many bytes on a second core is worth its start.
 _HALVED_BYTES_MIN = 1 << 23
 
@@ -49,40 +50,59 @@ def checksum(delta: Delta) -> tuple[int, int]:
     return len(delta), int(hashes.sum(dtype=np.uint64))
 
 
-def _crc(rows: pa.RecordBatch) -> int:
-    parts = [data for column in rows.columns for data in _bytes(column)]
-    if sum(part.nbytes for part in parts) < _HALVED_BYTES_MIN:
-        sums = [_sum(part) for part in parts]
+def _crc(rows: pa.RecordBatch | pa.Table) -> int:
+    streams = [stream for column in rows.columns for stream in _streams(column)]
+    sizes = [sum(part.nbytes for part in stream) for stream in streams]
+    if sum(sizes) < _HALVED_BYTES_MIN:
+        sums = [_sum(stream) for stream in streams]
     else:
-        halves = [_halves(part) for part in parts]
-        lows, highs = both(
-            lambda: [_sum(low) for low, _ in halves], lambda: [_sum(high) for _, high in halves]
+        first, second = _halves(sizes)
+        found = both(
+            lambda: [_sum(streams[n]) for n in first], lambda: [_sum(streams[n]) for n in second]
         )
-        sums = [*lows, *highs]
+        by_number = dict(zip([*first, *second], [*found[0], *found[1]], strict=True))
+        sums = [by_number[n] for n in range(len(streams))]
     return zlib.crc32(np.array(sums, dtype=np.uint32).data)
 
 
-def _halves(part: _Part) -> tuple[_Part, _Part]:
-    middle = len(part) // 16 * 8
-    return part[: middle + _is_ends(part)], part[middle:]
+def _halves(sizes: list[int]) -> tuple[list[int], list[int]]:
+    """The numbers of the streams in two groups of about the same size."""
+    groups: tuple[list[int], list[int]] = ([], [])
+    totals = [0, 0]
+    for number in sorted(range(len(sizes)), key=lambda n: -sizes[n]):
+        lighter = totals.index(min(totals))
+        groups[lighter].append(number)
+        totals[lighter] += sizes[number]
+    return groups
 
 
-def _sum(part: _Part) -> int:
-    return word_sum_of_steps(part) if _is_ends(part) else word_sum(part)
+def _sum(stream: _Stream) -> int:
+    sum_ = WordSum()
+    for part in stream:
+        if part.dtype == np.uint8:
+            sum_.add(part)
+        else:
+            sum_.add_steps(part)
+    return sum_.value()
 
 
-def _is_ends(part: _Part) -> bool:
-    return part.dtype != np.uint8
-
-
-def _bytes(column: pa.Array) -> list[_Part]:
-    """All that tells a column's values from others, not copied where that is possible."""
+def _streams(column: pa.Array | pa.ChunkedArray) -> list[_Stream]:
+    """All that tells a column's values from others, the pieces of a column one after the other."""
     kind = column.type
     if pa.types.is_null(kind) or not len(column):
         return []
     if pa.types.is_boolean(kind):
-        return _bytes(column.cast(pa.int8()))
-    if not column.null_count:
+        return _streams(column.cast(pa.int8()))
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    has_nulls = bool(column.null_count)
+    parts = [_parts(chunk, has_nulls=has_nulls) for chunk in chunks if len(chunk)]
+    return [list(stream) for stream in zip(*parts, strict=True)]
+
+
+def _parts(column: pa.Array, *, has_nulls: bool) -> list[_Part]:
+    """The values of a piece, not copied where that is possible."""
+    kind = column.type
+    if not has_nulls:
         return _letters(column) if _has_offsets(kind) else [_values(column)]
     # What lies under a null is whatever lay there before.
     is_valid = _values(column.is_valid().cast(pa.int8()))

@@ -21,24 +21,52 @@ LANES = 509
 LANES_BYTES = 8 * LANES
 
 
+class WordSum:
+    """The checksum of bytes that come in pieces: the same, wherever they were cut."""
+
+    def __init__(self) -> None:
+        self._sums = np.zeros(LANES, dtype=np.uint64)
+        self._rest = np.empty(0, dtype=np.uint8)
+
+    def add(self, data: ByteArray) -> None:
+        """Go on with these bytes."""
+        if len(self._rest):
+            missing = LANES_BYTES - len(self._rest)
+            self._rest = np.concatenate([self._rest, data[:missing]])
+            data = data[missing:]
+            if len(self._rest) < LANES_BYTES:
+                return
+            self._sums += self._rest.view(np.uint64)
+        whole = len(data) // LANES_BYTES * LANES_BYTES
+        self._sums += _lanes(data[:whole]).sum(axis=0, dtype=np.uint64)
+        self._rest = data[whole:]
+
+    def add_steps(self, ends: npt.NDArray[np.signedinteger]) -> None:
+        """Go on with the differences of neighbours, without an array of them."""
+        width = ends.itemsize
+        missing = -len(self._rest) % LANES_BYTES
+        first = min(missing // width, len(ends) - 1)
+        self.add(np.diff(ends[: first + 1]).view(np.uint8))
+        # So few at once that they stay in the processor's cache.
+        steps = np.empty(min(len(ends), 32 * LANES_BYTES // width), dtype=ends.dtype)
+        for start in range(first, len(ends) - 1, len(steps)):
+            part = steps[: min(len(steps), len(ends) - 1 - start)]
+            stop = start + len(part)
+            np.subtract(ends[start + 1 : stop + 1], ends[start:stop], out=part)
+            self.add(part.view(np.uint8))
+        self._rest = self._rest.copy()
+
+    def value(self) -> int:
+        """The checksum of all that was added, 32 bits."""
+        return zlib.crc32(self._rest.data, zlib.crc32(self._sums.data))
+
+
 def word_sum(data: ByteArray) -> int:
     """The checksum of some bytes, 32 bits."""
-    whole = len(data) // LANES_BYTES * LANES_BYTES
-    sums = data[:whole].view(np.uint64).reshape(-1, LANES).sum(axis=0, dtype=np.uint64)
-    return zlib.crc32(data[whole:].data, zlib.crc32(sums.data))
+    sum_ = WordSum()
+    sum_.add(data)
+    return sum_.value()
 
 
-def word_sum_of_steps(ends: npt.NDArray[np.signedinteger]) -> int:
-    """`word_sum` of the differences of neighbours, without an array of them."""
-    per_lanes = LANES_BYTES // ends.itemsize
-    whole = (len(ends) - 1) // per_lanes * per_lanes
-    sums = np.zeros(LANES, dtype=np.uint64)
-    # So few at once that they stay in the processor's cache.
-    steps = np.empty(min(whole, 32 * per_lanes), dtype=ends.dtype)
-    for first in range(0, whole, len(steps) or 1):
-        part = steps[: min(len(steps), whole - first)]
-        last = first + len(part)
-        np.subtract(ends[first + 1 : last + 1], ends[first:last], out=part)
-        sums += part.view(np.uint64).reshape(-1, LANES).sum(axis=0, dtype=np.uint64)
-    rest = np.diff(ends[whole:]).view(np.uint8)
-    return zlib.crc32(rest.data, zlib.crc32(sums.data))
+def _lanes(data: ByteArray) -> npt.NDArray[np.uint64]:
+    return data.view(np.uint64).reshape(-1, LANES)
