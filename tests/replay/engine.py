@@ -62,7 +62,7 @@ class Stepped:
         epoch = Epoch(1, 0, self._tick, {topics: self._curve(is_last) for topics in self._sources})
         for name, flow in self._flows.items():
             change = flow.step(changes, epoch)
-            changes[name] = pa.Table.from_batches([change.rows])
+            changes[name] = change.table()
             self._add(name, change)
         assert not epoch.late
 

@@ -70,6 +70,11 @@ class Delta:
         """The places of the rows in the log's order, or None where nobody needs them."""
         return self._hidden(TICK)
 
+    def table(self) -> pa.Table:
+        """The rows as a table, whatever they are."""
+        rows = self.rows
+        return pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
+
     def visible(self) -> pa.RecordBatch | pa.Table:
         """The rows without hidden columns."""
         return self.rows.select([n for n in self.rows.schema.names if n not in HIDDEN])
