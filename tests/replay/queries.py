@@ -76,6 +76,8 @@ QUERIES = (
     "INTERVAL '1 minute') GROUP BY ALL",
     "SELECT visitor, window_start, median(price) FROM SESSION(clicks PARTITION BY visitor, ts, "
     "INTERVAL '1 minute') GROUP BY ALL",
+    "SELECT window_start, completeness(window_end) AS share, count(*) FROM "
+    "TUMBLE(clicks, ts, INTERVAL '1 minute') GROUP BY window_start, window_end EMIT FINAL",
     # paced
     "SELECT ad, sum(cost), count(*) FROM clicks GROUP BY ad EMIT CHANGES EVERY INTERVAL '1 minute'",
     "SELECT ad, tags, price FROM clicks WHERE ok EMIT CHANGES EVERY INTERVAL '90' SECONDS",

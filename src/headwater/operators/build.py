@@ -10,6 +10,7 @@ import pyarrow as pa
 from headwater.delta.delta import Delta
 from headwater.operators.aggregate import AggregateOperator
 from headwater.operators.asof import AsofOperator
+from headwater.operators.completeness import CompletenessOperator
 from headwater.operators.distinct import DistinctOperator
 from headwater.operators.feed import Keys
 from headwater.operators.gate import GateOperator
@@ -35,6 +36,7 @@ from headwater.operators.windowed import WindowedOperator
 from headwater.plan.nodes import (
     Aggregate,
     AsofJoin,
+    Completeness,
     Distinct,
     Hold,
     Join,
@@ -135,7 +137,7 @@ def feeds_of(node: Node) -> tuple[Keys, ...] | None:  # noqa: PLR0911 - one for 
         return (node.partition,)
     if isinstance(node, Recompute | Process):
         return node.keys if isinstance(node, Recompute) else (node.keys,)
-    if isinstance(node, Transform | Pace | Hold):
+    if isinstance(node, Transform | Pace | Hold | Completeness):
         return (None,)
     assert isinstance(node, Aggregate | Panes | Windows | MatchRecognize), (
         f"{type(node).__name__} has no operator"
@@ -160,7 +162,7 @@ def fused_of(node: Node, schema: pa.Schema, engine: Engine) -> Fused:
     return WindowedOperator(node, schema, engine)
 
 
-def operator_of(  # noqa: PLR0911 - one for each node
+def operator_of(  # noqa: PLR0911, PLR0912 - one for each node
     node: Node, schemas: Sequence[pa.Schema], engine: Engine
 ) -> Operator:
     """The operator of any other node that is not linear."""
@@ -189,5 +191,7 @@ def operator_of(  # noqa: PLR0911 - one for each node
         return PaceOperator(node, schemas[0], engine)
     if isinstance(node, Hold):
         return HoldOperator(node, schemas[0])
+    if isinstance(node, Completeness):
+        return CompletenessOperator(node, engine)
     assert isinstance(node, Recompute), f"{type(node).__name__} has no operator"
     return RecomputeOperator(node, schemas, engine)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from headwater.delta.delta import TICK, WEIGHT, Delta
-from headwater.delta.watermark import WatermarkCurve
+from headwater.delta.watermark import Shares, WatermarkCurve
 from headwater.state.checkpoint import Loader, Saver
 
 __all__ = ["Epoch", "Loader", "Operator", "Saver", "hidden_of"]
@@ -33,6 +33,8 @@ class Epoch:
             before it is expected.
         ready: The same for the sets that are ready earlier than they are complete: windows close by
             it, and are corrected until `watermarks` has passed them.
+        shares: For the sets that somebody asks how complete they are: for each topic how far its
+            partitions or senders are at the end of the epoch.
         late: Where operators put the rows that came too late, in the order they found them.
         failed: The same for the rows that an expression refused (`isolate`).
 
@@ -45,6 +47,7 @@ class Epoch:
     late: list[pa.RecordBatch] = field(default_factory=list)
     failed: list[pa.RecordBatch] = field(default_factory=list)
     ready: Mapping[tuple[str, ...], WatermarkCurve] = field(default_factory=dict)
+    shares: Mapping[tuple[str, ...], Sequence[Shares]] = field(default_factory=dict)
 
     def closing(self, sources: tuple[str, ...]) -> WatermarkCurve:
         """The curve by which windows over these topics close."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from headwater.plan.completeness import Completeness
 from headwater.plan.firings import Hold, Panes
 from headwater.plan.groups import Aggregate, GroupWindow, Merge, Partial
 from headwater.plan.joins import AsofJoin, Join, JoinKind, Within
@@ -38,6 +39,7 @@ from headwater.plan.windows import Pace, WindowKind, Windows, WindowSpec
 __all__ = [
     "Aggregate",
     "AsofJoin",
+    "Completeness",
     "Distinct",
     "GroupWindow",
     "Hold",
@@ -91,6 +93,7 @@ Node = (
     | Pace
     | Hold
     | Panes
+    | Completeness
 )
 
 

@@ -37,7 +37,7 @@ from headwater.replay.asof import last_of_equal_matches
 from headwater.replay.match import with_matches
 from headwater.replay.python import PythonSteps
 from headwater.schema.types import parse_type
-from headwater.sql import temporal
+from headwater.sql import completeness, temporal
 from headwater.sql.functions import refuse_volatile
 from headwater.sql.places import hint_for
 from headwater.sql.sketches import exactly
@@ -233,7 +233,7 @@ def _fired(asked: _Asked, view: ViewDefinition) -> exp.Query | None:
 def _query(asked: _Asked, view: ViewDefinition) -> exp.Query:
     """A view's query as DuckDB answers it."""
     connection, now_us = asked.connection, asked.now_us
-    exact = exactly(view.query, view.origin)
+    exact = completeness.at_the_end(exactly(view.query, view.origin))
     allowed = frozenset[int]() if now_us is None else temporal.placed(exact)
     refuse_volatile(exact, view.origin, allowed)
     timed = exact if now_us is None else temporal.at(exact, now_us)

@@ -128,9 +128,13 @@ class SenderWatermark:
         )
 
     def shares(self) -> Shares:
-        """Which share of the senders has passed a time, as of the end of the last epoch."""
-        lows = _standing(self._table)
-        return Shares(np.sort(lows[lows < AFTER_ALL]), self.complete_us)
+        """Which share of the senders has passed a time, as of the end of the last epoch.
+
+        Of those that are not idle, or of all where all of them are.
+        """
+        standing = _standing(self._table)
+        active = standing[standing < AFTER_ALL]
+        return Shares(np.sort(active if len(active) else self._table[_LOW]), self.complete_us)
 
     def save(self) -> dict[str, Any]:
         """A JSON value for `load`."""

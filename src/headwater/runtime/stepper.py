@@ -25,6 +25,7 @@ from headwater.log.topic import Chunk, Topic
 from headwater.operators.operator import Epoch
 from headwater.plan.nodes import (
     Aggregate,
+    Completeness,
     Hold,
     Join,
     MatchRecognize,
@@ -87,6 +88,12 @@ class Stepper:
         # Why each paused view is paused.
         self.paused: dict[str, str] = {}
         self._sources = _source_sets(views)
+        self._shared = {
+            node.sources
+            for view in views
+            for node in walk(view.plan.root)
+            if isinstance(node, Completeness)
+        }
         self._deciding = {name for sources in self._sources for name in sources}
         self._read = _columns_read(topics, tables, views)
         scans = [n for v in views for n in walk(v.plan.root) if isinstance(n, Scan)]
@@ -169,6 +176,7 @@ class Stepper:
             cut.tick_to - 1,
             {sources: _together(complete, sources) for sources in self._sources},
             ready={s: _together(ready, s) for s in self._sources if not early.isdisjoint(s)},
+            shares={s: [self.watermarks[name].shares() for name in s] for s in self._shared},
         )
 
     def _curves(

@@ -155,8 +155,12 @@ class TopicWatermark:
         return Holder(lows[slowest], heard_us, partition=slowest, ahead=ahead, count=len(active))
 
     def shares(self) -> Shares:
-        """Which share of the partitions has passed a time, as of the end of the last epoch."""
+        """Which share of the partitions has passed a time, as of the end of the last epoch.
+
+        Of those that are not idle, or of all where all of them are.
+        """
         lows = [self._low(p) for p, is_idle in enumerate(self.is_idle) if not is_idle]
+        lows = lows or [self._low(p) for p in range(len(self.is_idle))]
         return Shares(np.sort(np.array(lows, dtype=np.int64)), self.current_us)
 
     def save(self) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def apply(root: Node, definition: ViewDefinition, relations: Mapping[str, Relati
             return root
         raise _no_window(definition)
     for node in deciding:
-        _check(node, definition, relations)
+        check(node, definition, relations, "EMIT FINAL" if is_final else "lateness")
 
     def rule(node: Node) -> Node:
         window = _window_of(node)
@@ -160,10 +160,21 @@ def _is_ready(node: Node, relations: Mapping[str, Relation]) -> bool:
     return any(relations[scan.relation.lower()].ready for scan in scans)
 
 
-def _check(node: Node, definition: ViewDefinition, relations: Mapping[str, Relation]) -> None:
+def check(
+    node: Node, definition: ViewDefinition, relations: Mapping[str, Relation], what: str
+) -> None:
+    """Refuse a window whose time is not the event time of the topics below.
+
+    Args:
+        node: A node with a window.
+        what: What needs it to be, for the message.
+
+    Raises:
+        DefinitionError: It is not.
+
+    """
     window = _window_of(node)
     assert window is not None
-    what = "EMIT FINAL" if definition.emit is Emit.FINAL else "lateness"
     place = _place_of_window(definition)
     if any(_window_of(n) is not None for child in node.inputs for n in walk(child)):
         raise DefinitionError(

@@ -14,6 +14,7 @@ from sqlglot import exp
 from headwater.plan.nodes import (
     Aggregate,
     AsofJoin,
+    Completeness,
     Distinct,
     GroupWindow,
     Hold,
@@ -142,6 +143,7 @@ def _lines(node: Node) -> list[str]:
         Pace: _pace,
         Hold: _hold,
         Panes: _panes,
+        Completeness: _completeness,
         Transform: _transform,
         Process: _process,
         MatchRecognize: _match,
@@ -298,6 +300,12 @@ def _call(call: OverCall) -> str:
 def _pace(node: Pace) -> list[str]:
     line = f"hold changes until the watermark of {_names(node.sources)} has passed"
     return [f"{line} another {duration(node.every_us)}", "keeps what is held, added up"]
+
+
+def _completeness(node: Completeness) -> list[str]:
+    who = f"the share of the partitions or senders of {_names(node.sources)}"
+    line = f"{node.end}: {who} that have passed the end of the window"
+    return [line, "keeps rows of windows that some have not passed"]
 
 
 def _hold(node: Hold) -> list[str]:

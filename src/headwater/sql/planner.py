@@ -23,6 +23,7 @@ from headwater.plan.nodes import Node, Scan
 from headwater.plan.pipeline import ViewDefinition, ViewPlan
 from headwater.schema.schema import Schema
 from headwater.sql import (
+    completeness,
     emission,
     firings,
     match,
@@ -66,7 +67,7 @@ def plan_view(
     known = {name.lower(): relation for name, relation in relations.items()}
     declared = definition
     query = sketches.exactly(declared.query, declared.origin)
-    definition = replace(declared, query=query)
+    definition, share = completeness.lift(replace(declared, query=query))
 
     def whole(
         part: ViewDefinition, readable: Mapping[str, Relation], nodes: Mapping[str, Node]
@@ -80,6 +81,13 @@ def plan_view(
     root = prune(root)
     root = emission.apply(root, definition, known)
     root = firings.fired(root, definition, known)
+    root = completeness.told(
+        root,
+        share,
+        declared,
+        known,
+        lambda node, what: emission.check(node, definition, known, what),
+    )
     if definition.python is not None:
         root = python_steps.over(root, definition, definition.python, known)
     root = emission.paced(root, definition, known)

@@ -15,6 +15,7 @@ from sqlglot import exp
 from headwater.plan.nodes import (
     Aggregate,
     AsofJoin,
+    Completeness,
     Distinct,
     Hold,
     Join,
@@ -73,7 +74,7 @@ def _prune(node: Node, needed: frozenset[str]) -> Node:  # noqa: PLR0911 - one f
         case SetOperation():
             left, right = (_exactly(side, node.schema.names) for side in node.inputs)
             return replace(node, left=left, right=right)
-        case Distinct() | TopN() | MatchRecognize() | Pace() | Hold() | Panes():
+        case Distinct() | TopN() | MatchRecognize() | Pace() | Hold() | Panes() | Completeness():
             return replace(node, input=_exactly(node.input, node.input.schema.names))
         case Over():
             return _prune_over(node, needed)
