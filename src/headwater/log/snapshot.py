@@ -77,6 +77,22 @@ class Piece(NamedTuple):
     rows: pa.RecordBatch
 
 
+class Stored(NamedTuple):
+    """Rows as they are stored, of one chunk or of several.
+
+    Args:
+        position: Where its first row stands.
+        starts: Where each of its chunks begins, the first perhaps before `position`.
+        marks: The first marks of its chunks, as many as were asked for.
+
+    """
+
+    position: int
+    rows: pa.RecordBatch
+    starts: Int64Array
+    marks: tuple[Int64Array, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The rows of a lane at [position_first, position_to).
@@ -161,14 +177,11 @@ class Snapshot:
         columns: Sequence[str] | None,
         *,
         marks: int,
-        is_joined: bool = False,
     ) -> Iterator[Piece]:
         """The rows at [position_from, position_to), cut where chunks and stored batches end.
 
         Args:
             marks: How many of each chunk's marks are wanted.
-            is_joined: Chunks whose ticks follow each other are one piece, with the marks of the
-                first.
 
         """
         for part in self._between(position_from, position_to):
@@ -176,10 +189,26 @@ class Snapshot:
             first, last = part.chunk_at(low), part.chunk_at(high - 1) + 1
             starts = part.starts(first, last)
             columns_of_marks = [part.marks(mark, first, last) for mark in range(marks)]
-            if is_joined:
-                starts, columns_of_marks = _joined(starts, columns_of_marks)
             found = list(zip(*columns_of_marks, strict=True))
             yield from _cut_up(part.read(low, high, columns), low, starts, found)
+
+    def stored(
+        self, position_from: int, position_to: int, columns: Sequence[str] | None, *, marks: int
+    ) -> Iterator[Stored]:
+        """The rows at [position_from, position_to), cut where stored batches end."""
+        for part in self._between(position_from, position_to):
+            low, high = max(position_from, part.position_first), min(position_to, part.position_to)
+            first, last = part.chunk_at(low), part.chunk_at(high - 1) + 1
+            starts = np.array(part.starts(first, last - 1), dtype=np.int64)
+            found = [np.array(part.marks(n, first, last), dtype=np.int64) for n in range(marks)]
+            for rows in part.read(low, high, columns):
+                at = low
+                low += rows.num_rows
+                chunks = slice(
+                    int(np.searchsorted(starts, at, side="right")) - 1,
+                    int(np.searchsorted(starts, low)),
+                )
+                yield Stored(at, rows, starts[chunks], tuple(column[chunks] for column in found))
 
     def _between(self, position_from: int, position_to: int) -> Iterator[Part]:
         """The parts that have positions in [position_from, position_to)."""
@@ -189,17 +218,6 @@ class Snapshot:
             if part.position_first >= position_to or position_from >= position_to:
                 return
             yield part
-
-
-def _joined(starts: list[int], marks: list[list[int]]) -> tuple[list[int], list[list[int]]]:
-    """Without the chunks that begin at the tick where the one before ends."""
-    ticks = marks[0]
-    kept = [
-        n
-        for n in range(len(ticks))
-        if n == 0 or ticks[n] - ticks[n - 1] != starts[n] - starts[n - 1]
-    ]
-    return [starts[n] for n in kept] + starts[-1:], [[m[n] for n in kept] for m in marks]
 
 
 def _cut_up(

@@ -50,7 +50,7 @@ from headwater.log.lane import (
 )
 from headwater.log.manifest import Manifest, load_entries, names_in, save_lanes, tidy
 from headwater.log.segment import Entry, SegmentFiles
-from headwater.log.snapshot import Snapshot
+from headwater.log.snapshot import Snapshot, Stored
 from headwater.plan.pipeline import TopicDefinition
 from headwater.storage.blobs import Blobs
 
@@ -60,13 +60,14 @@ _TICK, _ARRIVED, _TIME_HIGHEST = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Rows of one append, or a cut of them.
+    """Rows of one append, or a cut of them; or of several appends, as they are stored.
 
     Args:
         offset_first: The offset of the first row in its partition.
         tick_first: Its place in the log's one order.
-        arrived_us: When the append arrived.
+        arrived_us: When the append arrived, the last of several.
         rows: The rows, in the topic's Arrow schema; fewer columns where fewer were asked for.
+        leaps: Where rows of other topics stand between its rows; None when they stand nowhere.
 
     """
 
@@ -75,6 +76,7 @@ class Chunk:
     tick_first: int
     arrived_us: int
     rows: pa.RecordBatch
+    leaps: Leaps | None = None
 
     @property
     def offset_to(self) -> int:
@@ -84,7 +86,36 @@ class Chunk:
     @property
     def tick_to(self) -> int:
         """The tick after the last row."""
-        return self.tick_first + int(self.rows.num_rows)
+        rows = int(self.rows.num_rows)
+        if self.leaps is None:
+            return self.tick_first + rows
+        return int(self.leaps.ticks[-1]) + rows - int(self.leaps.starts[-1])
+
+    def ticks(self) -> Int64Array:
+        """The place of each row in the log's one order."""
+        return self.ticks_at(np.arange(self.rows.num_rows, dtype=np.int64))
+
+    def ticks_at(self, rows: Int64Array) -> Int64Array:
+        """The places of some rows, whose numbers ascend."""
+        if self.leaps is None:
+            return rows + self.tick_first
+        starts = self.leaps.starts
+        counts = np.diff(np.searchsorted(rows, starts), append=len(rows))
+        return rows + np.repeat(self.leaps.ticks - starts, counts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Leaps:
+    """The stretches of a chunk whose rows follow each other in the log's one order.
+
+    Args:
+        starts: The row with which each begins, the first 0.
+        ticks: That row's tick.
+
+    """
+
+    starts: Int64Array
+    ticks: Int64Array
 
 
 class Topic:
@@ -256,20 +287,29 @@ class Topic:
 
         Args:
             columns: Those wanted, in this order; None for all. May be empty.
-            joined: Chunks that follow each other in one partition and in ticks come as one where
-                they are stored as one; `arrived_us` is then the first one's. Fewer, larger chunks.
+            joined: What is stored together comes together, as one chunk with leaps; but not where
+                there are several partitions, whose chunks take turns.
 
         """
+        if joined and len(self._lanes) == 1:
+            snapshot = self._lanes[0].snapshot()
+            span = snapshot.position_of_tick(tick_from), snapshot.position_of_tick(tick_to)
+            return [_stored_chunk(stored) for stored in snapshot.stored(*span, columns, marks=2)]
         found = []
         for partition, lane in enumerate(self._lanes):
             snapshot = lane.snapshot()
             low = snapshot.position_of_tick(tick_from)
             high = snapshot.position_of_tick(tick_to)
             if low < high:
-                found += _chunks(partition, snapshot, (low, high), columns, joined)
+                found += _chunks(partition, snapshot, (low, high), columns)
         if len(self._lanes) > 1:
             found.sort(key=lambda chunk: chunk.tick_first)
         return found
+
+    def rows_between(self, tick_from: int, tick_to: int) -> int:
+        """How many rows have ticks in [tick_from, tick_to)."""
+        snapshots = [lane.snapshot() for lane in self._lanes]
+        return sum(s.position_of_tick(tick_to) - s.position_of_tick(tick_from) for s in snapshots)
 
     def seam(self, tick: int) -> int:
         """The last tick, not after `tick`, whose row is the first one of a file (or in memory).
@@ -439,13 +479,26 @@ def _chunks(
     snapshot: Snapshot,
     span: tuple[int, int],
     columns: Sequence[str] | None,
-    is_joined: bool,
 ) -> list[Chunk]:
-    pieces = snapshot.pieces(*span, columns, marks=2, is_joined=is_joined)
+    pieces = snapshot.pieces(*span, columns, marks=2)
     return [
         Chunk(partition, position, tick + position - start, arrived_us, rows)
         for position, start, (tick, arrived_us), rows in pieces
     ]
+
+
+def _stored_chunk(stored: Stored) -> Chunk:
+    """What is stored together in a topic's only partition."""
+    position, starts = stored.position, stored.starts
+    ticks, arrivals = stored.marks
+    rows: Int64Array = np.maximum(starts - position, 0)
+    ticks = ticks + (rows + position - starts)
+    # Appends between which nothing stands are one stretch.
+    is_leap = np.ones(len(rows), dtype=np.bool_)
+    is_leap[1:] = np.diff(ticks) != np.diff(rows)
+    rows, ticks = rows[is_leap], ticks[is_leap]
+    leaps = Leaps(rows, ticks) if len(rows) > 1 else None
+    return Chunk(0, position, int(ticks[0]), int(arrivals[-1]), stored.rows, leaps)
 
 
 def _archive_columns(index: Index) -> dict[str, pa.Array]:

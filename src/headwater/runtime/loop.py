@@ -30,8 +30,6 @@ from headwater.storage.journal import Journal
 EPOCH_ROWS_MAX = 1_500_000
 # Rows may be wide: an epoch takes in about so many bytes at most.
 EPOCH_BYTES_MAX = 256 << 20
-# From so many rows on an epoch ends where a file of the log does.
-_SEAM_ROWS_MIN = 500_000
 Sample = tuple[float, int, int, dict[str, int]]
 
 
@@ -184,9 +182,7 @@ class EpochLoop:
         with self._intake.changed:
             tick_from = self.progress.tick
             rows_max = min(self._epoch_rows_max, self._intake.rows_in(EPOCH_BYTES_MAX))
-            tick_to = min(self._intake.visible_tick, tick_from + rows_max)
-            if tick_to - tick_from >= _SEAM_ROWS_MIN:
-                tick_to = self.stepper.seam(tick_from, tick_to)
+            tick_to = self.stepper.end_of(tick_from, rows_max, self._intake.visible_tick)
             facts = tuple(
                 fact for fact in self._intake.facts[self.progress.facts :] if fact.tick <= tick_to
             )

@@ -199,7 +199,7 @@ class SenderWatermark:
         if not chunks:
             return
         rows = _Rows(
-            np.concatenate([np.arange(c.tick_first, c.tick_to) for c in chunks]),
+            np.concatenate([chunk.ticks() for chunk in chunks]),
             np.concatenate([self._senders_of(chunk) for chunk in chunks]),
             np.concatenate([self._lows_of(chunk) for chunk in chunks]),
         )

@@ -42,6 +42,11 @@ from headwater.runtime.table import TableRunner
 from headwater.runtime.view import Stepped, ViewRunner, as_input
 from headwater.runtime.watermarks import TopicWatermark, lowest
 
+# From so many rows on an epoch ends where a file of the log does.
+_SEAM_ROWS_MIN = 500_000
+# So many times as many rows as it should have an epoch takes in, where views read few of them.
+_UNREAD_MAX = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -97,6 +102,11 @@ class Stepper:
         self._deciding = {name for sources in self._sources for name in sources}
         self._read = _columns_read(topics, tables, views)
         scans = [n for v in views for n in walk(v.plan.root) if isinstance(n, Scan)]
+        self._read_topics = [
+            topic
+            for name, topic in topics.items()
+            if name in tables or any(scan.relation == name for scan in scans)
+        ]
         self._read_by_views = {scan.relation for scan in scans} - set(topics)
         self._read_with_ticks = {scan.relation for scan in scans if scan.ticks}
 
@@ -121,7 +131,23 @@ class Stepper:
                     inputs[view.name] = as_input(stepped.delta, epoch.tick_last)
         return steps
 
-    def seam(self, tick_from: int, tick_to: int) -> int:
+    def end_of(self, tick_from: int, rows_max: int, tick_max: int) -> int:
+        """Where to end an epoch of about `rows_max` rows that might go on to `tick_max`.
+
+        Rows that no view reads cost little and hardly count.
+        """
+        tick_to = min(tick_from + rows_max, tick_max)
+        while tick_to < tick_max and tick_to - tick_from < _UNREAD_MAX * rows_max:
+            further = min(2 * tick_to - tick_from, tick_max)
+            if (
+                sum(topic.rows_between(tick_from, further) for topic in self._read_topics)
+                > rows_max
+            ):
+                break
+            tick_to = further
+        return self._seam(tick_from, tick_to) if tick_to - tick_from >= _SEAM_ROWS_MIN else tick_to
+
+    def _seam(self, tick_from: int, tick_to: int) -> int:
         """Where to end a large epoch that might go on to `tick_to`, so that it copies little.
 
         Rows of an epoch that lie in one file are taken as they lie. A file that ends in the first
@@ -208,8 +234,7 @@ def _rows(chunks: Sequence[Chunk], *, has_ticks: bool) -> pa.Table:
     rows = pa.Table.from_batches(whole)
     if not has_ticks:
         return rows
-    ticks = [np.arange(chunk.tick_first, chunk.tick_to, dtype=np.int64) for chunk in chunks]
-    places = pa.array(np.concatenate(ticks))
+    places = pa.array(np.concatenate([chunk.ticks() for chunk in chunks]))
     bounds = np.cumsum([0, *(batch.num_rows for batch in whole)]).tolist()
     cut = [places.slice(low, high - low) for low, high in itertools.pairwise(bounds)]
     return rows.append_column(TICK, pa.chunked_array(cut, pa.int64()))

@@ -25,7 +25,6 @@ import pyarrow.compute as pc
 
 from headwater.delta.delta import Int64Array
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, Shares, WatermarkCurve
-from headwater.log.adjacent import adjacent
 from headwater.log.topic import Chunk
 from headwater.plan.pipeline import TopicDefinition
 from headwater.runtime.records import Fact, FactKind
@@ -127,16 +126,16 @@ class TopicWatermark:
         """How the watermark ran along the epoch; `current_us` is its end afterwards.
 
         Args:
-            chunks: The epoch's chunks of this topic, by tick.
+            chunks: The epoch's chunks of this topic, by tick. Where there are facts, without leaps.
             facts: The epoch's facts about this topic, by tick.
         """
         points = Points(self.current_us)
         remaining = list(facts)
-        for run in [[chunk] for chunk in chunks] if facts else _runs(chunks):
-            while remaining and remaining[0].tick <= run[0].tick_first:
+        for chunk in chunks:
+            while remaining and remaining[0].tick <= chunk.tick_first:
                 self._take_fact(remaining.pop(0), points)
             # A fact is never inside an append: its tick is the next free one.
-            self._take_run(run, points)
+            self._take_chunk(chunk, points)
         for fact in remaining:
             self._take_fact(fact, points)
         curve = points.curve()
@@ -185,24 +184,19 @@ class TopicWatermark:
         self.advanced_us = value["advanced_us"]
         self.current_us = value["current_us"]
 
-    def _take_run(self, run: Sequence[Chunk], points: Points) -> None:
-        """Take chunks of one partition, between which nothing else of the topic stands."""
-        times = np.concatenate([times_us_of(column) for column in self._times(run)])
+    def _take_chunk(self, chunk: Chunk, points: Points) -> None:
+        times = times_us_of(chunk.rows.column(self.definition.event_time))
         if not len(times):
             return
-        partition = run[0].partition
+        partition = chunk.partition
         self.is_idle[partition] = False
-        self.heard_us[partition] = run[-1].arrived_us
+        self.heard_us[partition] = chunk.arrived_us
         places, highs = _rises(times, self.high_us[partition])
         others = self._lowest(without=partition)
         self.high_us[partition] = max(self.high_us[partition], int(times.max()))
         lows = np.maximum(less_delay(highs, self.definition.delay_us), self.floors_us[partition])
-        points.add(_ticks_at(run, places), np.maximum(np.minimum(lows, others), self.advanced_us))
-
-    def _times(self, run: Sequence[Chunk]) -> list[pa.Array]:
-        name = self.definition.event_time
-        batches = [pa.RecordBatch.from_arrays([c.rows.column(name)], names=[name]) for c in run]
-        return [batch.column(0) for batch in adjacent(batches)]
+        run = np.minimum(lows, others)
+        points.add(chunk.ticks_at(places), np.maximum(run, self.advanced_us))
 
     def _take_fact(self, fact: Fact, points: Points) -> None:
         if fact.kind is FactKind.IDLE:
@@ -276,16 +270,6 @@ def _newest_of(run: Sequence[Chunk], definition: TopicDefinition) -> Chunk:
     rows = pa.RecordBatch.from_arrays([highest], names=[definition.event_time])
     last = run[-1]
     return Chunk(last.partition, last.offset_first, last.tick_first, last.arrived_us, rows)
-
-
-def _ticks_at(run: Sequence[Chunk], places: Int64Array) -> Int64Array:
-    """The ticks of the rows at these places, ascending, of chunks one after the other."""
-    if len(run) == 1:
-        return places + run[0].tick_first
-    starts = np.cumsum([0, *(chunk.rows.num_rows for chunk in run)])
-    before = np.array([chunk.tick_first for chunk in run], dtype=np.int64) - starts[:-1]
-    counts = np.diff(np.searchsorted(places, starts))
-    return places + np.repeat(before, counts)
 
 
 def _rises(times_us: Int64Array, above_us: int) -> tuple[Int64Array, Int64Array]:
