@@ -28,6 +28,8 @@ from operators.sided import history, rows_of, scan, stepped
 LEFT = scan("l", {"k": "INTEGER", "ts": "TIMESTAMP", "x": "BIGINT"}, append_only=True)
 RIGHT = scan("r", {"rk": "INTEGER", "at": "TIMESTAMP", "y": "VARCHAR"}, append_only=True)
 
+KINDS = (JoinKind.INNER, JoinKind.LEFT, JoinKind.SEMI, JoinKind.ANTI)
+
 keys = st.none() | st.integers(0, 2)
 times = st.none() | st.integers(-12, 12)
 bounds = st.tuples(st.none() | st.integers(-5, 3), st.none() | st.integers(-2, 5)).filter(any)
@@ -69,7 +71,7 @@ def sql_of(node: Join) -> str:
 @given(
     left=st.lists(st.tuples(keys, times, st.integers(0, 1)), max_size=16),
     right=st.lists(st.tuples(keys, times, st.sampled_from("ab")), max_size=12),
-    kind=st.sampled_from(JoinKind),
+    kind=st.sampled_from(KINDS),
     bound=bounds,
     key_count=st.integers(0, 1),
     grows=st.tuples(st.booleans(), st.booleans()),
@@ -200,7 +202,7 @@ def logs(draw: st.DrawFn) -> Log:
 @settings(max_examples=150, deadline=None)
 @given(
     log=logs(),
-    kind=st.sampled_from(JoinKind),
+    kind=st.sampled_from(KINDS),
     bound=bounds,
     lateness=st.sampled_from([0, 3]),
     final=st.booleans(),
@@ -290,7 +292,7 @@ def step(made: IntervalJoinOperator, log: Log, first: int, stop: int) -> Delta:
     return made.step(sides, Epoch(first, 0, stop - 1, curves))
 
 
-@pytest.mark.parametrize("kind", JoinKind)
+@pytest.mark.parametrize("kind", KINDS)
 def test_infinite_times_are_compared_as_duckdb_does(kind: JoinKind) -> None:
     instants = [AFTER_ALL, BEFORE_ALL + 1, 0, 7]
     for lower, upper in ((-1, 1), (2, 3), (None, -2), (3, None)):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 import pytest
@@ -9,33 +11,59 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.delta.delta import HASH, TICK, WEIGHT, Delta
+from headwater.operators import pairing
 from headwater.operators.join import JoinOperator
 from headwater.operators.operator import Epoch
+from headwater.operators.statement import Engine
 from headwater.plan.nodes import Join, JoinKind, Scan
 from headwater.schema.schema import Schema
+from headwater.state import matching
+from headwater.state.matching import PAIRS_MAX
 from headwater.testing.deltas import answer, assert_same, delta, sum_of, text, with_hash
+from operators.running import expression
 from operators.sided import history, rows_of, scan, stepped
 
-SQL = {
-    JoinKind.INNER: "SELECT * FROM l JOIN r ON k = rk AND s = rs",
-    JoinKind.LEFT: "SELECT * FROM l LEFT JOIN r ON k = rk AND s = rs",
-    JoinKind.SEMI: "SELECT * FROM l SEMI JOIN r ON k = rk AND s = rs",
-    JoinKind.ANTI: "SELECT * FROM l ANTI JOIN r ON k = rk AND s = rs",
-}
+# What else must be true of a pair: nothing, what numpy does, and what DuckDB is asked.
+CONDITIONS = (
+    None,
+    "x < z",
+    "x BETWEEN z AND z + 1",
+    "x <> z AND z <= x",
+    "s || 'a' = rs || 'a' OR x = 2",
+    "s IS NOT DISTINCT FROM rs",
+    "y * 2 > x",
+)
 
 numbers = st.one_of(st.none(), st.integers(0, 3))
 words = st.sampled_from([None, "", "a", "b"])
 left_rows = st.lists(st.tuples(numbers, words, st.integers(0, 2)), max_size=14)
-right_rows = st.lists(st.tuples(numbers, words, st.floats(0, 1, width=16)), max_size=10)
+right_rows = st.lists(
+    st.tuples(numbers, words, st.floats(0, 1, width=16), st.none() | st.integers(0, 2)), max_size=10
+)
 
 
-def join(kind: JoinKind, left: Scan, right: Scan, keys: int = 2) -> Join:
-    columns = (*left.schema, *right.schema)
+@pytest.fixture(scope="module", name="engine")
+def opened() -> Iterator[Engine]:
+    with Engine() as engine:
+        yield engine
+
+
+def join(
+    kind: JoinKind, left: Scan, right: Scan, keys: int = 2, condition: str | None = None
+) -> Join:
+    columns = (*left.schema, *(right.schema if kind.has_both else ()))
     names = left.schema.names[:keys], right.schema.names[:keys]
-    return Join(kind, left, right, *names, Schema(columns))
+    bound = None if condition is None else expression(condition)
+    return Join(kind, left, right, *names, Schema(columns), condition=bound)
 
 
-def operator(node: Join, *, ticks: bool = False) -> JoinOperator:
+def sql_of(node: Join) -> str:
+    terms = [f"{a} = {b}" for a, b in zip(node.left_keys, node.right_keys, strict=True)]
+    terms += [f"({node.condition.sql('duckdb')})"] if node.condition is not None else []
+    return f"SELECT * FROM l {node.kind} JOIN r ON {' AND '.join(terms) or 'true'}"
+
+
+def operator(node: Join, engine: Engine, *, ticks: bool = False) -> JoinOperator:
     schemas = []
     for side in (node.left, node.right):
         fields = [*side.schema.arrow, pa.field(HASH, pa.uint64())]
@@ -44,14 +72,18 @@ def operator(node: Join, *, ticks: bool = False) -> JoinOperator:
         if ticks:
             fields.append(pa.field(TICK, pa.int64()))
         schemas.append(pa.schema(fields))
-    return JoinOperator(node, *schemas)
+    return JoinOperator(node, schemas[0], schemas[1], engine)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     left=left_rows,
     right=right_rows,
     kind=st.sampled_from(JoinKind),
+    keys=st.integers(0, 2),
+    condition=st.sampled_from(CONDITIONS),
+    pairs_max=st.sampled_from([3, PAIRS_MAX]),
+    searched_min=st.sampled_from([5, 1 << 17]),
     grows=st.tuples(st.booleans(), st.booleans()),
     epochs=st.integers(1, 7),
     saved_after=st.integers(-1, 6),
@@ -63,29 +95,43 @@ def test_the_sum_of_changes_is_the_batch_answer(
     left: list[Any],
     right: list[Any],
     kind: JoinKind,
+    keys: int,
+    condition: str | None,
+    pairs_max: int,
+    searched_min: int,
     grows: tuple[bool, bool],
     epochs: int,
     saved_after: int,
     collide: bool,
     random: Random,
+    engine: Engine,
 ) -> None:
     l_scan = scan("l", {"k": "INTEGER", "s": "VARCHAR", "x": "BIGINT"}, append_only=grows[0])
-    r_scan = scan("r", {"rk": "INTEGER", "rs": "VARCHAR", "y": "DOUBLE"}, append_only=grows[1])
-    node = join(kind, l_scan, r_scan)
+    types = {"rk": "INTEGER", "rs": "VARCHAR", "y": "DOUBLE", "z": "BIGINT"}
+    r_scan = scan("r", types, append_only=grows[1])
+    node = join(kind, l_scan, r_scan, keys, condition)
     tables = {"l": rows_of(l_scan, left), "r": rows_of(r_scan, right)}
     sides = [
-        history(tables["l"], node.left_keys, l_scan, random, epochs=epochs, collide=collide),
-        history(tables["r"], node.right_keys, r_scan, random, epochs=epochs, collide=collide),
+        history(tables[name], hashed, side, random, epochs=epochs, collide=collide)
+        for name, hashed, side in (
+            ("l", node.left_keys or l_scan.schema.names, l_scan),
+            ("r", node.right_keys or r_scan.schema.names, r_scan),
+        )
     ]
-
-    outputs = stepped(lambda: operator(node), sides, saved_after=saved_after)
+    with (
+        patch.object(matching, "PAIRS_MAX", pairs_max),
+        patch.object(pairing, "_SEARCHED_MIN", searched_min),
+    ):
+        outputs = stepped(lambda: operator(node, engine), sides, saved_after=saved_after)
 
     assert all((out.weights is None) == node.append_only for out in outputs)
-    assert_same(sum_of(outputs), answer(SQL[kind], tables))
+    assert_same(sum_of(outputs), answer(sql_of(node), tables))
 
 
 @pytest.mark.parametrize("kind", JoinKind)
-def test_keys_of_floats_and_nested_values_are_equal_as_duckdb_has_it(kind: JoinKind) -> None:
+def test_keys_of_floats_and_nested_values_are_equal_as_duckdb_has_it(
+    kind: JoinKind, engine: Engine
+) -> None:
     types = {"k": "DOUBLE", "s": "STRUCT(a INTEGER, b DOUBLE[])"}
     l_scan = scan("l", types, append_only=True)
     r_scan = scan("r", {"rk": "DOUBLE", "rs": types["s"]}, append_only=True)
@@ -100,15 +146,16 @@ def test_keys_of_floats_and_nested_values_are_equal_as_duckdb_has_it(kind: JoinK
         for table, keys in ((left, node.left_keys), (right, node.right_keys))
     ]
 
-    outputs = stepped(lambda: operator(node), sides)
+    outputs = stepped(lambda: operator(node, engine), sides)
 
-    assert_same(sum_of(outputs), answer(SQL[kind], {"l": left, "r": right}))
+    assert_same(sum_of(outputs), answer(sql_of(node), {"l": left, "r": right}))
 
 
-def left_join() -> JoinOperator:
+@pytest.fixture(name="joined")
+def left_join(engine: Engine) -> JoinOperator:
     l_scan = scan("l", {"ad": "BIGINT", "n": "BIGINT"}, append_only=True)
     r_scan = scan("r", {"id": "BIGINT", "name": "VARCHAR"}, append_only=False)
-    return operator(join(JoinKind.LEFT, l_scan, r_scan, keys=1))
+    return operator(join(JoinKind.LEFT, l_scan, r_scan, keys=1), engine)
 
 
 def clicks(rows: str) -> Delta:
@@ -119,8 +166,7 @@ def names(rows: str) -> Delta:
     return delta("  id:BIGINT name:VARCHAR" + rows, keys=["id"], weighted=True)
 
 
-def test_the_first_match_of_a_left_row_withdraws_its_nulls() -> None:
-    joined = left_join()
+def test_the_first_match_of_a_left_row_withdraws_its_nulls(joined: JoinOperator) -> None:
     joined.step([clicks("\n+ 1 5"), names("")], Epoch(1, 0, 0, {}))
 
     out = joined.step([clicks(""), names("\n+ 1 shoes")], Epoch(2, 0, 0, {}))
@@ -128,8 +174,7 @@ def test_the_first_match_of_a_left_row_withdraws_its_nulls() -> None:
     assert text(out) == "  ad n id   name\n+ 1  5 1    shoes\n- 1  5 null null"
 
 
-def test_a_renamed_right_row_replaces_its_pairs_without_showing_nulls() -> None:
-    joined = left_join()
+def test_a_renamed_right_row_replaces_its_pairs_without_showing_nulls(joined: JoinOperator) -> None:
     joined.step([clicks("\n+ 1 5"), names("\n+ 1 shoes")], Epoch(1, 0, 0, {}))
 
     out = joined.step([clicks(""), names("\n- 1 shoes\n+ 1 boots")], Epoch(2, 0, 0, {}))
@@ -141,10 +186,10 @@ def ticked(change: Delta, *ticks: int) -> Delta:
     return Delta(change.rows.append_column(TICK, pa.array(ticks, pa.int64())))
 
 
-def test_a_pair_has_the_tick_of_its_side_that_changed_last() -> None:
+def test_a_pair_has_the_tick_of_its_side_that_changed_last(engine: Engine) -> None:
     l_scan = scan("l", {"ad": "BIGINT", "n": "BIGINT"}, append_only=True)
     r_scan = scan("r", {"id": "BIGINT", "name": "VARCHAR"}, append_only=False)
-    joined = operator(join(JoinKind.INNER, l_scan, r_scan, keys=1), ticks=True)
+    joined = operator(join(JoinKind.INNER, l_scan, r_scan, keys=1), engine, ticks=True)
 
     both = [ticked(clicks("\n+ 1 5\n+ 1 6"), 3, 9), ticked(names("\n+ 1 shoes"), 7)]
     first = joined.step(both, Epoch(1, 0, 9, {}))
@@ -157,9 +202,7 @@ def test_a_pair_has_the_tick_of_its_side_that_changed_last() -> None:
     assert sorted(shown) == [(5, 11), (6, 11), (8, 12), (8, 12)]
 
 
-def test_a_left_row_without_a_key_needs_no_state() -> None:
-    joined = left_join()
-
+def test_a_left_row_without_a_key_needs_no_state(joined: JoinOperator) -> None:
     out = joined.step([clicks("\n+ null 5"), names("")], Epoch(1, 0, 0, {}))
 
     assert text(out) == "  ad   n id   name\n+ null 5 null null"

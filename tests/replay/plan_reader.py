@@ -204,6 +204,7 @@ def _join(node: Join, left: str, right: str) -> str:
         lower, upper = node.within.lower_us, node.within.upper_us
         terms += [f"{apart} >= {lower}"] if lower is not None else []
         terms += [f"{apart} <= {upper}"] if upper is not None else []
+    terms += [f"({node.condition.sql('duckdb')})"] if node.condition is not None else []
     on = " AND ".join(terms) or "TRUE"
     return f"SELECT * FROM {left} l {node.kind} JOIN {right} r ON {on}"
 

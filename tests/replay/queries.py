@@ -91,6 +91,20 @@ QUERIES = (
     "SELECT c.ad, s.n FROM clicks c, shows s WHERE c.visitor = s.visitor AND c.ad = 1 AND s.n > 1",
     "SELECT c.ad, k.campaign, s.n FROM clicks c, campaigns k, shows s "
     "WHERE c.ad = k.ad AND s.ad = k.ad AND s.n + c.ad > 3",
+    "SELECT c.ad, s.n, c.price FROM clicks c FULL JOIN shows s ON c.ad = s.ad AND c.price > s.n "
+    "AND s.n < 3 AND c.cost > 0",
+    "SELECT c.visitor, k.campaign FROM clicks c FULL JOIN campaigns k ON c.ad = k.ad AND c.ok",
+    "SELECT c.ad, c.ts, s.at FROM clicks c RIGHT JOIN shows s ON c.ad = s.ad AND c.visitor < "
+    "s.visitor AND c.price > 1",
+    "SELECT a.campaign, b.campaign FROM campaigns a FULL JOIN campaigns b ON a.budget < b.budget",
+    "SELECT c.ad, k.budget FROM clicks c LEFT JOIN campaigns k ON c.price > k.budget OR c.ok",
+    "SELECT c.ad, s.n FROM clicks c LEFT JOIN shows s ON c.ok",
+    "SELECT c.ad, k.ad FROM clicks c RIGHT JOIN campaigns k ON false",
+    "SELECT c.ad, k.campaign FROM clicks c CROSS JOIN campaigns k WHERE c.ad <> k.ad AND c.ok",
+    "SELECT k.campaign, count(*) FROM shows s, campaigns k WHERE s.n > k.budget GROUP BY ALL",
+    "SELECT ad, campaign FROM campaigns k SEMI JOIN shows s ON k.ad < s.ad AND s.n > 1",
+    "SELECT ad, visitor FROM clicks c ANTI JOIN campaigns k ON c.ad = k.ad AND price < budget",
+    "SELECT c.ad, s.n FROM clicks c JOIN shows s ON c.visitor IS NOT DISTINCT FROM s.visitor",
     "SELECT visitor FROM clicks SEMI JOIN campaigns USING (ad)",
     "SELECT visitor, ad FROM clicks ANTI JOIN shows ON clicks.ad = shows.ad AND shows.n > 2",
     "SELECT a.budget, b.budget FROM campaigns a, campaigns b WHERE a.budget < b.budget",

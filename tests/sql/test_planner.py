@@ -141,7 +141,7 @@ def test_a_list_is_unnested_where_it_stands() -> None:
             scan clicks: rows of visitor""")
 
 
-def test_conditions_on_one_side_move_below_an_inner_join_and_the_rest_above_it() -> None:
+def test_conditions_on_one_side_move_below_an_inner_join_and_the_rest_are_its_own() -> None:
     query = """
         SELECT c.ad FROM clicks c JOIN shows s ON c.ad = s.ad AND c.price > s.n AND s.n > 3
         WHERE c.cost > 1
@@ -149,8 +149,8 @@ def test_conditions_on_one_side_move_below_an_inner_join_and_the_rest_above_it()
 
     assert tree(query) == dedent("""\
         map ad
-            where price > n
           join on ad = s_ad
+              where price > n
               keeps both sides by key
             map ad, price
                 where cost > 1
@@ -166,7 +166,7 @@ def test_comma_joins_are_joined_in_an_order_that_has_keys() -> None:
         WHERE k.ad = c.ad AND s.ad = k.ad AND s.n = 1
     """
 
-    assert "without an equality" not in tree(query)
+    assert "each new row is compared with all" not in tree(query)
 
 
 def test_a_where_condition_stays_above_the_outer_side_of_a_left_join() -> None:
@@ -192,16 +192,32 @@ def test_a_right_join_is_a_left_join_the_other_way_round() -> None:
             scan clicks: rows of ad, visitor""")
 
 
-def test_a_full_join_is_recomputed_by_its_keys() -> None:
-    assert tree("SELECT c.cost, s.n FROM clicks c FULL JOIN shows s ON c.ad = s.ad") == dedent("""\
-        recompute by ad, for the keys that changed
-            recomputed because of a FULL JOIN
-            over, in this order, left_rows, right_rows
-            SELECT cost, n FROM left_rows FULL JOIN right_rows ON ad = s_ad
-            keeps its input
-          scan clicks: rows of ad, cost
-          map ad AS s_ad, n
-            scan shows: rows of ad, n""")
+def test_a_condition_on_one_side_of_an_outer_join_is_a_filter_or_makes_its_key_null() -> None:
+    query = """
+        SELECT c.visitor, s.n FROM clicks c FULL JOIN shows s
+        ON c.ad = s.ad AND c.price > s.n AND s.n < 3
+    """
+
+    assert tree(query) == dedent("""\
+        map visitor, n
+          full join on ad = key
+              where price > n
+              keeps both sides by key
+              keeps a count of the matches of like rows
+            scan clicks: rows of ad, visitor, price
+            map n, CASE WHEN n < 3 THEN ad END AS key
+              scan shows: rows of ad, n""")
+    assert "where n < 3" in tree(query.replace("FULL", "LEFT"))
+
+
+def test_a_join_without_an_equality_compares_each_row_with_all_others() -> None:
+    assert tree("SELECT c.ad FROM clicks c, shows s WHERE c.price < s.n") == dedent("""\
+        map ad
+          join
+              where price < n
+              keeps both sides; each new row is compared with all of the other side
+            scan clicks: rows of ad, price
+            scan shows: rows of n""")
 
 
 def test_keys_of_two_number_types_meet_in_their_common_type() -> None:

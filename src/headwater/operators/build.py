@@ -123,6 +123,9 @@ def wants_ticks(node: Node) -> bool:
 
 def feeds_of(node: Node) -> tuple[Keys, ...] | None:  # noqa: PLR0911 - one for each node
     """For each input the columns whose hash the operator wants; None for a fused operator."""
+    if isinstance(node, Join) and node.within is None and not node.left_keys:
+        # All rows meet; that of a whole row tells apart those that are remembered.
+        return (node.left.schema.names, node.right.schema.names)
     if isinstance(node, Join | AsofJoin):
         return (node.left_keys, node.right_keys)
     if isinstance(node, Distinct):
@@ -166,9 +169,10 @@ def operator_of(  # noqa: PLR0911, PLR0912 - one for each node
     node: Node, schemas: Sequence[pa.Schema], engine: Engine
 ) -> Operator:
     """The operator of any other node that is not linear."""
+    if isinstance(node, Join) and node.within is not None:
+        return IntervalJoinOperator(node, *schemas)
     if isinstance(node, Join):
-        kind = JoinOperator if node.within is None else IntervalJoinOperator
-        return kind(node, *schemas)
+        return JoinOperator(node, schemas[0], schemas[1], engine)
     if isinstance(node, AsofJoin):
         return AsofOperator(node, *schemas)
     if isinstance(node, Distinct):

@@ -40,7 +40,8 @@ from headwater.operators.windowed import mixed
 from headwater.plan.nodes import Join, JoinKind, Within
 from headwater.state.equality import BoolArray
 from headwater.state.latest import Latest
-from headwater.state.multiset import Multiset, matching_between
+from headwater.state.matching import matching_between
+from headwater.state.multiset import Multiset
 from headwater.state.run import sorted_run, times_of
 
 _TIME = "__time"

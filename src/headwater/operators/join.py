@@ -1,12 +1,15 @@
-"""Join two inputs by key.
+"""Join two inputs by key, by a further condition, or by both.
 
 Each side is remembered. A change on one side meets all that the other remembers, so an epoch costs
-its changes times their matches, never the size of a side. The left rows are sorted only once the
-right side changes: a join with a table that stands still only probes.
+its changes times the rows of their keys, never the size of a side. The left rows are sorted only
+once the right side changes: a join with a table that stands still only probes. Without keys a
+change meets every row, and only the columns that the condition reads are looked at.
 
-The rule is DBSP's: dA x B + A x dB + dA x dB (Budiu et al., VLDB 2023, section 5). SEMI and ANTI
-joins only count the right rows of each key, and say a key's left rows again when its count leaves
-or reaches zero. A LEFT join is an inner join and an anti join whose rows have nulls on the right.
+The rule is DBSP's: dA x B + A x dB + dA x dB (Budiu et al., VLDB 2023, section 5). A LEFT join is
+that and an anti join whose rows have nulls on the right; a FULL join is the same once more with the
+sides changed. Whether a row has a match is counted: where equal keys are all that decides, the
+other side's rows of each key (SEMI and ANTI joins then remember nothing else of it); where a
+condition decides too, the pairs of each kind of row.
 """
 
 from __future__ import annotations
@@ -15,28 +18,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from headwater.delta.delta import TICK, Delta, Int64Array
+from headwater.delta.delta import TICK, Delta
+from headwater.operators.feed import KeyHash
+from headwater.operators.matched import Matched
 from headwater.operators.operator import Epoch, Loader, Saver
-from headwater.operators.presence import COUNT, counted
+from headwater.operators.pairing import Half, Joined, Pairing
+from headwater.operators.presence import Presence
+from headwater.operators.residual import Residual, read_by
 from headwater.operators.sides import (
     Part,
     Side,
-    columns_at,
     output_schema,
     side_of,
     split,
     together,
     visible_fields,
-    weighed,
 )
+from headwater.operators.statement import Engine
 from headwater.plan.nodes import Join, JoinKind
-from headwater.state.equality import BoolArray
-from headwater.state.latest import Latest
-from headwater.state.multiset import Multiset, matching
-from headwater.state.run import sorted_run
 
 
 class JoinOperator:
@@ -44,214 +45,137 @@ class JoinOperator:
 
     Args:
         node: What to compute.
-        left: The left input's columns, with the hash over the left keys.
-        right: The right input's columns, with the hash over the right keys.
+        left: The left input's columns, with the hash over the left keys; without keys over any of
+            them.
+        right: The right input's columns, with the same of them.
+        engine: Tests the further condition.
 
     """
 
-    def __init__(self, node: Join, left: pa.Schema, right: pa.Schema) -> None:
+    def __init__(self, node: Join, left: pa.Schema, right: pa.Schema, engine: Engine) -> None:
         self._node = node
         self._has_ticks = TICK in left.names or TICK in right.names
         self._weighted = not node.append_only
+        self._left = _half(node, left, engine, is_left=True)
+        self._right = _half(node, right, engine, is_left=False)
+        self._pairing = _pairing(node, self._left, self._right, engine)
+        self._unmatched = _unmatched(node, self._left, self._right)
         fields = visible_fields(left)
-        self._left = Multiset(pa.schema(fields), node.left_keys)
-        self._pairs = _Pairs(node, self._left, right) if _has_pairs(node) else None
-        self._presence = _Presence(node, self._left, right) if _has_presence(node) else None
-        if self._pairs is not None:
+        if node.kind.has_both:
             fields += visible_fields(right)
         self.schema = output_schema(fields, weighted=self._weighted, has_ticks=self._has_ticks)
 
     def step(self, inputs: Sequence[Delta], epoch: Epoch) -> Delta:
         """Take what changed on both sides; return what changed in the join."""
-        node, has_ticks = self._node, self._has_ticks
-        left, lonely = _keyed(side_of(inputs[0], node.left_keys, epoch, has_ticks=has_ticks))
-        right, _ = _keyed(side_of(inputs[1], node.right_keys, epoch, has_ticks=has_ticks))
-        parts: list[Part] = []
-        if self._pairs is not None:
-            parts += self._pairs.step(left, right)
-        if self._presence is not None:
-            parts += map(self._widened, self._presence.step(left, right))
-        if lonely is not None and node.kind in (JoinKind.LEFT, JoinKind.ANTI):
-            parts.append(self._widened(Part(lonely.rows.columns, lonely.weights, lonely.ticks)))
-        self._left.insert_rows(left.rows.cast(self._left.schema), left.hashes, left.weights)
+        kind = self._node.kind
+        left, lonely_left = self._taken(self._left, inputs[0], epoch)
+        right, lonely_right = self._taken(self._right, inputs[1], epoch)
+        met = [] if self._pairing is None else self._pairing.step(left, right, epoch)
+        parts = [self._pair(pairs) for pairs in met] if kind.has_both else []
+        for side in self._unmatched:
+            mine, other = (left, right) if side.is_left else (right, left)
+            parts += [self._widened(part, side) for part in side.step(met, mine, other)]
+            lonely = lonely_left if side.is_left else lonely_right
+            if lonely is not None and kind is not JoinKind.SEMI:
+                part = Part(lonely.rows.columns, lonely.weights, lonely.ticks)
+                parts.append(self._widened(part, side))
+        self._left.remember(left)
+        if self._pairing is not None:
+            self._right.remember(right)
         return together(parts, self.schema)
 
     def save(self, saver: Saver) -> Any:
         """Hand over what is remembered of both sides."""
         return {
-            "left": self._left.save(saver),
-            "pairs": None if self._pairs is None else self._pairs.right.save(saver),
-            "presence": None if self._presence is None else self._presence.counts.save(saver),
+            "left": self._left.rows.save(saver),
+            "right": self._right.rows.save(saver),
+            "counts": [side.counts.save(saver) for side in self._unmatched],
         }
 
     def load(self, manifest: Any, loader: Loader) -> None:
         """Take back what is remembered of both sides."""
-        self._left.load(manifest["left"], loader)
-        if self._pairs is not None:
-            self._pairs.right.load(manifest["pairs"], loader)
-        if self._presence is not None:
-            self._presence.counts.load(manifest["presence"], loader)
+        self._left.rows.load(manifest["left"], loader)
+        self._right.rows.load(manifest["right"], loader)
+        for side, saved in zip(self._unmatched, manifest["counts"], strict=True):
+            side.counts.load(saved, loader)
 
     def state_size(self) -> tuple[int, int]:
         """Rows and bytes that are remembered of both sides."""
-        sizes = [self._left.size()]
-        if self._pairs is not None:
-            sizes.append(self._pairs.right.size())
-        if self._presence is not None:
-            sizes.append(self._presence.counts.size())
+        sizes = [self._left.rows.size(), self._right.rows.size()]
+        sizes += [side.counts.size() for side in self._unmatched]
         return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
 
-    def _widened(self, part: Part) -> Part:
-        """The part with nulls for the columns of the right side, where the output has them."""
-        if self._pairs is None:
-            return part
-        rows = len(part.columns[0])
-        nulls = [pa.nulls(rows, field.type) for field in self._pairs.right.schema]
-        return Part([*part.columns, *nulls], part.weights, part.ticks)
+    def _taken(self, half: Half, change: Delta, epoch: Epoch) -> tuple[Side, Side | None]:
+        """The rows that can match, as they are remembered, and those whose key has a null."""
+        side = side_of(change, half.keys, epoch, has_ticks=self._has_ticks)
+        side, lonely = split(side, side.keys.columns)
+        return half.dressed(side), lonely
 
+    def _pair(self, pairs: Joined) -> Part:
+        mine = [pairs.left[name] for name in self._left.names]
+        theirs = [pairs.right[name] for name in self._right.names]
+        return Part([*mine, *theirs], pairs.weights, pairs.ticks)
 
-class _Pairs:
-    """The rows of both sides that have equal keys."""
-
-    def __init__(self, node: Join, left: Multiset, right: pa.Schema) -> None:
-        self._left = left
-        self.right = Multiset(pa.schema(visible_fields(right)), node.right_keys)
-        self._weighted = not node.append_only
-        # A right key column is equal to its left one, which need not be looked up again.
-        self._twins = {
-            r: left.schema.get_field_index(lk)
-            for lk, r in zip(node.left_keys, node.right_keys, strict=True)
-            if _is_canonical(self.right.schema.field(r).type)
-            and left.schema.field(lk).type == self.right.schema.field(r).type
-        }
-        self._others = [name for name in self.right.schema.names if name not in self._twins]
-
-    def step(self, left: Side, right: Side) -> list[Part]:
-        """The pairs that came or went; then the right side is remembered."""
-        parts = []
-        if len(left):
-            parts.append(self._left_changes(left))
-        if len(right):
-            parts.append(self._right_changes(right))
-        if len(left) and len(right):
-            parts.append(self._both_change(left, right))
-        self.right.insert_rows(right.rows.cast(self.right.schema), right.hashes, right.weights)
-        return parts
-
-    def _left_changes(self, left: Side) -> Part:
-        matches = self.right.probe(left.keys, left.hashes, columns=self._others)
-        mine = columns_at(left.rows, matches.probes)
-        weights = self._weights(left.weights, matches.probes, matches.weights)
-        return Part(self._pair(mine, matches.rows), weights, _ticks_at(left, matches.probes))
-
-    def _right_changes(self, right: Side) -> Part:
-        matches = self._left.probe(right.keys, right.hashes)
-        others = right.rows.select(self._others).take(pa.array(matches.probes))
-        weights = self._weights(right.weights, matches.probes, matches.weights)
-        columns = self._pair(matches.rows.columns, others)
-        return Part(columns, weights, _ticks_at(right, matches.probes))
-
-    def _both_change(self, left: Side, right: Side) -> Part:
-        mine, theirs = _meeting(left, right)
-        others = right.rows.select(self._others).take(pa.array(theirs))
-        weights = None
-        if self._weighted:
-            weights = weighed(left.weights, mine, weighed(right.weights, theirs, None))
-        ticks = None
-        if left.ticks is not None and right.ticks is not None:
-            ticks = np.maximum(left.ticks.take(mine), right.ticks.take(theirs))
-        return Part(self._pair(columns_at(left.rows, mine), others), weights, ticks)
-
-    def _pair(self, mine: Sequence[pa.Array], others: pa.RecordBatch) -> list[pa.Array]:
-        """The left columns, then the right ones."""
-        theirs = dict(zip(self._others, others.columns, strict=True))
-        names = self.right.schema.names
-        return [*mine, *(mine[self._twins[n]] if n in self._twins else theirs[n] for n in names)]
-
-    def _weights(
-        self, weights: Int64Array | None, places: Int64Array, others: Int64Array
-    ) -> Int64Array | None:
-        return weighed(weights, places, others) if self._weighted else None
+    def _widened(self, part: Part, side: _Unmatched) -> Part:
+        """The part with nulls for the columns of the other side, where the output has them."""
+        columns = part.columns[: len(side.mine.names)]
+        if self._node.kind.has_both:
+            schema, rows = side.other.rows.schema, len(columns[0])
+            nulls = [pa.nulls(rows, schema.field(name).type) for name in side.other.names]
+            columns = [*columns, *nulls] if side.is_left else [*nulls, *columns]
+        return Part(columns, part.weights, part.ticks)
 
 
 @dataclass(frozen=True, slots=True)
-class _Flips:
-    """Keys whose number of right rows left zero (1) or reached it (-1)."""
+class _Unmatched:
+    """One side, and how it is known which of its rows have a match."""
 
-    keys: pa.RecordBatch
-    hashes: Any
-    signs: Int64Array
-    ticks: Int64Array | None
+    mine: Half
+    other: Half
+    counts: Presence | Matched
+    is_left: bool
 
-
-class _Presence:
-    """The left rows whose key has right rows, or, for LEFT and ANTI, has none."""
-
-    def __init__(self, node: Join, left: Multiset, right: pa.Schema) -> None:
-        self._left = left
-        self._wants = node.kind is JoinKind.SEMI
-        keys = [pa.field(name, right.field(name).type) for name in node.right_keys]
-        schema = pa.schema([*keys, pa.field(COUNT, pa.int64())])
-        self.counts = Latest(schema, node.right_keys)
-
-    def step(self, left: Side, right: Side) -> list[Part]:
-        """The left rows that came or went; then the right side is counted."""
-        parts = []
-        if len(right):
-            parts.append(self._said_again(self._counted(right)))
-        if len(left):
-            mask = self._is_present(left) == self._wants
-            chosen = left.where(mask)
-            parts.append(Part(chosen.rows.columns, chosen.weights, chosen.ticks))
-        return parts
-
-    def _is_present(self, left: Side) -> BoolArray:
-        """Which left rows have a right row, after the epoch."""
-        return self.counts.find(left.keys, left.hashes).mask
-
-    def _said_again(self, flips: _Flips) -> Part:
-        """The remembered left rows of the keys that flipped."""
-        matches = self._left.probe(flips.keys, flips.hashes)
-        signs = flips.signs if self._wants else -flips.signs
-        ticks = None if flips.ticks is None else flips.ticks.take(matches.probes)
-        return Part(matches.rows.columns, signs.take(matches.probes) * matches.weights, ticks)
-
-    def _counted(self, right: Side) -> _Flips:
-        """Count the right rows of each key."""
-        flips = counted(self.counts, right.keys, right.hashes, right.weights, right.ticks)
-        keys = right.keys.take(pa.array(flips.places))
-        return _Flips(keys, right.hashes[flips.places], flips.signs, flips.ticks)
+    def step(self, met: Sequence[Joined], mine: Side, other: Side) -> list[Part]:
+        """The side's rows that came or went for having a match, or none."""
+        if isinstance(self.counts, Presence):
+            return self.counts.step(mine, other)
+        return self.counts.step([p.met(self.mine, is_left=self.is_left) for p in met], mine)
 
 
-def _has_pairs(node: Join) -> bool:
-    return node.kind in (JoinKind.INNER, JoinKind.LEFT)
+def _half(node: Join, schema: pa.Schema, engine: Engine, *, is_left: bool) -> Half:
+    keys = node.left_keys if is_left else node.right_keys
+    is_counted = node.kind is JoinKind.FULL or (node.kind is not JoinKind.INNER and is_left)
+    if node.condition is None or not is_counted:
+        return Half(schema, keys)
+    columns = node.left.schema if is_left else node.right.schema
+    kinds = list(dict.fromkeys((*keys, *read_by(node.condition, columns))))
+    return Half(schema, keys, kinds, KeyHash(kinds, columns, engine))
 
 
-def _has_presence(node: Join) -> bool:
-    return node.kind is not JoinKind.INNER
+def _pairing(node: Join, left: Half, right: Half, engine: Engine) -> Pairing | None:
+    """How pairs are found; None where a count of the other side's rows tells what matches."""
+    if node.condition is None:
+        return Pairing(node, left, right, None) if node.kind.has_both else None
+    residual = Residual(node.condition, node.left.schema, node.right.schema, engine)
+    return Pairing(node, left, right, residual)
 
 
-def _keyed(side: Side) -> tuple[Side, Side | None]:
-    """The rows that can match, and those whose key has a null."""
-    return split(side, side.keys.columns)
-
-
-def _meeting(left: Side, right: Side) -> tuple[Int64Array, Int64Array]:
-    """The pairs of a left and a right row of equal keys, ordered by the longer side."""
-    if len(left) >= len(right):
-        run, order = sorted_run(right.hashes, right.keys, None)
-        mine, places = matching(run, left.keys, left.hashes, right.keys.schema.names)
-        return mine, order.take(places)
-    run, order = sorted_run(left.hashes, left.keys, None)
-    theirs, places = matching(run, right.keys, right.hashes, left.keys.schema.names)
-    return order.take(places), theirs
-
-
-def _ticks_at(side: Side, places: Int64Array) -> Int64Array | None:
-    return None if side.ticks is None else side.ticks.take(places)
-
-
-def _is_canonical(kind: pa.DataType) -> bool:
-    """Whether equal values of a type are the same value: 0.0 and -0.0 are not."""
-    intricate = pa.types.is_floating(kind) or pa.types.is_nested(kind)
-    return not (intricate or pa.types.is_interval(kind))
+def _unmatched(node: Join, left: Half, right: Half) -> list[_Unmatched]:
+    """The sides of which it must be known what has a match."""
+    sides = []
+    if node.kind is not JoinKind.INNER:
+        sides.append((left, right, True))
+    if node.kind is JoinKind.FULL:
+        sides.append((right, left, False))
+    wants = node.kind is JoinKind.SEMI
+    return [
+        _Unmatched(
+            mine,
+            other,
+            Presence(mine.rows, other.rows.schema, other.keys, wants=wants)
+            if node.condition is None
+            else Matched(mine.rows, mine.kinds, wants=wants),
+            is_left,
+        )
+        for mine, other, is_left in sides
+    ]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from sqlglot import exp
+
 from headwater.plan.inputs import TwoInputs
 from headwater.schema.schema import Schema
 
@@ -14,12 +16,23 @@ if TYPE_CHECKING:
 
 
 class JoinKind(StrEnum):
-    """Which rows of a join's left side come out."""
+    """Which rows come out of a join.
+
+    The pairs of rows that match (INNER); also, with nulls on the right, the left rows without a
+    match (LEFT); also, with nulls on the left, the right rows without one (FULL). Or just the left
+    rows that have a match (SEMI), or that have none (ANTI).
+    """
 
     INNER = "inner"
     LEFT = "left"
+    FULL = "full"
     SEMI = "semi"
     ANTI = "anti"
+
+    @property
+    def has_both(self) -> bool:
+        """Whether the columns of both sides come out."""
+        return self not in (JoinKind.SEMI, JoinKind.ANTI)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +67,14 @@ class Within:
 
 @dataclass(frozen=True, slots=True)
 class Join(TwoInputs):
-    """Rows of two inputs whose keys are equal. A null key matches nothing.
+    """Rows of two inputs that match. A null key matches nothing.
 
     Args:
-        left_keys: Columns of the left input. May be empty with `within`: then all keys are equal.
-        right_keys: Columns of the right input, of the same types, in the same order.
-        within: A bound in time that pairs must keep too.
-
-    The output's columns are the left's, then, for INNER and LEFT, the right's (which the planner
-    has given names that differ). Further conditions of an inner join are a `Map` above it.
+        left_keys: Columns of the left input. May be empty: then all keys are equal.
+        right_keys: As many columns of the right input, of the same types.
+        schema: The left columns, then, unless the kind is SEMI or ANTI, the right ones.
+        within: How far apart in time rows that match may be.
+        condition: What must be true of a pair as well, over the columns of both inputs.
 
     """
 
@@ -73,6 +85,7 @@ class Join(TwoInputs):
     right_keys: tuple[str, ...]
     schema: Schema
     within: Within | None = None
+    condition: exp.Expression | None = None
 
     @property
     def append_only(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from sqlglot import exp
 
@@ -183,19 +184,20 @@ class Builder:
         pairs = zip(names, described, strict=True)
         return nullable(Column(name, c.type) for name, c in pairs)
 
-    def join(
+    def join(  # noqa: PLR0913, PLR0917 - the fields of the node
         self,
         kind: JoinKind,
         left: Node,
         right: Node,
         keys: Sequence[tuple[str, str]],
         within: Within | None = None,
+        conditions: Sequence[exp.Expr] = (),
     ) -> Node:
-        """An equi join, or one with a bound in time; the inputs' column names differ."""
-        both = kind in (JoinKind.INNER, JoinKind.LEFT)
-        schema = nullable((*left.schema, *(right.schema if both else ())))
+        """The rows of two inputs that match; the inputs' column names differ."""
+        schema = nullable((*left.schema, *(right.schema if kind.has_both else ())))
         left_keys, right_keys = tuple(k for k, _ in keys), tuple(k for _, k in keys)
-        return Join(kind, left, right, left_keys, right_keys, schema, within)
+        condition: Any = exp.and_(*conditions, copy=True) if conditions else None
+        return Join(kind, left, right, left_keys, right_keys, schema, within, condition)
 
     def windows(self, node: Node, spec: WindowSpec, start: str, end: str) -> Node:
         """Rows with the windows that they are in."""

@@ -199,13 +199,20 @@ def _join(node: Join) -> list[str]:
     words = {
         JoinKind.INNER: "join",
         JoinKind.LEFT: "left join",
+        JoinKind.FULL: "full join",
         JoinKind.SEMI: "keep rows with a match",
         JoinKind.ANTI: "keep rows without a match",
     }
-    if node.within is None:
-        return [f"{words[node.kind]} on {_pairs(node)}", "keeps both sides by key"]
     line = f"{words[node.kind]}{' on ' if node.left_keys else ''}{_pairs(node)}"
-    return [line, *_within(node.within)]
+    if node.within is not None:
+        return [line, *_within(node.within)]
+    state = "keeps both sides" + (" by key" if node.left_keys else "")
+    if node.condition is None:
+        return [line, state]
+    if not node.left_keys:
+        state += "; each new row is compared with all of the other side"
+    counts = [] if node.kind is JoinKind.INNER else ["keeps a count of the matches of like rows"]
+    return [line, f"where {_sql(node.condition)}", state, *counts]
 
 
 def _within(within: Within) -> list[str]:

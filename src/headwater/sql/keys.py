@@ -60,6 +60,23 @@ def equality(condition: exp.Expr, left: frozenset[str], right: frozenset[str]) -
     return None
 
 
+def keys_of(conditions: Sequence[exp.Expr], left: Node, right: Node) -> list[KeyPair]:
+    """The conditions that are keys between two inputs."""
+    sides = frozenset(left.schema.names), frozenset(right.schema.names)
+    found = [equality(condition, *sides) for condition in conditions]
+    return [key for key in found if key is not None]
+
+
+def without(conditions: Sequence[exp.Expr], used: Sequence[exp.Expr]) -> list[exp.Expr]:
+    """The conditions that are not among those used, each told by what it is and not by its text."""
+    return [c for c in conditions if not any(c is u for u in used)]
+
+
+def reads(expression: exp.Expr) -> frozenset[str]:
+    """The input columns that a bound expression reads."""
+    return frozenset(column_names(expression))
+
+
 def common_keys(
     planner: Planner, left: Node, right: Node, keys: Sequence[KeyPair]
 ) -> tuple[Node, Node, list[tuple[str, str]]]:

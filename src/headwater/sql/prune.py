@@ -19,7 +19,6 @@ from headwater.plan.nodes import (
     Distinct,
     Hold,
     Join,
-    JoinKind,
     Map,
     MatchRecognize,
     Node,
@@ -145,10 +144,12 @@ def _prune_join(node: Join | AsofJoin, needed: frozenset[str]) -> Node:
     if timed is not None:
         left_read.add(timed.left_time)
         right_read.add(timed.right_time)
-    left = _prune(node.left, frozenset(left_read | (needed & set(node.left.schema.names))))
-    both = isinstance(node, AsofJoin) or node.kind in (JoinKind.INNER, JoinKind.LEFT)
-    wanted = needed & set(node.right.schema.names) if both else frozenset[str]()
-    right = _prune(node.right, frozenset(right_read | wanted))
+    both = isinstance(node, AsofJoin) or node.kind.has_both
+    wanted = needed if both else needed & set(node.left.schema.names)
+    if isinstance(node, Join) and node.condition is not None:
+        wanted |= set(column_names(node.condition))
+    left = _prune(node.left, frozenset(left_read | (wanted & set(node.left.schema.names))))
+    right = _prune(node.right, frozenset(right_read | (wanted & set(node.right.schema.names))))
     columns = (*left.schema, *(right.schema if both else ()))
     return replace(node, left=left, right=right, schema=nullable(columns))
 

@@ -153,18 +153,21 @@ def _passed_on(node: Map, spec: WindowSpec) -> tuple[str, ...] | None:
 
 
 def _pull_join(node: Join) -> _Pulled | None:
-    """Windows on the left of any join, or on the right of an inner one."""
+    """Windows on the left of a join that adds no rows to it, or on the right of an inner one."""
+    if node.kind is JoinKind.FULL:
+        return None
+    read = set() if node.condition is None else set(column_names(node.condition))
     left = _pull_side(node.left)
     if left is not None:
         time = [] if node.within is None else [node.within.left_time]
-        if (left.starts | left.ends).intersection((*node.left_keys, *time)):
+        if (left.starts | left.ends).intersection((*node.left_keys, *time, *read)):
             return None
         return _rejoin(node, left, left.node, node.right)
     if node.kind is not JoinKind.INNER:
         return None
     right = _pull_side(node.right)
     time = [] if node.within is None else [node.within.right_time]
-    if right is None or (right.starts | right.ends).intersection((*node.right_keys, *time)):
+    if right is None or (right.starts | right.ends).intersection((*node.right_keys, *time, *read)):
         return None
     return _rejoin(node, right, node.left, right.node)
 
@@ -176,8 +179,7 @@ def _pull_side(node: Node) -> _Pulled | None:
 
 
 def _rejoin(node: Join, pulled: _Pulled, left: Node, right: Node) -> _Pulled | None:
-    both = node.kind in (JoinKind.INNER, JoinKind.LEFT)
-    columns = (*left.schema, *(right.schema if both else ()))
+    columns = (*left.schema, *(right.schema if node.kind.has_both else ()))
     folded = [c.name.lower() for c in columns]
     if len(set(folded)) != len(folded):
         return None

@@ -8,6 +8,7 @@ that many rows of one key do not crowd it; what is crowded all the same is left 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +94,30 @@ class Ranges:
         if self.end is None:
             return self.probes, self.first
         return spread(self.probes, self.first, self.end)
+
+    def pieces(self, pairs_max: int) -> Iterator[Ranges]:
+        """The same in parts of at most so many pairs, in order; a long range is cut."""
+        ends = self.ends()
+        after = np.cumsum(ends - self.first)
+        total = int(after[-1]) if len(after) else 0
+        if total <= pairs_max:
+            yield self
+            return
+        for low in range(0, total, pairs_max):
+            high = min(low + pairs_max, total)
+            start = int(np.searchsorted(after, low, side="right"))
+            stop = int(np.searchsorted(after, high)) + 1
+            before = after[start:stop] - (ends[start:stop] - self.first[start:stop])
+            # How much of the first and of the last range belongs to other parts.
+            first = self.first[start:stop] + np.maximum(low - before, 0)
+            end = ends[start:stop] - np.maximum(after[start:stop] - high, 0)
+            yield Ranges(self.probes[start:stop], first, end)
+
+
+def everywhere(probes: int, places: int) -> Ranges:
+    """Each of so many probes in a range of all places."""
+    first = np.zeros(probes, dtype=np.int64)
+    return Ranges(np.arange(probes, dtype=np.int64), first, first + places)
 
 
 def search(hashes: UInt64Array, probes: UInt64Array) -> Ranges:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import BoolArray
-from headwater.state.multiset import matching
+from headwater.state.matching import matching
 from headwater.state.run import Merge, Run, conformed, load_run, merge, times_of
 from headwater.state.spine import Limits, Loose, Peek, Spine
 

@@ -18,11 +18,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headwater.cores import both
 from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
-from headwater.state.equality import rows_equal
-from headwater.state.index import search_times, spread
+from headwater.state.matching import Seek, matching_between, matching_by_two
 from headwater.state.run import (
     Merge,
     Run,
@@ -35,7 +33,6 @@ from headwater.state.run import (
 )
 from headwater.state.spine import Limits, Loose, Peek, Spine
 
-_PARALLEL_PROBES_MIN = 1 << 18
 _BEFORE_ALL = int(np.iinfo(np.int64).min)
 
 
@@ -140,6 +137,7 @@ class Multiset:
         *,
         columns: Sequence[str] | None = None,
         null_equal: bool = True,
+        seek: Seek | None = None,
     ) -> Matches:
         """Find the rows of equal key for each of `keys`.
 
@@ -149,12 +147,18 @@ class Multiset:
                 the hash are not found.
             columns: The columns wanted of the rows that are found; all by default.
             null_equal: Whether a null in a key finds a null.
+            seek: Finds the pairs instead; only among rows of these hashes where there are keys.
 
         """
         names = self.schema.names if columns is None else list(columns)
         found: list[tuple[Int64Array, pa.RecordBatch, Int64Array]] = []
-        for run in self._spine.runs_with(hashes):
-            probes, places = _matching_by_two(run, keys, hashes, self.keys, null_equal=null_equal)
+        for run in self._spine.runs_with(hashes) if self.keys else self._spine.runs():
+            if seek is not None:
+                probes, places = seek(run)
+            else:
+                probes, places = matching_by_two(
+                    run, keys, hashes, self.keys, null_equal=null_equal
+                )
             if not len(probes):
                 continue
             rows = run.rows.select(names).take(pa.array(places))
@@ -238,81 +242,6 @@ class Multiset:
             return run
         kept = np.flatnonzero(run.times >= self._bound)
         return run.take(kept, None if run.weights is None else run.weights.take(kept))
-
-
-def matching(
-    run: Run,
-    keys: pa.RecordBatch,
-    hashes: UInt64Array,
-    names: Sequence[str],
-    *,
-    null_equal: bool = True,
-) -> tuple[Int64Array, Int64Array]:
-    """The pairs of a probing row and a place in the run with an equal key."""
-    probes, places = run.find(hashes).pairs()
-    probing = None if len(probes) == len(hashes) and is_identity(probes) else probes
-    same = rows_equal(
-        keys.columns,
-        probing,
-        [run.rows.column(name) for name in names],
-        places,
-        null_equal=null_equal,
-    )
-    if same is None or same.all():
-        return probes, places
-    return probes[same], places[same]
-
-
-def matching_between(
-    run: Run,
-    keys: pa.RecordBatch,
-    hashes: UInt64Array,
-    times: tuple[Int64Array, Int64Array],
-    names: Sequence[str],
-) -> tuple[Int64Array, Int64Array]:
-    """As `matching`, for the places whose time is between the first and the last of each probe."""
-    ranges = run.find(hashes)
-    assert run.times is not None
-    probes, first, end = ranges.probes, ranges.first, ranges.ends()
-    low = search_times(run.times, first, end, times[0].take(probes), after_equal=False)
-    high = search_times(run.times, low, end, times[1].take(probes), after_equal=True)
-    probes, places = spread(probes, low, high)
-    columns = [run.rows.column(name) for name in names]
-    same = rows_equal(keys.columns, probes, columns, places)
-    if same is None or same.all():
-        return probes, places
-    return probes[same], places[same]
-
-
-def _matching_by_two(
-    run: Run,
-    keys: pa.RecordBatch,
-    hashes: UInt64Array,
-    names: Sequence[str],
-    *,
-    null_equal: bool,
-) -> tuple[Int64Array, Int64Array]:
-    """As `matching`; many probes are found by two threads, as numpy lets go of Python's lock."""
-    if len(hashes) < _PARALLEL_PROBES_MIN:
-        return matching(run, keys, hashes, names, null_equal=null_equal)
-    run.prepare(len(hashes))
-    middle = len(hashes) // 2
-
-    def part(first: int, stop: int) -> tuple[Int64Array, Int64Array]:
-        some = keys.slice(first, stop - first)
-        return matching(run, some, hashes[first:stop], names, null_equal=null_equal)
-
-    (probes, places), (more, others) = both(
-        lambda: part(0, middle), lambda: part(middle, len(hashes))
-    )
-    return np.concatenate([probes, more + middle]), np.concatenate([places, others])
-
-
-def is_identity(places: Int64Array) -> bool:
-    """Whether ascending places, as many as there are, are 0, 1, 2 and so on."""
-    return not len(places) or bool(
-        places[-1] == len(places) - 1 and (places[1:] != places[:-1]).all()
-    )
 
 
 def _repeated(run: Run) -> pa.RecordBatch:

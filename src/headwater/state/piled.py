@@ -23,7 +23,8 @@ import pyarrow as pa
 from headwater.delta.delta import Delta, Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import first_alike
-from headwater.state.multiset import Matches, matching
+from headwater.state.matching import matching
+from headwater.state.multiset import Matches
 from headwater.state.pile import Pile, PilePeek
 from headwater.state.run import Merge, Run, conformed, load_run, merge, summed
 from headwater.state.spine import Limits, Loose, Peek, Spine

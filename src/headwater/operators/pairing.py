@@ -1,0 +1,251 @@
+"""The pairs of rows of a join's two sides, as they come and go.
+
+Found by key, by the further condition, or both; tested before rows are gathered, so that a pair
+that does not match costs the columns that the condition reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.delta.delta import Int64Array, UInt64Array
+from headwater.errors import RecordError
+from headwater.operators.feed import KeyHash
+from headwater.operators.matched import KIND, Met
+from headwater.operators.operator import Epoch
+from headwater.operators.residual import Pairs, Residual
+from headwater.operators.sides import Side, columns_at, visible_fields, weighed
+from headwater.plan.nodes import Join
+from headwater.state.equality import BoolArray
+from headwater.state.matching import Seek, accepted, matching
+from headwater.state.multiset import Multiset
+from headwater.state.run import Run, sorted_run
+
+# From so many pairs on DuckDB is asked which of them meet a condition.
+_SEARCHED_MIN = 1 << 17
+
+
+class Half:
+    """One side of a join: its rows, by key.
+
+    Args:
+        schema: The input's columns.
+        keys: Of them the key columns.
+        kinds: The columns that make a row's kind, when kinds are counted (see `Matched`).
+        kind_hash: Hashes these.
+
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        keys: Sequence[str],
+        kinds: Sequence[str] = (),
+        kind_hash: KeyHash | None = None,
+    ) -> None:
+        fields = visible_fields(schema)
+        self.names = [field.name for field in fields]
+        self.keys, self.kinds, self._kind_hash = tuple(keys), list(kinds), kind_hash
+        if kind_hash is not None:
+            fields.append(pa.field(KIND, pa.uint64()))
+        self.rows = Multiset(pa.schema(fields), keys)
+
+    def dressed(self, side: Side) -> Side:
+        """The side's rows as they are remembered."""
+        rows = side.rows
+        if self._kind_hash is not None:
+            rows = rows.append_column(KIND, self._kind_hash.of(rows))
+        rows = rows.cast(self.rows.schema)
+        return Side(rows, side.keys, side.hashes, side.weights, side.ticks)
+
+    def remember(self, side: Side) -> None:
+        """Keep rows that were dressed."""
+        self.rows.insert_rows(side.rows, side.hashes, side.weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Pairs that came or went.
+
+    Args:
+        left: Columns of the left rows, by name.
+        right: The same of the right rows.
+        key_hashes: The hashes of the keys; None where nobody asks.
+        weights: Their weights; None when all are 1.
+        ticks: Their places in the log's order, or None where nobody needs them.
+
+    """
+
+    left: Mapping[str, pa.Array]
+    right: Mapping[str, pa.Array]
+    key_hashes: UInt64Array | None
+    weights: Int64Array | None
+    ticks: Int64Array | None
+
+    def met(self, half: Half, *, is_left: bool) -> Met:
+        """The rows of one side that are in the pairs."""
+        columns = self.left if is_left else self.right
+        kinds = pa.RecordBatch.from_arrays([columns[name] for name in half.kinds], half.kinds)
+        hashes = np.asarray(columns[KIND].to_numpy())
+        assert self.key_hashes is not None
+        return Met(kinds, hashes, self.key_hashes, self.weights, self.ticks)
+
+
+class Pairing:
+    """Finds the pairs of a join that come and go.
+
+    Args:
+        node: The join.
+        left: What is remembered of the left side.
+        right: The same of the right side.
+        residual: The further condition, if there is one.
+
+    """
+
+    def __init__(self, node: Join, left: Half, right: Half, residual: Residual | None) -> None:
+        self._left, self._right, self._residual = left, right, residual
+        self._weighted = not node.append_only
+        has_both = node.kind.has_both
+        self._mine = left.rows.schema.names if has_both else [*left.kinds, KIND]
+        theirs = right.rows.schema.names if has_both else []
+        # A right key column is equal to its left one, which need not be looked up again.
+        self._twins = {
+            r: lk
+            for lk, r in zip(node.left_keys, node.right_keys, strict=True)
+            if r in theirs
+            and _is_canonical(right.rows.schema.field(r).type)
+            and left.rows.schema.field(lk).type == right.rows.schema.field(r).type
+        }
+        self._others = [name for name in theirs if name not in self._twins]
+        self._counts_kinds = bool(left.kinds or right.kinds)
+
+    def step(self, left: Side, right: Side, epoch: Epoch) -> list[Joined]:
+        """The pairs that came or went. Neither side has remembered the epoch's rows yet."""
+        met = []
+        if len(left):
+            met.append(self._left_changes(left, epoch))
+        if len(right):
+            met.append(self._right_changes(right, epoch))
+        if len(left) and len(right):
+            met.append(self._both_change(left, right, epoch))
+        return met
+
+    def _left_changes(self, left: Side, epoch: Epoch) -> Joined:
+        seek = self._seek(left, epoch, is_left=True)
+        found = self._right.rows.probe(left.keys, left.hashes, columns=self._others, seek=seek)
+        mine = columns_at(left.rows.select(self._mine), found.probes)
+        return self._joined(mine, found.rows.columns, left, found.probes, found.weights)
+
+    def _right_changes(self, right: Side, epoch: Epoch) -> Joined:
+        seek = self._seek(right, epoch, is_left=False)
+        found = self._left.rows.probe(right.keys, right.hashes, columns=self._mine, seek=seek)
+        others = right.rows.select(self._others).take(pa.array(found.probes))
+        return self._joined(found.rows.columns, others.columns, right, found.probes, found.weights)
+
+    def _both_change(self, left: Side, right: Side, epoch: Epoch) -> Joined:
+        mine, theirs = self._meeting(left, right, epoch)
+        others = right.rows.select(self._others).take(pa.array(theirs))
+        weights = None if right.weights is None else right.weights.take(theirs)
+        columns = columns_at(left.rows.select(self._mine), mine)
+        joined = self._joined(columns, others.columns, left, mine, weights)
+        if left.ticks is None or right.ticks is None:
+            return joined
+        ticks = np.maximum(left.ticks.take(mine), right.ticks.take(theirs))
+        return Joined(joined.left, joined.right, joined.key_hashes, joined.weights, ticks)
+
+    def _joined(
+        self,
+        mine: Sequence[pa.Array],
+        others: Sequence[pa.Array],
+        side: Side,
+        places: Int64Array,
+        weights: Int64Array | None,
+    ) -> Joined:
+        """Pairs of one side's rows at `places` with others of such weights."""
+        left = dict(zip(self._mine, mine, strict=True))
+        right = dict(zip(self._others, others, strict=True))
+        right |= {name: left[twin] for name, twin in self._twins.items()}
+        return Joined(
+            left,
+            right,
+            side.hashes.take(places) if self._counts_kinds else None,
+            weighed(side.weights, places, weights) if self._weighted else None,
+            None if side.ticks is None else side.ticks.take(places),
+        )
+
+    def _meeting(self, left: Side, right: Side, epoch: Epoch) -> tuple[Int64Array, Int64Array]:
+        """The pairs of a left and a right row of the epoch, ordered by the longer side."""
+        if len(left) >= len(right):
+            run, order = self._as_run(right, self._right, is_left=False)
+            seek = self._seek(left, epoch, is_left=True)
+            names = right.keys.schema.names
+            mine, places = seek(run) if seek else matching(run, left.keys, left.hashes, names)
+            return mine, order.take(places)
+        run, order = self._as_run(left, self._left, is_left=True)
+        seek = self._seek(right, epoch, is_left=False)
+        names = left.keys.schema.names
+        theirs, places = seek(run) if seek else matching(run, right.keys, right.hashes, names)
+        return order.take(places), theirs
+
+    def _as_run(self, side: Side, half: Half, *, is_left: bool) -> tuple[Run, Int64Array]:
+        """A side with the columns by which its rows are found, and where each stood."""
+        names = list(half.keys)
+        if self._residual is not None:
+            read = self._residual.left if is_left else self._residual.right
+            names = list(dict.fromkeys((*names, *read)))
+        rows = side.rows.select(names) if names else side.rows
+        if not half.keys:
+            return Run(side.hashes, rows, side.weights), np.arange(len(side), dtype=np.int64)
+        return sorted_run(side.hashes, rows, side.weights)
+
+    def _seek(self, side: Side, epoch: Epoch, *, is_left: bool) -> Seek | None:
+        """How the partners of a side's rows are found; None when by key alone."""
+        residual = self._residual
+        if residual is None:
+            return None
+        names = (self._right if is_left else self._left).keys
+
+        def accept(probes: Int64Array, run: Run, places: Int64Array) -> BoolArray:
+            def weights() -> Int64Array | None:
+                if not self._weighted:
+                    return None
+                return weighed(side.weights, probes, run.weights_at(places))
+
+            if is_left:
+                pairs = Pairs(side.rows, probes, run.rows, places, weights)
+            else:
+                pairs = Pairs(run.rows, places, side.rows, probes, weights)
+            return residual.holds(pairs, epoch.failed)
+
+        def seek(run: Run) -> tuple[Int64Array, Int64Array]:
+            if not names and len(side) * len(run) >= _SEARCHED_MIN:
+                try:
+                    return _searched(residual, side, run, is_left=is_left)
+                except RecordError:
+                    # Which pair it is that the condition refuses is found one by one.
+                    pass
+            return accepted(run, side.keys, side.hashes, names, accept)
+
+        return seek
+
+
+def _searched(
+    residual: Residual, side: Side, run: Run, *, is_left: bool
+) -> tuple[Int64Array, Int64Array]:
+    """The pairs of a side's rows and a run's that meet a condition, in order."""
+    if is_left:
+        probes, places = residual.found(side.rows, run.rows)
+    else:
+        places, probes = residual.found(run.rows, side.rows)
+    order = np.lexsort((places, probes))
+    return probes.take(order), places.take(order)
+
+
+def _is_canonical(kind: pa.DataType) -> bool:
+    """Whether equal values of a type are the same value: 0.0 and -0.0 are not."""
+    intricate = pa.types.is_floating(kind) or pa.types.is_nested(kind)
+    return not (intricate or pa.types.is_interval(kind))
