@@ -128,6 +128,17 @@ QUERIES = (
     "AND s.visitor = c.visitor)",
     "SELECT ad FROM clicks c WHERE NOT EXISTS (FROM campaigns k WHERE k.ad = c.ad AND budget > 0)",
     "SELECT ad FROM campaigns WHERE ad NOT IN (SELECT ad FROM shows WHERE n = 3)",
+    "SELECT ad, visitor FROM clicks WHERE visitor NOT IN (SELECT visitor FROM shows WHERE n > 1)",
+    "SELECT ad, price FROM clicks WHERE price NOT IN (SELECT n FROM shows WHERE n IS NOT NULL)",
+    "SELECT ad FROM clicks WHERE ad + 1 NOT IN (SELECT budget FROM campaigns WHERE budget > 90)",
+    "SELECT c.ad, c.ts FROM clicks c WHERE NOT EXISTS (SELECT 1 FROM clicks d "
+    "WHERE d.ad = c.ad AND d.ts > c.ts)",
+    "SELECT c.ad FROM clicks c WHERE EXISTS (SELECT n FROM shows s WHERE s.n > c.price LIMIT 1)",
+    "SELECT k.ad FROM campaigns k WHERE NOT EXISTS (SELECT DISTINCT n FROM shows s "
+    "WHERE s.ad + k.ad = 3 AND s.n > 1 AND k.budget > s.n)",
+    "SELECT ad FROM campaigns WHERE EXISTS (SELECT ad FROM shows GROUP BY ad HAVING count(*) > 2)",
+    "SELECT ad FROM clicks c WHERE price IN (SELECT n FROM shows s WHERE s.visitor <> c.visitor)",
+    "SELECT ad FROM clicks c WHERE NOT price IN (SELECT n FROM shows s WHERE s.ad = c.ad)",
     "SELECT ad FROM clicks WHERE cost >= (SELECT avg(cost) FROM clicks)",
     "SELECT k.*, (SELECT max(n) FROM shows s WHERE s.ad = k.ad) AS most FROM campaigns k",
     "SELECT c.ad, count(*) FROM clicks c LEFT JOIN shows s ON c.visitor = s.visitor GROUP BY c.ad",
