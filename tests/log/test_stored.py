@@ -99,7 +99,7 @@ def test_a_seam_is_where_a_file_begins(steps: list[tuple[int, int, str]]) -> Non
     topic, ticks = topic_of(steps)
     ends = itertools.accumulate(rows for rows, _, _ in steps)
     firsts = [n for n, (_, _, flushed) in zip(ends, steps, strict=True) if flushed]
-    seams = [0, *(ticks[n] for n in firsts if n < len(ticks))]
+    seams = [ticks[n] for n in firsts if n < len(ticks)]
 
     for tick in range(ticks[-1] + 3 if ticks else 0):
-        assert topic.seam(tick) == max(s for s in seams if s <= tick)
+        assert topic.seams(tick, tick + 9) == [s for s in seams if tick <= s < tick + 9]

@@ -19,7 +19,7 @@ midnight has rows of the next day too. Sealed files have a column `_offset` besi
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -311,18 +311,27 @@ class Topic:
         snapshots = [lane.snapshot() for lane in self._lanes]
         return sum(s.position_of_tick(tick_to) - s.position_of_tick(tick_from) for s in snapshots)
 
-    def seam(self, tick: int) -> int:
-        """The last tick, not after `tick`, whose row is the first one of a file (or in memory).
+    def seams(self, tick_from: int, tick_to: int) -> list[int]:
+        """The ticks in [tick_from, tick_to) whose rows are the first of a file, or in memory.
 
-        0 where there is none. Rows between two seams are read without a copy, those across a seam
-        in two parts.
+        Rows between two seams are read without a copy, those across a seam in two parts.
         """
-        found = 0
+        found: list[int] = []
         for lane in self._lanes:
             parts = lane.snapshot().parts
-            number = bisect_right(parts, tick, key=lambda part: part.low(0)) - 1
-            found = max(found, parts[number].low(0) if number > 0 else 0)
-        return found
+            first = bisect_left(parts, tick_from, 1, key=lambda p: p.low(0)) if parts else 0
+            last = bisect_left(parts, tick_to, first, key=lambda part: part.low(0))
+            found += [part.low(0) for part in parts[first:last]]
+        return sorted(found)
+
+    def row_bytes(self, columns: Sequence[str]) -> int:
+        """About what a row takes in these columns."""
+        widths = {field.name: _width(field.type) for field in self.schema}
+        known = sum(width for width in widths.values() if width is not None)
+        row_bytes = self.size_bytes // max(1, self.rows_total)
+        others = [name for name, width in widths.items() if width is None]
+        other = max(8, (row_bytes - known) // max(1, len(others)))
+        return sum(other if (width := widths[name]) is None else width for name in columns)
 
     def iter_ticks(
         self,
@@ -499,6 +508,14 @@ def _stored_chunk(stored: Stored) -> Chunk:
     rows, ticks = rows[is_leap], ticks[is_leap]
     leaps = Leaps(rows, ticks) if len(rows) > 1 else None
     return Chunk(0, position, int(ticks[0]), int(arrivals[-1]), stored.rows, leaps)
+
+
+def _width(kind: pa.DataType) -> int | None:
+    """The bytes of a value, where all take the same."""
+    try:
+        return max(1, kind.bit_width // 8)
+    except ValueError:
+        return None
 
 
 def _archive_columns(index: Index) -> dict[str, pa.Array]:

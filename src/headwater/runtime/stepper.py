@@ -44,6 +44,7 @@ from headwater.runtime.watermarks import TopicWatermark, lowest
 
 # From so many rows on an epoch ends where a file of the log does.
 _SEAM_ROWS_MIN = 500_000
+_COPIED_BYTES_MAX = 32 << 20
 # So many times as many rows as it should have an epoch takes in, where views read few of them.
 _UNREAD_MAX = 16
 
@@ -102,11 +103,11 @@ class Stepper:
         self._deciding = {name for sources in self._sources for name in sources}
         self._read = _columns_read(topics, tables, views)
         scans = [n for v in views for n in walk(v.plan.root) if isinstance(n, Scan)]
-        self._read_topics = [
-            topic
+        self._read_topics = {
+            name: topic
             for name, topic in topics.items()
             if name in tables or any(scan.relation == name for scan in scans)
-        ]
+        }
         self._read_by_views = {scan.relation for scan in scans} - set(topics)
         self._read_with_ticks = {scan.relation for scan in scans if scan.ticks}
 
@@ -140,21 +141,31 @@ class Stepper:
         while tick_to < tick_max and tick_to - tick_from < _UNREAD_MAX * rows_max:
             further = min(2 * tick_to - tick_from, tick_max)
             if (
-                sum(topic.rows_between(tick_from, further) for topic in self._read_topics)
+                sum(topic.rows_between(tick_from, further) for topic in self._read_topics.values())
                 > rows_max
             ):
                 break
             tick_to = further
-        return self._seam(tick_from, tick_to) if tick_to - tick_from >= _SEAM_ROWS_MIN else tick_to
+        if tick_to - tick_from < _SEAM_ROWS_MIN or not self._read_topics:
+            return tick_to
+        return self._seam(tick_from, tick_to)
 
     def _seam(self, tick_from: int, tick_to: int) -> int:
         """Where to end a large epoch that might go on to `tick_to`, so that it copies little.
 
-        Rows of an epoch that lie in one file are taken as they lie. A file that ends in the first
-        half of the stretch is not waited for.
+        Rows of an epoch that lie in one file are taken as they lie; those of two are put together.
+        Where these are few bytes an epoch more would cost as much.
         """
-        seams = (self.topics[name].seam(tick_to) for name in self._read)
-        return min((s for s in seams if s > (tick_from + tick_to) // 2), default=tick_to)
+        size_bytes, name = max(
+            (topic.rows_between(tick_from, tick_to) * topic.row_bytes(self._read[name]), name)
+            for name, topic in self._read_topics.items()
+        )
+        length = tick_to - tick_from
+        if size_bytes > _COPIED_BYTES_MAX:
+            seams = self._read_topics[name].seams(tick_from + length // 8, tick_to)
+            return seams[0] if seams else tick_to
+        seams = self._read_topics[name].seams(tick_from + length // 2, tick_to)
+        return seams[-1] if seams else tick_to
 
     def wakes_at(self) -> int | None:
         """The next time at which an epoch is due though nothing was sent; None: there is none."""
