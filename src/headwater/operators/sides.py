@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from headwater.delta.delta import HIDDEN, TICK, WEIGHT, Delta, Int64Array, UInt64Array
 from headwater.operators.operator import Epoch
-from headwater.state.equality import BoolArray, is_null, taken
+from headwater.state.equality import BoolArray, is_null
+from headwater.state.gather import taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +92,19 @@ def output_schema(fields: Sequence[pa.Field], *, weighted: bool, has_ticks: bool
 
 
 def together(parts: Sequence[Part], schema: pa.Schema) -> Delta:
-    """The parts as one delta, in order."""
+    """The parts as one delta, in order: each a batch of a table, not copied into one."""
     batches = [_batch(part, schema) for part in parts]
     batches = [batch for batch in batches if batch.num_rows]
     if not batches:
         return Delta(pa.RecordBatch.from_pylist([], schema=schema))
-    return Delta(batches[0] if len(batches) == 1 else pa.concat_batches(batches))
+    return Delta(batches[0] if len(batches) == 1 else pa.Table.from_batches(batches))
 
 
 def columns_at(rows: pa.RecordBatch, places: Int64Array) -> list[pa.Array]:
     """The columns at ascending places; not copied when these are all."""
-    at = None if is_all(places, rows.num_rows) else places
-    return [taken(column, at) for column in rows.columns]
+    whole = rows if is_all(places, rows.num_rows) else taken(rows, places)
+    columns: list[pa.Array] = whole.columns
+    return columns
 
 
 def is_all(places: Int64Array, rows: int) -> bool:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headwater.cores import both
+from headwater.cores import both, halves
 from headwater.delta.delta import HASH, Delta
 from headwater.operators.feed import chosen_columns
 from headwater.plan.nodes import Node
@@ -56,24 +56,13 @@ def _crc(rows: pa.RecordBatch | pa.Table) -> int:
     if sum(sizes) < _HALVED_BYTES_MIN:
         sums = [_sum(stream) for stream in streams]
     else:
-        first, second = _halves(sizes)
+        first, second = halves(sizes)
         found = both(
             lambda: [_sum(streams[n]) for n in first], lambda: [_sum(streams[n]) for n in second]
         )
         by_number = dict(zip([*first, *second], [*found[0], *found[1]], strict=True))
         sums = [by_number[n] for n in range(len(streams))]
     return zlib.crc32(np.array(sums, dtype=np.uint32).data)
-
-
-def _halves(sizes: list[int]) -> tuple[list[int], list[int]]:
-    """The numbers of the streams in two groups of about the same size."""
-    groups: tuple[list[int], list[int]] = ([], [])
-    totals = [0, 0]
-    for number in sorted(range(len(sizes)), key=lambda n: -sizes[n]):
-        lighter = totals.index(min(totals))
-        groups[lighter].append(number)
-        totals[lighter] += sizes[number]
-    return groups
 
 
 def _sum(stream: _Stream) -> int:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pyarrow as pa
 
-from headwater.cores import both
+from headwater.cores import both, halves
 from headwater.delta.delta import Int64Array
 
 # From so many rows on a second core is worth its start.
@@ -19,20 +17,9 @@ def taken(rows: pa.RecordBatch, places: Int64Array) -> pa.RecordBatch:
     if len(places) < _HALVED_ROWS_MIN or rows.num_columns < 2:
         return rows.take(at)
     columns = rows.columns
-    mine, others = _halves([int(column.nbytes) for column in columns])
+    mine, others = halves([int(column.nbytes) for column in columns])
     first, second = both(
         lambda: [columns[n].take(at) for n in mine], lambda: [columns[n].take(at) for n in others]
     )
     found = dict(zip([*mine, *others], [*first, *second], strict=True))
     return pa.RecordBatch.from_arrays([found[n] for n in range(len(columns))], schema=rows.schema)
-
-
-def _halves(sizes: Sequence[int]) -> tuple[list[int], list[int]]:
-    """The numbers of the columns, those of each half about as heavy as those of the other."""
-    halves: tuple[list[int], list[int]] = ([], [])
-    weights = [0, 0]
-    for number in sorted(range(len(sizes)), key=lambda n: -sizes[n]):
-        lighter = int(weights[1] < weights[0])
-        halves[lighter].append(number)
-        weights[lighter] += sizes[number]
-    return halves
