@@ -2,15 +2,17 @@
 
     python -m bench.nexmark [--events 1000000,10000000] [--only q3,q5] [--repeat 3] [--verify]
 
-For each query: events a second, the ratio to DuckDB (two threads, tables of its own, into Arrow, in
-the same run), the peak of memory above that of the opened folder, and what operators remember in
-the end. `--verify` also compares every answer with DuckDB's, row by row; `--shuffled` lets rows
-change places within the topics' delay. Figures are medians.
+For each query: events a second; the ratio to DuckDB (two threads, into Arrow, in the same run),
+first over tables of its own that hold the rows already, then over Parquet files, where a batch job
+finds them; the peak of memory above that of the opened folder, and what operators remember in the
+end. `--verify` also compares every answer with DuckDB's, row by row; `--shuffled` lets rows change
+places within the topics' delay. Figures are medians.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import os
 import statistics
@@ -25,10 +27,13 @@ from rich.table import Table
 
 from bench.nexmark.generator import Config
 from bench.nexmark.measure import Figures, duckdb_seconds, headwater, same_rows, write_log
-from bench.nexmark.pipeline import loaded
+from bench.nexmark.pipeline import loaded, over_files
 from bench.nexmark.queries import QUERIES, Query
 
-HEADINGS = ("query", "events", "events/s", "DuckDB", "ratio", "peak", "state rows", "state", "")
+HEADINGS = (
+    *("query", "events/s", "DuckDB", "ratio", "of files", "ratio"),
+    *("peak", "state rows", "state", ""),
+)
 DELAY = timedelta(seconds=4)
 
 
@@ -46,53 +51,60 @@ def main() -> None:
             log = Path(folder) / "log"
             write_log(config, events, log, delay=_delay())
             connection = loaded(config, events)
-            ratios = []
+            files = over_files(connection, Path(folder) / "files")
+            ratios: list[tuple[float, ...]] = []
             for query in chosen:
-                row, ratio, is_same = _measured(query, events, log, connection, args)
+                row, both, is_same = _measured(query, events, log, (connection, files), args)
                 table.add_row(*row)
                 print("  ".join(row), file=sys.stderr, flush=True)
-                ratios.append(ratio)
+                ratios.append(both)
                 failed |= not is_same
             connection.close()
-        mean = math.exp(statistics.fmean(map(math.log, ratios)))
-        table.caption = f"geometric mean of the ratios {mean:.2f}, the lowest {min(ratios):.2f}"
+            files.close()
+        table.caption = "\n".join(map(_means, ("tables", "files"), zip(*ratios, strict=True)))
         console.print(table)
     sys.exit(failed)
+
+
+def _means(what: str, ratios: tuple[float, ...]) -> str:
+    mean = math.exp(statistics.fmean(map(math.log, ratios)))
+    return (
+        f"DuckDB over {what}: geometric mean of the ratios {mean:.2f}, the lowest {min(ratios):.2f}"
+    )
 
 
 def _measured(
     query: Query,
     events: int,
     log: Path,
-    connection: duckdb.DuckDBPyConnection,
+    connections: tuple[duckdb.DuckDBPyConnection, ...],
     args: argparse.Namespace,
-) -> tuple[list[str], float, bool]:
-    """A line of the table, the ratio, and whether the answer is right."""
+) -> tuple[list[str], tuple[float, ...], bool]:
+    """A line of the table, the ratios, and whether the answer is right."""
     answer = log.parent / "answer.parquet" if args.verify else None
     ours: list[Figures] = []
-    theirs: list[float] = []
+    theirs: list[list[float]] = []
     for _ in range(args.repeat):
         ours.append(headwater(query.name, log, _delay(), answer))
-        theirs.append(duckdb_seconds(query, connection))
+        theirs.append([duckdb_seconds(query, connection) for connection in connections])
     last = ours[-1]
-    said = "" if answer is None else same_rows(query, answer, connection)
+    said = "" if answer is None else same_rows(query, answer, connections[0])
     if last.late:
         said = f"{last.late} late"
     here = statistics.median(events / _whole(f, events) for f in ours)
-    there = statistics.median(theirs)
-    ratio = here * there / events
+    there = [statistics.median(seconds) for seconds in zip(*theirs, strict=True)]
+    ratios = tuple(here * seconds / events for seconds in there)
+    compared = [(f"{s:.3f} s", f"{ratio:.2f}") for s, ratio in zip(there, ratios, strict=True)]
     row = [
         query.name,
-        f"{events:,}",
         f"{here / 1e6:.2f} M",
-        f"{there:.3f} s",
-        f"{ratio:.2f}",
+        *itertools.chain(*compared),
         f"{max(f.peak_bytes for f in ours) / 2**20:,.0f} MiB",
         f"{last.state_rows:,}",
         f"{last.state_bytes / 2**20:,.1f} MiB",
         said,
     ]
-    return row, ratio, said in ("", "equal")
+    return row, ratios, said in ("", "equal")
 
 
 def _whole(figures: Figures, events: int) -> float:

@@ -27,6 +27,7 @@ from bench.nexmark.pipeline import app_of, sends
 from bench.nexmark.queries import QUERIES, TOPICS, Query
 from headwater.clock import SystemClock
 from headwater.delta.watermark import AFTER_ALL
+from headwater.runtime import stepper
 from headwater.runtime.ingest import Ingest
 from headwater.runtime.runtime import Runtime, Settings
 from headwater.storage.local import LocalDisk
@@ -84,8 +85,9 @@ def _headwater(name: str, log: Path, delay: str, answer: Path | None) -> Figures
         runtime = _opened(folder, app_of(query, delay=delay))
         loop = runtime.loop
         rows_max, loop._epoch_rows_max = loop._epoch_rows_max, WARM_ROWS
+        unread_max, stepper._UNREAD_MAX = stepper._UNREAD_MAX, 1
         loop.run_epoch()
-        loop._epoch_rows_max = rows_max
+        loop._epoch_rows_max, stepper._UNREAD_MAX = rows_max, unread_max
         gc.collect()
         before, rows_before = _reset_peak(), loop.progress.tick
         started = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -47,6 +48,18 @@ def sends(config: Config, events: int, step: int) -> Iterator[Rows]:
                 first, stop = (rows.num_rows * (part + at) // parts for at in (0, 1))
                 if stop > first:
                     yield name, rows.slice(first, stop - first)
+
+
+def over_files(tables: duckdb.DuckDBPyConnection, folder: Path) -> duckdb.DuckDBPyConnection:
+    """DuckDB over Parquet files of the same rows, which it has not read yet."""
+    connection = duckdb.connect(config={"threads": 2, "preserve_insertion_order": False})
+    connection.execute("SET TimeZone = 'UTC'")
+    folder.mkdir()
+    for name in (*TOPICS, "side"):
+        path = str(folder / f"{name}.parquet")
+        tables.table(name).write_parquet(path, compression="zstd")
+        connection.read_parquet(path).create_view(name)
+    return connection
 
 
 def loaded(config: Config, events: int) -> duckdb.DuckDBPyConnection:
