@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -137,3 +139,79 @@ def test_when_all_are_idle_that_is_said() -> None:
 
     assert held(mark) == Held("hits", since_us=NOON)
     assert held_by(mark) == "all its senders are idle; it stands since 2026-01-01T12:00:00Z"
+
+
+def everything_that_waits() -> hw.App:
+    app = hw.App("waits")
+    app.sql("""
+        CREATE TOPIC shown (id BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts);
+        CREATE TOPIC hits (server VARCHAR, ts TIMESTAMP, WATERMARK FOR ts AS ts)
+        WITH (watermark_by = 'server', ready = 0.5);
+        CREATE VIEW sessions AS
+        SELECT server, window_end FROM SESSION(hits PARTITION BY server, ts, INTERVAL '30 seconds')
+        GROUP BY server, window_start, window_end EMIT FINAL;
+        CREATE VIEW pattern AS SELECT * FROM hits MATCH_RECOGNIZE (
+            PARTITION BY server ORDER BY ts MEASURES a.ts AS at
+            PATTERN (a b) WITHIN INTERVAL '1 minute' DEFINE b AS b.ts > a.ts);
+        CREATE VIEW matched AS
+        SELECT s.id, h.server FROM shown s LEFT JOIN hits h
+        ON h.ts BETWEEN s.ts AND s.ts + INTERVAL '10 seconds' EMIT FINAL;
+        CREATE VIEW paced AS SELECT count(*) AS n FROM shown
+        EMIT CHANGES EVERY INTERVAL '20 seconds';
+        CREATE VIEW parts WITH (accumulation = 'discarding') AS SELECT count(*) AS n FROM shown
+        EMIT CHANGES EVERY INTERVAL '20 seconds';
+        CREATE VIEW early AS SELECT completeness(window_end) AS share, count(*) AS n
+        FROM TUMBLE(hits, ts, INTERVAL '1 minute') GROUP BY window_end;
+        CREATE VIEW recent AS SELECT id FROM shown WHERE ts > now() - INTERVAL '1 hour';
+    """)
+
+    @app.process(
+        "alarms", reads="SELECT server, ts FROM hits", key="server", columns="at TIMESTAMP"
+    )
+    class Alarm:
+        def row(self, row: Any, key: hw.Key) -> None:
+            key.timers.set(row["ts"] + timedelta(seconds=45))
+
+        def timer(self, name: str, at: datetime, key: hw.Key) -> Any:
+            yield {"at": at}
+
+    assert Alarm
+
+    return app
+
+
+def test_all_that_waits_says_what_for_and_who_holds_it() -> None:
+    with everything_that_waits().start(listen=None, clock=ManualClock(NOON)) as live:
+        live.send("shown", [{"id": i, "ts": f"2026-01-01T12:00:0{i}"} for i in (1, 2)])
+        hits = [("a", "12:00:03"), ("b", "12:00:02"), ("c", "12:00:01")]
+        send(live, "hits", "server", *hits)
+        live.send("shown", [{"id": 3, "ts": "2026-01-01T12:00:03"}])
+        live.settle()
+        waits = {told.name: told.waits for told in live.status().views}
+
+    found = {
+        name: [
+            (w.what, (w.until_us - NOON) / SECOND, w.held and (w.held.topic, w.held.sender))
+            for w in told
+        ]
+        for name, told in waits.items()
+    }
+    b, slowest, shown = ("hits", "b"), ("hits", "c"), ("shown", None)
+    assert found == {
+        "sessions": [("session", 31.0, b)],
+        "pattern": [("pattern", 3.000001, slowest)],
+        "matched": [("join", 11.000001, slowest)],
+        "paced": [("stretch", 20.0, shown)],
+        "parts": [("stretch", 20.0, shown)],
+        "early": [("completeness", 60.0, slowest)],
+        "recent": [("time", 3601.0, None)],
+        "alarms": [("timer", 46.0, slowest)],
+    }
+    texts = {name: told[0].text for name, told in waits.items()}
+    assert texts["recent"].startswith("the clock to reach 2026-01-01T13:00:01Z")
+    assert texts["early"] == (
+        "hits to pass 2026-01-01T12:01:00Z, the end of its first window that is not complete, by "
+        "an event of 2026-01-01T12:01:00Z or later; it is at 2026-01-01T12:00:03Z (server c: its "
+        "newest event is of 2026-01-01T12:00:01Z, the delay is 0 seconds; 2 of 3 are further; it "
+        "stands since 2026-01-01T12:00:00Z)"
+    )

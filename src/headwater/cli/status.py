@@ -28,7 +28,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
     to: To = DEFAULT_URL,
 ) -> None:
-    """Show rows, lag, watermarks, and what a window waits for."""
+    """Show rows, lag, watermarks, and what holds back what has not come out."""
     client = Client(to)
     if as_json:
         print(json.dumps(client.get("/status"), ensure_ascii=False, indent=2, default=float))
@@ -121,10 +121,10 @@ def _sinks(sinks: list[Told]) -> Table:
 
 
 def _waiting(told: Told) -> list[RenderableType]:
-    """Why windows have not closed: the question that is asked most."""
+    """Why nothing comes out: the question that is asked most."""
     from rich.text import Text
 
-    lines = [f"{v['name']} waits for {v['waits_for']}" for v in told["views"] if v["waits_for"]]
+    lines = [f"{v['name']} waits for {w['text']}" for v in told["views"] for w in v["waits"]]
     lines += [f"watermark of {t['name']}: {t['held_by']}" for t in told["topics"] if t["held_by"]]
     return ["", *(Text(line, style="dim") for line in lines)] if lines else []
 

@@ -94,7 +94,8 @@ class CompletenessOperator:
 
     def waits_until(self) -> int | None:
         """The end of the first window with rows that is not complete."""
-        return int(self._ends[0]) if len(self._ends) else None
+        ends = self._ends
+        return int(ends[0]) if len(ends) else None
 
     def _share(self, ends: Int64Array, epoch: Epoch) -> _Shares:
         shares = [topic.of(ends) for topic in epoch.shares[self._node.sources]]

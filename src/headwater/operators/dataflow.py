@@ -161,6 +161,7 @@ class Dataflow:
         self._engine = engine
         self._stages: list[_Stage] = []
         self._by_node: dict[int, _Stage] = {}
+        self._nodes: list[tuple[Node, _Stage]] = []
         origin = self._stage(render.bottom(root))
         hidden = [] if root.append_only else [WEIGHT]
         if has_ticks and TICK in origin.schema.names:
@@ -220,14 +221,14 @@ class Dataflow:
         sizes = [s.operator.state_size() for s in self._stages if s.operator is not None]
         return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
 
-    def waits_until(self) -> int | None:
-        """The first time that a watermark must pass for rows to come out; None: none wait."""
-        found: list[int] = []
-        for stage in self._stages:
+    def waits(self) -> list[tuple[Node, int]]:
+        """The nodes that hold rows, and the first time that a watermark must reach for each."""
+        found: list[tuple[Node, int]] = []
+        for node, stage in self._nodes:
             operator: Any = stage.operator
             time_us = operator.waits_until() if isinstance(operator, Holding) else None
-            found += [] if time_us is None else [time_us]
-        return min(found, default=None)
+            found += [] if time_us is None else [(node, time_us)]
+        return found
 
     def wakes_at(self) -> int | None:
         """The next recorded time at which there is something to say; None: there is none."""
@@ -245,6 +246,7 @@ class Dataflow:
             return known
         stage = self._built(node)
         self._stages.append(stage)
+        self._nodes.append((node, stage))
         self._by_node[id(node)] = stage
         return stage
 

@@ -65,6 +65,11 @@ class InTimeOrder:
         first = self._held.lowest()
         return first is not None and first < curve.end_us
 
+    def lowest(self) -> int | None:
+        """The first time that the watermark must reach for a row to have passed; None: no rows."""
+        first = self._held.lowest()
+        return None if first is None else first + 1
+
     def given(self, change: Delta, curve: WatermarkCurve, late: list[pa.RecordBatch]) -> Given:
         """Take the rows of an epoch in; return those that the watermark has passed."""
         timed = np.flatnonzero(change.rows.column(self._time).is_valid())

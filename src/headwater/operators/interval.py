@@ -220,6 +220,10 @@ class IntervalJoinOperator:
             sizes += self._matched.sizes()
         return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
 
+    def waits_until(self) -> int | None:
+        """When the first left row that has no match will have none any more."""
+        return None if self._matched is None else self._matched.waits_until()
+
     def _met(self, left: Side, right: Side) -> list[_Met]:
         """The pairs that came or went: with what is remembered, and with each other."""
         met = []
@@ -325,6 +329,12 @@ class _Matched:
     def sizes(self) -> list[tuple[int, int]]:
         waiting = [] if self._waiting is None else [self._waiting.size()]
         return [self._counts.size(), *waiting]
+
+    def waits_until(self) -> int | None:
+        first = None if self._waiting is None else self._waiting.lowest()
+        after_us = self._left.reach.after_us
+        # Without such a bound a match may come for as long as there is input.
+        return None if first is None or after_us is None else first + after_us + 1
 
     def _closing(self, epoch: Epoch) -> int:
         watermark = epoch.watermarks[self._within.right_sources].end_us

@@ -129,6 +129,14 @@ class MatchOperator:
         sizes = [self._waiting.size(), self._known.size()]
         return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
 
+    def waits_until(self) -> int | None:
+        """The time at which the next row can be matched, or an unfinished match runs out."""
+        row, deadline = self._waiting.lowest(), self._deadlines.lowest()
+        found = [] if row is None else [row + 1]
+        if deadline is not None and self._known.size()[0]:
+            found.append(deadline)
+        return min(found, default=None)
+
     def _late(
         self, arrived: pa.RecordBatch, is_late: BoolArray, watermarks: Int64Array
     ) -> pa.RecordBatch:

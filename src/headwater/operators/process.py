@@ -106,6 +106,12 @@ class ProcessOperator:
             sizes.append(self._waiting.size())
         return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
 
+    def waits_until(self) -> int | None:
+        """The time of the first timer, or after the first row that waits for its turn."""
+        row = None if self._waiting is None else self._waiting.lowest()
+        timer = self._due.lowest()
+        return min((at for at in (row, timer) if at is not None), default=None)
+
     def _curve(self, epoch: Epoch) -> WatermarkCurve:
         return epoch.watermarks[self._node.sources] if self._node.sources else _NEVER
 

@@ -111,14 +111,18 @@ class SenderWatermark:
         """The senders that are not idle."""
         return [self._names[number] for number in np.flatnonzero(self._table[_IDLE] == 0)]
 
-    def holder(self) -> Holder | None:
-        """The sender for which the ready watermark waits; None where all are idle."""
+    def holder(self, *, is_complete: bool = False) -> Holder | None:
+        """The sender for which a watermark waits; None where all are idle.
+
+        Args:
+            is_complete: Whether the complete one is meant, and not the ready one.
+        """
         table = self._table
         lows = _standing(table)
         count = int((lows < AFTER_ALL).sum())
         if not count:
             return None
-        sender = int(np.argsort(lows, kind="stable")[self._rank(count)])
+        sender = int(np.argsort(lows, kind="stable")[0 if is_complete else self._rank(count)])
         return Holder(
             at_us=int(lows[sender]),
             heard_us=int(table[_HEARD, sender]) or None,

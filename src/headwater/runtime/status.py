@@ -60,6 +60,28 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Something that a view holds back until a watermark has reached a time.
+
+    Args:
+        what: `window`, `session`, `pattern`, `join`, `timer`, `stretch` (of a view with a pace),
+            `completeness` (of rows that are shown already), or `time` (of day: rows that come and
+            go with now()).
+        until_us: That time.
+        text: Why it has not been reached, in words, to be read after "waits for".
+        held: Who holds the watermark: a partition or sender; None for `time`.
+        completeness: The share of that topic's partitions or senders that have passed the time.
+
+    """
+
+    what: str
+    until_us: int
+    text: str
+    held: Held | None = None
+    completeness: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TopicStatus:
     """A topic or table.
 
@@ -98,10 +120,11 @@ class ViewStatus:
         changes: Rows it has published so far, additions and retractions.
         late: Rows that came too late for it.
         watermark_us: The lowest watermark of its sources.
-        waits_for: Why its next window has not closed, in words; None when no window waits.
-        window_end_us: The end of that window.
-        held: Who holds it open: a partition or sender of one of its topics.
-        completeness: The share of that topic's partitions or senders that have passed its end.
+        waits: All that it holds back, the first to come out first.
+        waits_for: Why the first of them has not come out, in words; None when nothing waits.
+        window_end_us: The time that must be passed for it.
+        held: Who holds it: a partition or sender of one of its topics.
+        completeness: The share of that topic's partitions or senders that have passed that time.
         order: The order in which it is read, as (column, is_descending); empty for none.
         failed: Rows that its expressions refused.
         paused: Why it is not computed any more, or None.
@@ -126,6 +149,7 @@ class ViewStatus:
     window_end_us: int | None = None
     held: Held | None = None
     completeness: float | None = None
+    waits: tuple[Waiting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

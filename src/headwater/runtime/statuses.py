@@ -69,7 +69,8 @@ def _view(
 ) -> ViewStatus:
     plan = view.plan
     watermark = holding.slowest(holding.sources_of(view), runtime.loop.stepper.watermarks)
-    waits_for = holding.waits_for(view, watermark)
+    waits = holding.waits(view, runtime.loop.stepper.watermarks)
+    first = waits[0] if waits else None
     state_rows, state_bytes = view.dataflow.state_size()
     return ViewStatus(
         name=view.name,
@@ -84,10 +85,11 @@ def _view(
         paused=runtime.loop.stepper.paused.get(view.name),
         changes_per_second=rates.get(view.name, 0.0),
         watermark_us=holding.time_or_none(watermark.current_us) if watermark else None,
-        waits_for=waits_for,
-        window_end_us=view.dataflow.waits_until(),
-        held=holding.held(watermark) if watermark and waits_for else None,
-        completeness=holding.completeness(view, watermark) if waits_for else None,
+        waits_for=first.text if first else None,
+        window_end_us=first.until_us if first else None,
+        held=first.held if first else None,
+        completeness=first.completeness if first else None,
+        waits=waits,
         state_rows=state_rows,
         state_bytes=state_bytes,
     )

@@ -142,8 +142,13 @@ class TopicWatermark:
         self.current_us = curve.end_us
         return curve
 
-    def holder(self) -> Holder | None:
-        """The partition for which the watermark waits; None where all are idle."""
+    def holder(self, *, is_complete: bool = False) -> Holder | None:
+        """The partition for which the watermark waits; None where all are idle.
+
+        Args:
+            is_complete: Whether the complete one is meant: here that is also the ready one.
+        """
+        del is_complete
         active = [p for p, is_idle in enumerate(self.is_idle) if not is_idle]
         if not active:
             return None

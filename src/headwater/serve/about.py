@@ -42,7 +42,7 @@ def about_routes(api: Api) -> APIRouter:
         """Everything there is to know of the pipeline, at one moment.
 
         Times end in `_us`: microseconds since 1970 UTC. `held_by` and `waits_for` say in words
-        why a watermark stands or a window has not closed.
+        why a watermark stands and why what a view holds back has not come out.
         """
         body = _STATUS.dump_json(await api.status())
         return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})

@@ -275,7 +275,7 @@ function factsOf({ kind, data }) {
 // Why time stands where it does: the question that everybody asks first.
 function waitsOf({ kind, data }) {
   if (kind === "sink") return data.state === "running" ? null : { tone: "bad", text: data.state };
-  if (data.waits_for) return { tone: "", text: `The next window waits for ${data.waits_for}` };
+  if (data.waits_for) return { tone: "", text: `Waits for ${data.waits_for}` };
   return data.held_by ? { tone: "", text: `Watermark: ${data.held_by}` } : null;
 }
 
