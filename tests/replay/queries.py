@@ -141,6 +141,18 @@ QUERIES = (
     "SELECT ad FROM clicks c WHERE NOT price IN (SELECT n FROM shows s WHERE s.ad = c.ad)",
     "SELECT ad FROM clicks WHERE cost >= (SELECT avg(cost) FROM clicks)",
     "SELECT k.*, (SELECT max(n) FROM shows s WHERE s.ad = k.ad) AS most FROM campaigns k",
+    "SELECT k.ad, (SELECT count(*) + 1 FROM shows s WHERE k.ad = s.ad AND n > 1) FROM campaigns k",
+    "SELECT * FROM clicks c WHERE price = (SELECT max(price) FROM clicks d WHERE d.ad = c.ad)",
+    "SELECT ad, cost / (SELECT sum(cost) FROM clicks) AS share FROM clicks WHERE ok",
+    "SELECT *, (SELECT count(*) FROM shows WHERE n > 9) AS none FROM campaigns",
+    "SELECT ad, count(*) FROM clicks WHERE price > (SELECT min(n) FROM shows) GROUP BY ad",
+    "SELECT c.ad, k.campaign FROM clicks c LEFT JOIN campaigns k USING (ad) "
+    "WHERE c.cost > (SELECT avg(cost) FROM clicks) AND k.budget > (SELECT count(*) FROM shows)",
+    "SELECT ad, (SELECT sum(price) FROM clicks d WHERE d.visitor = c.visitor AND d.ad = c.ad "
+    "AND d.ok) AS total FROM clicks c WHERE ad < (SELECT max(ad) FROM campaigns)",
+    "SELECT ad FROM clicks c WHERE (SELECT count(*) FROM shows s WHERE s.ad = c.ad) IN (1, 2)",
+    "SELECT ad FROM campaigns k WHERE ad = (SELECT n FROM shows s WHERE s.ad = k.ad LIMIT 1) "
+    "OR budget > 0",
     "SELECT c.ad, count(*) FROM clicks c LEFT JOIN shows s ON c.visitor = s.visitor GROUP BY c.ad",
     "SELECT c.ad FROM clicks c JOIN shows s ON c.ad = s.ad AND c.ad = s.n AND s.n = c.ad",
     # sets

@@ -230,6 +230,47 @@ def test_keys_of_two_number_types_meet_in_their_common_type() -> None:
               scan shows: rows of n""")
 
 
+def test_a_condition_of_exists_on_the_row_around_it_is_that_of_the_join() -> None:
+    query = """
+        SELECT ts FROM clicks c
+        WHERE NOT EXISTS (SELECT 1 FROM clicks d WHERE d.ad = c.ad AND d.price > c.price LIMIT 1)
+    """
+
+    assert tree(query) == dedent("""\
+        map ts
+          keep rows without a match on ad = match_key_0
+              where match_key_1 > price
+              keeps both sides by key
+              keeps a count of the matches of like rows
+            scan clicks: rows of ad, price, ts
+            map ad AS match_key_0, price AS match_key_1
+              scan clicks: rows of ad, price""")
+
+
+def test_a_subquery_for_one_value_is_joined() -> None:
+    query = """
+        SELECT visitor, (SELECT count(*) FROM shows s WHERE s.ad = c.ad) AS n
+        FROM clicks c WHERE cost >= (SELECT avg(cost) FROM clicks)
+    """
+
+    assert tree(query) == dedent("""\
+        map visitor, CASE WHEN scalar_key_0 IS NULL THEN 0 ELSE scalar END AS n
+          left join on ad = scalar_key_0
+              keeps both sides by key
+            join
+                where cost >= scalar_1
+                keeps both sides; each new row is compared with all of the other side
+              scan clicks: rows of ad, visitor, cost
+              map (CAST(sum_cost AS DOUBLE) / count_cost) AS scalar_1
+                aggregate: sum(cost) AS sum_cost, count(cost) AS count_cost
+                    keeps one row
+                  scan clicks: rows of cost
+            map ad AS scalar_key_0, count AS scalar
+              aggregate by ad: count(*) AS count
+                  keeps one row for each group
+                scan shows: rows of ad""")
+
+
 def test_in_and_exists_keep_rows_with_a_match() -> None:
     query = """
         SELECT visitor FROM clicks c WHERE ad IN (SELECT ad FROM campaigns)
@@ -400,7 +441,8 @@ def test_other_window_functions_are_recomputed_by_partition() -> None:
 def test_only_the_block_that_is_not_understood_is_recomputed() -> None:
     query = """
         SELECT campaign, per.n FROM campaigns JOIN (
-            SELECT ad, count(*) AS n FROM shows WHERE n > (SELECT avg(n) FROM shows) GROUP BY ad
+            SELECT ad, count(*) AS n FROM shows WHERE n > ANY (SELECT n FROM shows)
+            GROUP BY ad
         ) per USING (ad)
     """
 
@@ -413,7 +455,7 @@ def test_only_the_block_that_is_not_understood_is_recomputed() -> None:
               recompute as a whole
                   recomputed because of a subquery in WHERE
                   SELECT * FROM (SELECT ad, COUNT(*) AS n FROM shows AS shows WHERE n > \
-(SELECT AVG(n) FROM shows AS shows) GROUP BY ad) AS _block(ad, n)
+ANY (SELECT n FROM shows AS shows) GROUP BY ad) AS _block(ad, n)
                   keeps its input
                 scan shows: rows of ad, n""")
 

@@ -15,7 +15,7 @@ from sqlglot import exp
 
 from headwater.plan.nodes import Node, Order
 from headwater.schema.schema import Schema
-from headwater.sql import aggregates, joins, ranks, sources
+from headwater.sql import aggregates, joins, ranks, scalars, sources
 from headwater.sql.aliases import Outputs, read_outputs
 from headwater.sql.build import column, fresh
 from headwater.sql.decline import Decline
@@ -78,6 +78,7 @@ def plan_select(planner: Planner, select: exp.Select, names: Names) -> Node:
     select = push_bound(select, names)
     source = sources.read_items(planner, select, names)
     target = planner.schema_of(select, names)
+    select, source = scalars.lift(planner, select, source, names)
     outputs = read_outputs(select, source.scope)
     if len(outputs.values) != len(target):
         raise Decline("of a select list that unfolds into more columns")
