@@ -48,9 +48,10 @@ MERGEABLE = (
     ("max_s", Merge.MAX, "s", "VARCHAR"),
     ("min_f", Merge.MIN, "f", "DOUBLE"),
     ("max_f", Merge.MAX, "f", "DOUBLE"),
+    ("bits_i", Merge.BIT_OR, "i", "BIGINT"),
 )
 SELECT = """
-    count(*), count(i), sum(i), sum(d), sum(f), min(s), max(s), min(f), max(f) FROM t
+    count(*), count(i), sum(i), sum(d), sum(f), min(s), max(s), min(f), max(f), bit_or(i) FROM t
 """
 
 
@@ -139,6 +140,48 @@ def test_rows_can_be_withdrawn(engine: Engine, steps: Any, cuts: Any, saved_afte
 
     expected = "SELECT k, count(*), count(i), sum(i), sum(d) FROM t GROUP BY k"
     assert outcome.total == answer(expected, t=table(ROWS, live))
+
+
+@quick
+@given(
+    steps=st.lists(st.tuples(keys, st.sampled_from(["i", "s"]), ints, texts), max_size=20),
+    cuts=cuts_of,
+    saved_after=st.none() | st.integers(0, 3),
+    by=st.sampled_from([("k",), ()]),
+)
+def test_results_are_brought_together_in_one_row(
+    engine: Engine, steps: Any, cuts: Any, saved_after: Any, by: Any
+) -> None:
+    log, weights, now = [], [], {}
+    for k, name, i, s in steps:
+        key = (k if by else None, name)
+        if key in now:
+            log.append(now.pop(key))
+            weights.append(-1)
+        if i is not None:
+            now[key] = (key[0], i if name == "i" else None, None, None, s if name == "s" else None)
+            log.append(now[key])
+            weights.append(1)
+    only = (("of_i", Merge.ONLY, "i", "BIGINT"), ("of_s", Merge.ONLY, "s", "VARCHAR"))
+    plan = replace(plan_of(by, *only), input=Scan("t", ROWS, append_only=False))
+
+    outcome = run(
+        engine, plan, table(ROWS, log, __weight=weights), cuts=cuts, saved_after=saved_after
+    )
+
+    expected = "SELECT any_value(i), any_value(s) FROM t"
+    if by:
+        expected = "SELECT k, any_value(i), any_value(s) FROM t GROUP BY k"
+    assert outcome.total == answer(expected, t=table(ROWS, list(now.values())))
+
+
+def test_bits_that_are_set_already_change_nothing(engine: Engine) -> None:
+    flow = Dataflow(plan_of(("k",), MERGEABLE[-1]), engine)
+    flow.step({"t": table(ROWS, [("ann", 6, None, None, None)])}, EPOCH)
+
+    out = flow.step({"t": table(ROWS, [("ann", 2, None, None, None)])}, EPOCH)
+
+    assert len(out) == 0
 
 
 def test_a_second_row_retracts_the_first_count(engine: Engine) -> None:

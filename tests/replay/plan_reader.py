@@ -190,6 +190,8 @@ def _call(partial: Partial) -> str:
     argument = _q(partial.argument) if partial.argument else "*"
     if partial.merge is Merge.DISTINCT:
         return f"count(DISTINCT {argument})"
+    if partial.merge is Merge.ONLY:
+        return f"any_value({argument})"
     fraction = f", {partial.fraction}" if partial.fraction else ""
     return f"{partial.merge}({argument}{fraction})"
 

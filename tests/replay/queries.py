@@ -272,6 +272,21 @@ QUERIES = (
     "FROM clicks GROUP BY ad",
     "SELECT count(DISTINCT ad), sum(DISTINCT cost), count(*) FROM clicks",
     "SELECT visitor, count_if(ad > cost), bool_and(ad > 1) FROM clicks GROUP BY visitor",
+    "SELECT ad, count(DISTINCT visitor), count(DISTINCT visitor) FILTER (WHERE ok), max(price), "
+    "count(DISTINCT visitor) FILTER (WHERE price > 1), sum(DISTINCT cost) FILTER (WHERE ok), "
+    "sum(DISTINCT cost), avg(DISTINCT cost) FROM clicks GROUP BY ad",
+    "SELECT count(DISTINCT visitor), count(DISTINCT visitor) FILTER (WHERE ok) FROM clicks "
+    "GROUP BY ad",
+    "SELECT count(DISTINCT visitor) FILTER (WHERE NOT ok), count(DISTINCT visitor) FILTER "
+    "(WHERE ok), sum(DISTINCT cost) FROM clicks WHERE ad > 1000",
+    "SELECT campaign, count(DISTINCT budget), count(DISTINCT budget) FILTER (WHERE ad > 1), "
+    "sum(DISTINCT budget) FILTER (WHERE ad > 2), count(*) FROM campaigns GROUP BY campaign",
+    "SELECT visitor, sum(DISTINCT price), sum(DISTINCT price) FILTER (WHERE ok), "
+    "count(DISTINCT price) FROM clicks GROUP BY visitor",
+    "SELECT window_start, count(DISTINCT visitor), count(*), count(DISTINCT visitor) FILTER "
+    "(WHERE ok) FROM HOP(clicks, ts, INTERVAL '1 minute', INTERVAL '3 minutes') "
+    "GROUP BY window_start EMIT FINAL",
+    "SELECT ad, bit_or(n), bit_and(n) FILTER (WHERE n > 1) FROM shows GROUP BY ad",
     "SELECT * FROM (PIVOT clicks ON visitor IN ('a', 'b') USING sum(cost) GROUP BY ad)",
     "SELECT ad FROM clicks WHERE (ad, visitor) IN (SELECT ad, visitor FROM shows)",
     "SELECT ad, cost FROM clicks ORDER BY ts, ad, cost LIMIT 50%",

@@ -113,21 +113,47 @@ def test_a_maximum_over_rows_that_may_be_withdrawn_is_recomputed_by_key() -> Non
               scan campaigns: changes of ad, campaign""")
 
 
-def test_a_distinct_count_reads_a_branch_with_each_value_once() -> None:
+def test_a_distinct_count_is_an_aggregate_of_its_own_beside_the_others() -> None:
     query = "SELECT ad, count(DISTINCT visitor) AS people, sum(cost) AS s FROM clicks GROUP BY ad"
 
     assert tree(query) == dedent("""\
-        map ad, count_distinct_visitor AS people, sum_cost AS s
-          aggregate by ad: count(distinct_visitor) AS count_distinct_visitor, sum(cost) AS sum_cost
+        map ad, COALESCE(count_distinct_visitor, 0) AS people, sum_cost AS s
+          bring together by ad: sum_cost, count_distinct_visitor
               keeps one row for each group
             union of 2 inputs
-              map ad, cost, CAST(NULL AS TEXT) AS distinct_visitor
-                scan clicks: rows of ad, cost
-              map ad, CAST(NULL AS DECIMAL(12, 6)) AS cost, distinct_visitor
-                distinct ad, distinct_visitor
-                    keeps each row with its count
-                  map ad, visitor AS distinct_visitor
-                    scan clicks: rows of ad, visitor""")
+              map ad, sum_cost, CAST(NULL AS BIGINT) AS count_distinct_visitor
+                aggregate by ad: sum(cost) AS sum_cost
+                    keeps one row for each group
+                  scan clicks: rows of ad, cost
+              map ad, CAST(NULL AS DECIMAL(38, 6)) AS sum_cost, count_distinct_visitor
+                aggregate by ad: count(distinct_visitor) AS count_distinct_visitor
+                    keeps one row for each group
+                  distinct ad, distinct_visitor
+                      keeps each row with its count
+                    map ad, visitor AS distinct_visitor
+                        where NOT visitor IS NULL
+                      scan clicks: rows of ad, visitor""")
+
+
+def test_a_value_is_looked_up_once_for_all_conditions_that_it_is_counted_under() -> None:
+    query = """
+        SELECT ad, count(DISTINCT visitor) AS people,
+            count(DISTINCT visitor) FILTER (WHERE cost > 1) AS buyers FROM clicks GROUP BY ad
+    """
+
+    assert tree(query) == dedent("""\
+        map ad, COALESCE(count_distinct_visitor, 0) AS people, \
+COALESCE(count_distinct_visitor_1, 0) AS buyers
+          aggregate by ad: count(distinct_visitor) AS count_distinct_visitor, \
+count(distinct_visitor_1) AS count_distinct_visitor_1
+              keeps one row for each group
+            map ad, CASE WHEN NOT visitor IS NULL AND (conditions & 1) > 0 THEN 1 END \
+AS distinct_visitor, CASE WHEN NOT visitor IS NULL AND (conditions & 2) > 0 THEN 1 END \
+AS distinct_visitor_1
+              aggregate by ad, visitor: bit_or(conditions) AS conditions
+                  keeps one row for each group
+                map ad, visitor, CAST(1 + CASE WHEN cost > 1 THEN 2 ELSE 0 END AS INT) AS conditions
+                  scan clicks: rows of ad, visitor, cost""")
 
 
 def test_a_list_is_unnested_where_it_stands() -> None:

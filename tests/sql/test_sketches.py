@@ -161,7 +161,7 @@ def test_coupons_are_rows_without_windows_and_kept_by_slice_with_them() -> None:
         emit="final",
     )
 
-    assert "distinct distinct_argument" in alone
+    assert "distinct distinct_value" in alone
     assert "keeps rows until their window closes" not in windowed
     assert "aggregate and window: count(DISTINCT argument)" in windowed
 

@@ -22,6 +22,7 @@ from headwater.operators.layout import ROWS, Layout, Term
 from headwater.operators.operator import Loader, Saver
 from headwater.operators.statement import Engine, Statement
 from headwater.plan.nodes import Merge
+from headwater.state.equality import taken
 from headwater.state.latest import Latest
 
 OLD = "__old"
@@ -123,6 +124,10 @@ class Totals:
                     columns[term.value] = pa.array(_int64(old, term.value, existed) + count)
             elif term.merge is Merge.SUM:
                 differs |= _add_sum(term, old, existed, partials, columns)
+            elif term.merge is Merge.BIT_OR:
+                differs |= _add_bits(term, old, existed, partials, columns)
+            elif term.merge is Merge.ONLY:
+                differs |= _replace_only(term, old, existed, partials, columns)
         if self._extremes is not None:
             differs |= self._merge_extremes(old, existed, partials, columns)
         for bag in self._layout.bags:
@@ -162,14 +167,15 @@ def interleaved(
     groups = np.concatenate([gone, come])
     columns: list[pa.Array]
     if not len(gone):
-        columns = [new.column(i).take(pa.array(come)) for i in range(new.num_columns)]
+        at = None if len(come) == new.num_rows else come
+        columns = [taken(column, at) for column in new.columns]
         order = None
     else:
         order = np.argsort(groups, kind="stable")
         chosen = np.concatenate([gone, come + old.num_rows])[order]
         both = pa.Table.from_batches([old.cast(new.schema), new]).combine_chunks()
-        taken = both.take(pa.array(chosen)).combine_chunks()
-        columns = [_chunk(taken.column(i)) for i in range(taken.num_columns)]
+        chosen_rows = both.take(pa.array(chosen)).combine_chunks()
+        columns = [_chunk(column) for column in chosen_rows.columns]
         weights, groups = weights[order], groups[order]
     names = [*new.schema.names, WEIGHT]
     columns.append(pa.array(weights))
@@ -184,8 +190,8 @@ def published(layout: Layout, changes: pa.RecordBatch) -> dict[str, pa.Array]:
     shown = {key: changes.column(key) for key in layout.keys.names}
     for term in layout.terms:
         values = changes.column(term.value)
-        if term.count is not None:
-            has_value = changes.column(term.count).to_numpy() != 0
+        if term.merge is Merge.SUM:
+            has_value = _int64(changes, term.count or "", None) != 0
             if not has_value.all():
                 values = pc.if_else(pa.array(has_value), values, pa.scalar(None, term.arrow))
         shown[term.name] = values
@@ -218,6 +224,48 @@ def _add_sum(
     after_words = decimal128.add(before_words, decimal128.limbs(partials.column(term.value)))
     columns[term.value] = decimal128.array(after_words, term.arrow)
     return differs | ~decimal128.equal(before_words, after_words)
+
+
+def _add_bits(
+    term: Term,
+    old: pa.RecordBatch,
+    existed: BoolArray,
+    partials: pa.RecordBatch,
+    columns: dict[str, pa.Array],
+) -> BoolArray:
+    """Set further bits; return which groups have got any."""
+    sides = [rows.column(term.value) for rows in (old, partials)]
+    bits = [np.asarray(pc.fill_null(side, 0)) for side in sides]
+    known = [np.asarray(pc.is_valid(side)) for side in sides]
+    before, was_known = np.where(existed, bits[0], 0), existed & known[0]
+    after, is_known = before | bits[1], was_known | known[1]
+    columns[term.value] = pa.array(after, term.arrow, mask=~is_known)
+    differs: BoolArray = (after != before) | (is_known != was_known)
+    return differs
+
+
+def _replace_only(
+    term: Term,
+    old: pa.RecordBatch,
+    existed: BoolArray,
+    partials: pa.RecordBatch,
+    columns: dict[str, pa.Array],
+) -> BoolArray:
+    """Take the values that were added for those that were withdrawn; return which did change."""
+    assert term.count is not None
+    change = _int64(partials, term.count, None)
+    count = _int64(old, term.count, existed) + change
+    added = partials.column(term.value)
+    is_added = np.asarray(pc.is_valid(added))
+    # A place for each group among the old values, the added ones, and a null at the end.
+    groups = len(added)
+    at = np.where(is_added, np.arange(groups) + groups, np.arange(groups))
+    at[count == 0] = 2 * groups
+    nothing = pa.nulls(1, term.arrow)
+    values = [side.cast(term.arrow) for side in (old.column(term.value), added)]
+    columns[term.value] = pa.concat_arrays([*values, nothing]).take(pa.array(at))
+    columns[term.count] = pa.array(count)
+    return np.asarray(is_added | (change != 0))
 
 
 def _extremes(engine: Engine, layout: Layout) -> Statement | None:

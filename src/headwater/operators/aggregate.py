@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from headwater.delta.delta import HASH, TICK, WEIGHT, Delta
@@ -21,6 +20,7 @@ from headwater.operators.layout import layout
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.statement import Engine, Rows, Statement, plain
 from headwater.plan.nodes import Aggregate, Panes
+from headwater.state.run import ascending
 
 
 class AggregateOperator:
@@ -90,5 +90,5 @@ def by_hash(partials: pa.RecordBatch) -> pa.RecordBatch:
     DuckDB's order of groups depends on its threads. What is published must not: floats further
     up are added in the order in which rows come.
     """
-    order = np.argsort(partials.column(HASH).to_numpy(), kind="stable")
-    return partials.take(pa.array(order))
+    hashes = partials.column(HASH).to_numpy()
+    return partials.take(pa.array(ascending(hashes, None)))

@@ -121,6 +121,12 @@ def wants_ticks(node: Node) -> bool:
     return lateness is not None
 
 
+def tells(node: Node) -> bool:
+    """False for a node whose late rows another one tells of."""
+    window = node.window if isinstance(node, Aggregate) else node
+    return bool(getattr(window, "tells", True))
+
+
 def feeds_of(node: Node) -> tuple[Keys, ...] | None:  # noqa: PLR0911 - one for each node
     """For each input the columns whose hash the operator wants; None for a fused operator."""
     if isinstance(node, Join) and node.within is None and not node.left_keys:

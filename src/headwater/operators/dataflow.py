@@ -12,7 +12,7 @@ A node that occurs twice in a plan, as the same object, is computed once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from headwater.operators.build import (
     feeds_of,
     fused_of,
     operator_of,
+    tells,
     wants_ticks,
 )
 from headwater.operators.feed import Feed
@@ -99,6 +100,7 @@ class _FusedStage:
     def __init__(self, node: Node, origin: _Stage, position: int, engine: Engine) -> None:
         self._origin = origin.position
         self._adds_ticks = wants_ticks(node) and TICK not in origin.schema.names
+        self._tells = tells(node)
         schema = origin.schema
         if self._adds_ticks:
             schema = _with_tick(schema)
@@ -117,7 +119,8 @@ class _FusedStage:
             rows = self._nothing
         else:
             return empty_batch(self.schema)
-        return self.operator.step(rows, moment.epoch).rows
+        epoch = moment.epoch if self._tells else replace(moment.epoch, late=[])
+        return self.operator.step(rows, epoch).rows
 
 
 class _OperatorStage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from headwater.operators.build import tells
 from headwater.operators.lateness import WATERMARK
 from headwater.plan.nodes import Aggregate, Join, MatchRecognize, Node, Process, Windows, walk
 from headwater.schema.schema import Schema
@@ -21,6 +22,8 @@ def late_schema(root: Node) -> Schema | None:
     """
     columns: dict[str, Column] = {}
     for node in walk(root):
+        if not tells(node):
+            continue
         for column in _columns(node):
             columns.setdefault(column.name, column)
     return Schema(tuple(columns.values())) if columns else None

@@ -7,7 +7,8 @@ aggregate a value that merges with another of its kind:
     COUNT(x)      __v0  int64
     SUM(x)        __v0  DECIMAL(38, s), or DOUBLE for floats; 0 over nothing
                   __c0  how many x were not null: a sum over none of them is null
-    MIN, MAX      __v0  null over nothing
+    MIN, MAX      __v0  null over nothing; so are BIT_OR and ONLY
+    ONLY(x)       __c0  how many x are not null, beside __v0: 0 or 1
     by value      __b0  the distinct values, ascending; one list for all that read this argument
                   __w0  how often each of them occurs
 
@@ -44,7 +45,7 @@ class Term:
         name: The column it publishes.
         argument: The column it reads; None counts rows.
         value: Its value's column.
-        count: For SUM, the column with the number of non-null arguments.
+        count: For SUM and ONLY, the column with the number of non-null arguments.
         arrow: The type of the value.
         sql: DuckDB's spelling of the type of the value.
         argument_sql: DuckDB's spelling of the type of the argument.
@@ -141,7 +142,7 @@ class Layout:
     @property
     def is_ordered(self) -> bool:
         """True when a merge must add in a fixed order."""
-        return any(term.is_float for term in self.terms)
+        return any(term.is_float or term.merge is Merge.ONLY for term in self.terms)
 
     @property
     def extremes(self) -> tuple[Term, ...]:
@@ -252,10 +253,10 @@ class Layout:
         argument = render.column(term.argument)
         if term.merge is Merge.COUNT:
             return [render.named(self._count(term.argument), term.value)]
-        if term.merge is Merge.MIN:
-            return [render.named(exp.Min(this=argument), term.value)]
-        if term.merge is Merge.MAX:
-            return [render.named(exp.Max(this=argument), term.value)]
+        if term.merge is Merge.ONLY:
+            return self._only(term)
+        if term.merge in (Merge.MIN, Merge.MAX, Merge.BIT_OR):
+            return [render.named(render.call(term.merge.value, argument), term.value)]
         assert term.count is not None
         zero = render.cast(exp.Literal.number(0), term.sql)
         total = exp.Coalesce(this=exp.Sum(this=self._weighted(term)), expressions=[zero])
@@ -263,6 +264,19 @@ class Layout:
             render.named(render.cast(total, term.sql), term.value),
             render.named(self._count(term.argument), term.count),
         ]
+
+    def _only(self, term: Term) -> list[exp.Expression]:
+        """The value that was added last, and by how much the number of values changes."""
+        assert term.argument is not None and term.count is not None
+        argument = render.column(term.argument)
+        is_added: exp.Expr = exp.Not(this=exp.Is(this=argument.copy(), expression=exp.null()))
+        if self.is_weighted:
+            adds = exp.GT(this=render.column(WEIGHT), expression=exp.Literal.number(0))
+            is_added = exp.and_(is_added, adds, copy=False)
+        last = render.call("last", argument)
+        value = exp.Filter(this=last, expression=exp.Where(this=is_added))
+        counted = self._count(term.argument)
+        return [render.named(value, term.value), render.named(counted, term.count)]
 
     def _listed(self, bag: Bag) -> list[exp.Expression]:
         """All values of a bag and, where rows have weights, these; otherwise each counts one."""
@@ -302,14 +316,13 @@ def layout(node: Aggregate | Panes, *, is_weighted: bool, has_ticks: bool) -> La
             merge=partial.merge,
             argument=argument,
             value=ROWS if counts_rows else f"__v{position}",
-            count=f"__c{position}" if partial.merge is Merge.SUM else None,
+            count=f"__c{position}" if partial.merge in (Merge.SUM, Merge.ONLY) else None,
             arrow=kind.arrow,
             sql=kind.sql,
             argument_sql=node.input.schema[argument].type.sql if argument else "",
         )
-        assert not (is_weighted and (term.is_float or partial.merge in (Merge.MIN, Merge.MAX))), (
-            f"{partial} cannot take rows back"
-        )
+        grows = term.is_float or partial.merge in (Merge.MIN, Merge.MAX, Merge.BIT_OR)
+        assert not (is_weighted and grows), f"{partial} cannot take rows back"
         terms.append(term)
     keys = node.schema.select(node.keys)
     return Layout(
@@ -373,6 +386,9 @@ def _merged(term: Term) -> list[exp.Expression]:
         total = render.cast(exp.Sum(this=value), term.sql)
         count = _int_sum(render.column(term.count))
         return [render.named(total, term.value), render.named(count, term.count)]
+    if term.merge is Merge.BIT_OR:
+        return [render.named(render.call("bit_or", value), term.value)]
+    assert term.merge is not Merge.ONLY, "what is brought together has no windows"
     typed = render.cast(value, term.sql)
     extreme = exp.Min(this=typed) if term.merge is Merge.MIN else exp.Max(this=typed)
     return [render.named(extreme, term.value)]

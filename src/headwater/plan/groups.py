@@ -20,6 +20,9 @@ class Merge(StrEnum):
     The planner writes others in terms of these. Nulls are ignored; over no non-null value SUM, MIN
     and MAX are null and COUNT is 0.
 
+    BIT_OR is of whole numbers. ONLY is the value of the one row of the group in which it is not
+    null; so results of several aggregates by the same keys are brought together.
+
     QUANTILE, DISTINCT and HISTOGRAM are read off how often each value occurs in the group. These
     counts merge and take rows back, whatever the value; what is kept is one count for each value of
     a group. QUANTILE and HISTOGRAM are null over no non-null value, DISTINCT is 0.
@@ -29,6 +32,8 @@ class Merge(StrEnum):
     SUM = "sum"
     MIN = "min"
     MAX = "max"
+    BIT_OR = "bit_or"
+    ONLY = "only"
     QUANTILE = "quantile_disc"
     DISTINCT = "count_distinct"
     HISTOGRAM = "histogram"
@@ -45,8 +50,9 @@ class Partial:
 
     Args:
         name: The output column.
-        merge: How values and partial results combine. MIN and MAX, and SUM of a floating column,
-            only over append-only input (else the planner uses `Recompute`).
+        merge: How values and partial results combine. MIN, MAX, BIT_OR, and SUM of a floating
+            column, only over append-only input (else the planner uses `Recompute`). ONLY without
+            a window.
         argument: The input column that is aggregated; None counts rows (COUNT only). For QUANTILE
             an integer of at most 64 bits.
         fraction: For QUANTILE, a decimal number from 0 to 1, as it is written in SQL.
@@ -70,6 +76,7 @@ class GroupWindow:
     lateness_us: int | None = None
     sources: tuple[str, ...] = ()
     ready: bool = False
+    tells: bool = True
 
     @property
     def is_once(self) -> bool:

@@ -78,10 +78,17 @@ class Distinct(OneInput):
 
 @dataclass(frozen=True, slots=True)
 class Union:
-    """The rows of all inputs (UNION ALL). The inputs have the same column names and types."""
+    """The rows of all inputs (UNION ALL). The inputs have the same column names and types.
+
+    Args:
+        of_same_rows: Whether all inputs are computed of the same rows, and the first of all of
+            them; what is late for one input is then told of by the first alone.
+
+    """
 
     inputs: tuple[Node, ...]
     schema: Schema
+    of_same_rows: bool = False
 
     @property
     def append_only(self) -> bool:

@@ -78,6 +78,8 @@ class Windows(OneInput):
         ready: True when some of the sources are ready before they are complete. With `final` a
             window then closes when they are ready, and is corrected until they have been complete
             for `lateness_us`.
+        tells: Whether late rows go to the view's late rows; false where another node of the view
+            decides over the same rows, and tells.
 
     """
 
@@ -90,6 +92,7 @@ class Windows(OneInput):
     lateness_us: int | None = None
     sources: tuple[str, ...] = ()
     ready: bool = False
+    tells: bool = True
 
     @property
     def append_only(self) -> bool:

@@ -4,6 +4,9 @@ The map below computes keys and arguments (a FILTER becomes a CASE), the aggrega
 sums and extremes that merge, and the block's remaining expressions are rewritten over its columns:
 an average is a sum over a count. Where one of the functions does not merge, or would not over rows
 that can be withdrawn, the touched groups are recomputed by key instead.
+
+Each value of a DISTINCT counts once, so it is read by an aggregate of its own (`arguments`). The
+results of several aggregates are brought together by the keys, in one that keeps nothing else.
 """
 
 from __future__ import annotations
@@ -25,14 +28,13 @@ from headwater.plan.nodes import (
 )
 from headwater.schema.schema import Schema
 from headwater.sql import by_value, grouping
-from headwater.sql.arguments import Arguments
+from headwater.sql.arguments import Arguments, DistinctValues, aggregate, case
 from headwater.sql.build import (
     INPUT,
     column,
     column_names,
     fresh,
     identifier,
-    nullable,
 )
 from headwater.sql.decline import Decline
 from headwater.sql.functions import aggregates as aggregates_in
@@ -178,9 +180,14 @@ class _Merging:
         self, planner: Planner, node: Node, group: list[exp.Expr], *, append_only: bool
     ) -> None:
         self._planner = planner
+        self._input = node
+        self._group = group
         self._append_only = append_only
         self._arguments = Arguments(planner, node, group)
-        self._partials: dict[tuple[Merge, str | None, str | None], str] = {}
+        self._distinct: dict[str, list[DistinctValues]] = {}
+        self._names: dict[str, str] = {}
+        self._plain: list[Partial] = []
+        self._of_values: dict[DistinctValues, list[Partial]] = {}
         self._is_distinct = False
         self._is_windowed = any(
             isinstance(key, exp.Column) and by_value.is_of_window(node, key.name) for key in group
@@ -199,6 +206,8 @@ class _Merging:
             "bool_or": self._every,
             "logical_and": self._every,
             "logical_or": self._every,
+            "bit_or": self._bits,
+            "bit_and": self._bits,
             "quantile_disc": self._quantile,
             "histogram": self._histogram,
         }
@@ -239,51 +248,90 @@ class _Merging:
 
     def node(self) -> Node:
         """The aggregate over its map."""
-        counts_rows = any(argument is None for _, argument, _ in self._partials)
-        below, each_row = self._arguments.node(counts_rows=counts_rows)
-        keys = tuple(key.name for key in self.keys)
-        partials = tuple(
-            Partial(name, merge, argument or each_row, fraction)
-            for (merge, argument, fraction), name in self._partials.items()
-        )
-        return Aggregate(below, keys, partials, self._schema(below, keys, partials))
+        branches = []
+        if self._plain or not self._of_values:
+            branches.append(self._aggregate(self._arguments.node(), self._plain))
+        for values, partials in self._of_values.items():
+            only_counts = all(partial.merge is Merge.COUNT for partial in partials)
+            rows = values.node(keeps_groups=not self._plain, only_counts=only_counts)
+            branches.append(self._aggregate(rows, partials))
+        return branches[0] if len(branches) == 1 else self._together(branches)
 
-    def _schema(self, below: Node, keys: tuple[str, ...], partials: tuple[Partial, ...]) -> Schema:
-        if not partials:
-            return nullable(below.schema[key] for key in keys)
-        calls = []
-        for partial in partials:
-            calls.append(exp.alias_(by_value.call(partial), identifier(partial.name)))
-        query = exp.select(*calls).from_(exp.Table(this=identifier(INPUT)))
-        described = self._planner.build.ask(query, {INPUT: below.schema})
-        return nullable((*(below.schema[key] for key in keys), *described))
+    def _aggregate(self, rows: Node, partials: list[Partial]) -> Node:
+        keys = tuple(key.name for key in self.keys)
+        return aggregate(self._planner, rows, keys, tuple(partials))
+
+    def _together(self, branches: list[Node]) -> Node:
+        """The results of all branches in one row for each group."""
+        keys = [key.name for key in self.keys]
+        results = {c.name: c for b in branches for c in b.schema if c.name not in keys}
+        target = Schema((*(branches[0].schema[key] for key in keys), *results.values()))
+        build = self._planner.build
+        united = build.union([build.widened(b, target) for b in branches], of_same_rows=True)
+        return self._aggregate(united, [Partial(name, Merge.ONLY, name) for name in results])
 
     def _partial(
-        self, merge: Merge, argument: exp.Expr | None, fraction: str | None = None
+        self,
+        merge: Merge,
+        argument: exp.Expr | None,
+        condition: exp.Expr | None = None,
+        *,
+        fraction: str | None = None,
     ) -> exp.Expr:
         """The column of a partial result; one for each function and argument."""
-        name = None
+        if self._is_distinct:
+            assert argument is not None
+            values = self._values(argument, condition)
+            name, partials = values.name(condition), self._of_values.setdefault(values, [])
+            return self._result(partials, merge, name, fraction)
+        if argument is None and condition is not None:
+            argument = exp.Literal.number(1)
+        name_of_argument = None
         if argument is not None:
-            name = self._arguments.name(argument, "argument", is_distinct=self._is_distinct)
-        known = self._partials.get((merge, name, fraction))
-        if known is None:
-            base = merge.value if name is None else f"{merge.value}_{name}"
-            keys = [key.name for key in self.keys]
-            known = fresh(base, [*keys, *self._partials.values()])
-            self._partials[(merge, name, fraction)] = known
-        return column(known)
+            name_of_argument = self._arguments.name(case(condition, argument), "argument")
+        return self._result(self._plain, merge, name_of_argument, fraction)
+
+    def _result(
+        self, partials: list[Partial], merge: Merge, argument: str | None, fraction: str | None
+    ) -> exp.Expr:
+        for known in partials:
+            if (known.merge, known.argument, known.fraction) == (merge, argument, fraction):
+                break
+        else:
+            base = merge.value if argument is None else f"{merge.value}_{argument}"
+            taken = [p.name for some in (self._plain, *self._of_values.values()) for p in some]
+            name = fresh(base, [*(key.name for key in self.keys), *taken])
+            known = Partial(name, merge, argument, fraction)
+            partials.append(known)
+        if partials is self._plain or merge is not Merge.COUNT:
+            return column(known.name)
+        # A group without any value may have no row among the values.
+        return exp.Coalesce(this=column(known.name), expressions=[exp.Literal.number(0)])
+
+    def _values(self, value: exp.Expr, condition: exp.Expr | None) -> DistinctValues:
+        """Where the distinct values of an expression are found, under that condition too."""
+        text = value.sql("duckdb")
+        if condition is not None and _is(self._arguments.type_of(value), _FLOATING):
+            # What is not one of several conditions is never withdrawn, and can be summed up.
+            text = case(condition, value).sql("duckdb")
+        found = self._distinct.setdefault(text, [])
+        known = next((values for values in found if values.has(condition)), None)
+        if known is not None:
+            return known
+        if not found or found[-1].is_full:
+            found.append(DistinctValues(self._planner, self._input, self._group, value))
+        return found[-1]
 
     def _count(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
         argument = _argument(call)
         if argument is None:
-            counted = None if condition is None else _case(condition, exp.Literal.number(1))
-            return self._partial(Merge.COUNT, counted)
+            return self._partial(Merge.COUNT, None, condition)
         is_bounded = self._is_distinct and self._is_windowed
         if is_bounded and by_value.is_small(self._arguments.type_of(argument)):
             # Few enough values to keep with the slices of the windows, and to go with them.
             self._is_distinct = False
-            return self._partial(Merge.DISTINCT, _case(condition, argument))
-        return self._partial(Merge.COUNT, _case(condition, argument))
+            return self._partial(Merge.DISTINCT, argument, condition)
+        return self._partial(Merge.COUNT, argument, condition)
 
     def _quantile(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
         """Quantiles of whole numbers are read off the counts by value."""
@@ -291,8 +339,7 @@ class _Merging:
         fractions = by_value.fractions(call.args.get("expression"))
         if fractions is None or not by_value.is_whole(self._arguments.type_of(argument)):
             raise _NotMergeable("quantile_disc of this keeps no partial result")
-        counted = _case(condition, argument)
-        found = [self._partial(Merge.QUANTILE, counted, f) for f in fractions]
+        found = [self._partial(Merge.QUANTILE, argument, condition, fraction=f) for f in fractions]
         if not isinstance(call.args["expression"], exp.Array):
             return found[0]
         is_empty = exp.Is(this=found[0].copy(), expression=exp.null())
@@ -303,14 +350,12 @@ class _Merging:
         argument = _bare(call)
         if not by_value.is_counted(self._arguments.type_of(argument)):
             raise _NotMergeable("a histogram of this type keeps no partial result")
-        return self._partial(Merge.HISTOGRAM, _case(condition, argument))
+        return self._partial(Merge.HISTOGRAM, argument, condition)
 
     def _count_if(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
         """DuckDB's count_if is a sum: over nothing but nulls it is null, and not 0."""
         is_true = exp.Cast(this=_bare(call), to=_BOOLEAN.copy())
-        return self._partial(
-            Merge.SUM, _case(condition, exp.Cast(this=is_true, to=_INTEGER.copy()))
-        )
+        return self._partial(Merge.SUM, exp.Cast(this=is_true, to=_INTEGER.copy()), condition)
 
     def _sum(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
         argument = _bare(call)
@@ -324,13 +369,13 @@ class _Merging:
             raise _NotMergeable(
                 "a sum of floating numbers cannot take back a row that is withdrawn"
             )
-        return self._partial(Merge.SUM, _case(condition, argument))
+        return self._partial(Merge.SUM, argument, condition)
 
     def _average(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
         if not _is(self._arguments.type_of(_bare(call)), _SUMMED):
             raise _NotMergeable("an average of this type keeps no partial result")
         total = self._sum(call, condition)
-        count = self._partial(Merge.COUNT, _case(condition, _bare(call)))
+        count = self._partial(Merge.COUNT, _bare(call), condition)
         total = exp.Cast(this=total, to=_DOUBLE.copy())
         return exp.paren(exp.Div(this=total, expression=count))
 
@@ -342,18 +387,29 @@ class _Merging:
             raise _NotMergeable(f"{name} of {found} keeps no partial result")
         if not self._append_only:
             raise _NotMergeable(f"{name} cannot take back a row that is withdrawn")
-        return self._partial(Merge(name), _case(condition, argument))
+        return self._partial(Merge(name), argument, condition)
+
+    def _bits(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
+        """The bits that all have are those that none has not."""
+        argument = _bare(call)
+        name = name_of(call)
+        if not (self._append_only and by_value.is_whole(self._arguments.type_of(argument))):
+            raise _NotMergeable(f"{name} of this cannot take back a row that is withdrawn")
+        if name == "bit_or":
+            return self._partial(Merge.BIT_OR, argument, condition)
+        turned = exp.BitwiseNot(this=exp.paren(argument.copy()))
+        return exp.BitwiseNot(this=self._partial(Merge.BIT_OR, turned, condition))
 
     def _every(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
         """bool_and is "none was false", bool_or is "one was true"; null over no value."""
         argument = _bare(call)
         is_and = name_of(call) in ("bool_and", "logical_and")
         told = exp.Not(this=exp.paren(argument.copy())) if is_and else argument
-        known = self._partial(Merge.COUNT, _case(condition, argument))
-        hits = self._partial(Merge.COUNT, _case(condition, _case(told, exp.Literal.number(1))))
+        known = self._partial(Merge.COUNT, argument, condition)
+        hits = self._partial(Merge.COUNT, case(told, exp.Literal.number(1)), condition)
         comparison = exp.EQ if is_and else exp.GT
         decided = comparison(this=hits, expression=exp.Literal.number(0))
-        return exp.paren(_case(exp.GT(this=known, expression=exp.Literal.number(0)), decided))
+        return exp.paren(case(exp.GT(this=known, expression=exp.Literal.number(0)), decided))
 
 
 def _recomputed(
@@ -365,7 +421,7 @@ def _recomputed(
     for call in calls:
         for name in column_names(call):
             renamed[name] = arguments.name(column(name), name)
-    node, _ = arguments.node()
+    node = arguments.node()
     keys = [key.name for key in arguments.keys]
     names: list[str] = []
     outputs = [exp.alias_(column(key), identifier(key)) for key in keys]
@@ -418,13 +474,6 @@ def _has_more(call: exp.Expr) -> bool:
         return len(call.expressions) > 1
     values = [v for k, v in call.args.items() if k not in ("this", "big_int", "order") and v]
     return bool(values)
-
-
-def _case(condition: exp.Expr | None, value: exp.Expr) -> exp.Expr:
-    """The value where the condition holds, else null."""
-    if condition is None:
-        return value
-    return exp.Case(ifs=[exp.If(this=condition.copy(), true=value.copy())])
 
 
 def _is(sql_type: str, words: tuple[str, ...]) -> bool:

@@ -211,9 +211,19 @@ class Builder:
         """Each row once."""
         return Distinct(node, nullable(node.schema))
 
-    def union(self, nodes: Sequence[Node]) -> Node:
+    def union(self, nodes: Sequence[Node], *, of_same_rows: bool = False) -> Node:
         """All rows of nodes that have the same columns."""
-        return Union(tuple(nodes), nullable(nodes[0].schema))
+        return Union(tuple(nodes), nullable(nodes[0].schema), of_same_rows)
+
+    def widened(self, node: Node, target: Schema) -> Node:
+        """The node with all columns of `target`, null where it has none of that name."""
+        projections = [
+            (c.name, column(node.schema[c.name].name))
+            if c.name in node.schema
+            else (c.name, exp.Cast(this=exp.null(), to=data_type(c.type)))
+            for c in target
+        ]
+        return self.map(node, projections)
 
     def set_operation(self, rule: SetRule, left: Node, right: Node) -> Node:
         """Rows of two nodes that have the same columns, counted against each other."""

@@ -56,6 +56,8 @@ def call(partial: Partial) -> exp.Expr:
     if partial.merge is Merge.DISTINCT:
         return exp.Count(this=exp.Distinct(expressions=[argument]))
     arguments: list[exp.Expr] = [argument]
+    if partial.merge is Merge.ONLY:
+        return exp.Anonymous(this="any_value", expressions=arguments)
     if partial.fraction is not None:
         arguments.append(exp.Literal.number(partial.fraction))
     return exp.Anonymous(this=partial.merge.value, expressions=arguments)

@@ -21,6 +21,7 @@ from headwater.plan.nodes import (
     Pace,
     Scan,
     TemporalFilter,
+    Union,
     Windows,
     walk,
 )
@@ -103,7 +104,23 @@ def apply(root: Node, definition: ViewDefinition, relations: Mapping[str, Relati
             return with_inputs(replace(node, window=decided), inputs)
         return with_inputs(decided, inputs)  # type: ignore[arg-type]
 
-    return bottom_up(root, rule)
+    return bottom_up(bottom_up(root, rule), _told_once)
+
+
+def _told_once(node: Node) -> Node:
+    """Of inputs that are computed of the same rows only the first tells of those that are late."""
+    if not isinstance(node, Union) or not node.of_same_rows:
+        return node
+    first, *others = node.inputs
+    return with_inputs(node, [first, *(bottom_up(other, _silent) for other in others)])
+
+
+def _silent(node: Node) -> Node:
+    if isinstance(node, Windows):
+        return replace(node, tells=False)
+    if isinstance(node, Aggregate) and node.window is not None:
+        return replace(node, window=replace(node.window, tells=False))
+    return node
 
 
 def _of_matches(root: Node, deciding: list[Node], definition: ViewDefinition) -> Node:

@@ -186,6 +186,9 @@ def _aggregate(node: Aggregate) -> list[str]:
     counts = f" and in it a count for each value of {_names(by_value)}" if by_value else ""
     if window is None:
         state = "keeps one row for each group" if node.keys else "keeps one row"
+        if node.partials and all(p.merge is Merge.ONLY for p in node.partials):
+            found = _names(p.name for p in node.partials)
+            return [f"bring together{keys}: {found}", state]
         return [f"aggregate{keys}: {computed}", state + counts]
     lines = [f"aggregate{keys} and window: {computed}", _spec(window.spec)]
     state = "keeps one row for each group and slice of time"

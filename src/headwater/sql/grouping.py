@@ -94,7 +94,7 @@ def plan(
         branches.insert(0, _expanded(planner, rows, group, sets, grouped))
     target = branches[0].schema
     branches = [planner.build.cast(branch, target) for branch in branches]
-    node = branches[0] if len(branches) == 1 else planner.build.union(branches)
+    node = branches[0] if len(branches) == 1 else planner.build.union(branches, of_same_rows=True)
     columns: list[exp.Expr] = [column(name) for name in node.schema.names]
     return columns[1 : 1 + len(group)], columns[1 + len(group) :], node, columns[0]
 

@@ -13,7 +13,6 @@ from sqlglot import exp
 
 from headwater.plan.nodes import Node, Order, SetRule
 from headwater.schema.schema import Schema
-from headwater.sql.build import column, data_type
 from headwater.sql.decline import Decline
 from headwater.sql.select import limits
 
@@ -46,7 +45,7 @@ def plan_setop(planner: Planner, query: exp.SetOperation, names: Names) -> Node:
     target = planner.schema_of(bare, names)
     sides = [planner.query(side, names) for side in (query.this, query.expression)]
     if query.args.get("by_name"):
-        sides = [_by_name(planner, side, target) for side in sides]
+        sides = [planner.build.widened(side, target) for side in sides]
     if any(len(side.schema) != len(target) for side in sides):
         raise Decline("of a set operation on different numbers of columns")
     sides = [planner.build.cast(side, target) for side in sides]
@@ -57,20 +56,6 @@ def plan_setop(planner: Planner, query: exp.SetOperation, names: Names) -> Node:
     else:
         node = planner.build.set_operation(_rule(query), *sides)
     return _limited(planner, query, node)
-
-
-def _by_name(planner: Planner, side: Node, target: Schema) -> Node:
-    """A branch with all columns of the answer, null where it has none of that name."""
-    projections = [
-        (
-            wanted.name,
-            column(side.schema[wanted.name].name)
-            if wanted.name in side.schema
-            else exp.Cast(this=exp.null(), to=data_type(wanted.type)),
-        )
-        for wanted in target
-    ]
-    return planner.build.map(side, projections)
 
 
 def _rule(query: exp.SetOperation) -> SetRule:
