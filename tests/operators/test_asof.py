@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -8,13 +11,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.delta.delta import HASH, TICK, WEIGHT, Delta
+from headwater.delta.delta import TICK, Delta
 from headwater.operators.asof import AsofOperator
 from headwater.operators.operator import Epoch
-from headwater.plan.nodes import AsofJoin, Scan
+from headwater.plan.nodes import AsofJoin, Decision, Scan
 from headwater.schema.schema import Schema
+from headwater.state import multiset
 from headwater.testing.deltas import answer, assert_same, delta, sum_of, text
+from operators.running import added, zset
 from operators.sided import history, rows_of, scan, stepped
+from operators.timelog import (
+    LEFT,
+    RIGHT,
+    Log,
+    decision,
+    kept_of,
+    logs,
+    moment,
+    run,
+    schemas_of,
+    step,
+    weight_of,
+)
 
 KEYED = "SELECT * FROM l ASOF {side} JOIN r ON k = rk AND t {sign} rt"
 ALONE = "SELECT * FROM l ASOF {side} JOIN r ON t {sign} rt"
@@ -38,15 +56,8 @@ def asof(
 
 
 def operator(node: AsofJoin, *, ticks: bool = False) -> AsofOperator:
-    schemas = []
-    for side in (node.left, node.right):
-        fields = [*side.schema.arrow, pa.field(HASH, pa.uint64())]
-        if not side.append_only:
-            fields.append(pa.field(WEIGHT, pa.int64()))
-        if ticks:
-            fields.append(pa.field(TICK, pa.int64()))
-        schemas.append(pa.schema(fields))
-    return AsofOperator(node, *schemas)
+    sides = [side for side in node.inputs if isinstance(side, Scan)]
+    return AsofOperator(node, *schemas_of(sides, ticks=ticks))
 
 
 @settings(max_examples=150, deadline=None)
@@ -163,3 +174,111 @@ def test_a_corrected_match_has_the_tick_of_the_right_row() -> None:
 
 def ticked(change: Delta, *ticks: int) -> Delta:
     return Delta(change.rows.append_column(TICK, pa.array(ticks, pa.int64())))
+
+
+def decided(
+    chosen: Decision, *, is_left: bool = True, is_strict: bool = False, weighted: bool = False
+) -> AsofJoin:
+    """The left side's rows of a log with the right side's newest."""
+    left, right = (replace(side, append_only=not weighted) for side in (LEFT, RIGHT))
+    columns = Schema((*left.schema, *right.schema))
+    keys = ("k",), ("rk",)
+    return AsofJoin(left, right, *keys, "ts", "at", is_left, is_strict, columns, chosen)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    log=logs(),
+    shape=st.tuples(st.booleans(), st.booleans()),
+    lateness=st.sampled_from([0, 3]),
+    behind=st.sampled_from([(0, 0), (2, 0), (1, 3)]),
+    final=st.booleans(),
+    weighted=st.booleans(),
+    collide=st.booleans(),
+    cuts=st.lists(st.integers(1, 24), max_size=5) | st.just(range(25)),
+    saved_after=st.integers(-1, 4),
+    few=st.booleans(),
+)
+def test_rows_in_time_are_matched_and_late_rows_are_told(
+    *,
+    log: Log,
+    shape: tuple[bool, bool],
+    lateness: int,
+    behind: tuple[int, int],
+    final: bool,
+    weighted: bool,
+    collide: bool,
+    cuts: Any,
+    saved_after: int,
+    few: bool,
+) -> None:
+    if not weighted:
+        log = Log([row for row in log.rows if row[4] > 0])
+    chosen = decision(final=final, lateness=lateness, behind=behind)
+    node = decided(chosen, is_left=shape[0], is_strict=shape[1], weighted=weighted)
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Then right rows are forgotten as soon as they can be.
+        patch.setattr(multiset, "_THINNED_MIN", 2 if few else 64)
+        out, late, _ = run(
+            partial(operator, node, ticks=True),
+            log,
+            cuts,
+            weighted=weighted,
+            collide=collide,
+            saved_after=saved_after,
+        )
+
+    is_late = log.late(lateness, behind)
+    assert added(zset(change.rows) for change in out) == matched(node, kept_of(log, is_late))
+    assert sum(late.values()) == weight_of(log, is_late)
+    if final and lateness == 0 and not weighted:
+        assert all(change.weights is None for change in out)
+
+
+def matched(node: AsofJoin, log: Log) -> Counter[Any]:
+    """The join row by row, over rows with weights."""
+    total: Counter[Any] = Counter()
+    right = [row for row in log.rows if not row[0]]
+    for is_left, k, t, x, weight in log.rows:
+        if not is_left:
+            continue
+        best: tuple[Any, ...] | None = None
+        for _, rk, at, y, w in right:
+            if None in (k, t, rk, at) or rk != k or at > t or (node.is_strict and at == t):
+                continue
+            standing = sum(r[4] for r in right if r[1:4] == (rk, at, y))
+            if w > 0 and standing > 0 and (best is None or at >= best[1]):
+                best = (rk, at, y)
+        if best is not None:
+            total[k, moment(t), x, best[0], moment(best[1]), best[2]] += weight
+        elif node.is_left:
+            total[k, moment(t), x, None, None, None] += weight
+    return Counter({row: weight for row, weight in total.items() if weight})
+
+
+@pytest.mark.parametrize("lateness", [0, 10])
+def test_only_the_newest_version_of_a_key_is_remembered(lateness: int) -> None:
+    node = decided(decision(final=True, lateness=lateness))
+    log = Log([(i % 2 == 0, i % 3, i, 0 if i % 2 == 0 else "a", 1) for i in range(3000)])
+    made = operator(node, ticks=True)
+
+    sizes = []
+    for first in range(0, 3000, 10):
+        step(made, log, first, first + 10)
+        sizes.append(made.state_size()[0])
+
+    assert max(sizes) < 150
+
+
+def test_a_left_row_waits_for_the_right_watermark() -> None:
+    log = Log([(False, 1, 5, "a", 1), (True, 1, 7, 0, 1), (False, 1, 7, "b", 1)])
+    log.rows += [(False, 2, 8, "c", 1), (True, 1, 7, 1, 1)]
+    made = operator(decided(decision(final=True, lateness=0)), ticks=True)
+
+    outputs = [step(made, log, i, i + 1) for i in range(len(log.rows))]
+
+    assert [len(out) for out in outputs] == [0, 0, 0, 1, 1]
+    assert outputs[3].rows.column("y").to_pylist() == ["b"]
+    assert outputs[3].ticks is not None and outputs[3].ticks.tolist() == [3]
+    assert made.waits_until() is None

@@ -1,42 +1,43 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.delta.delta import HASH, TICK, WEIGHT, Delta
-from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
+from headwater.delta.delta import Delta
+from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL
 from headwater.operators.interval import IntervalJoinOperator
-from headwater.operators.operator import Epoch
 from headwater.plan.nodes import Join, JoinKind, Scan, Within
 from headwater.schema.schema import Schema
-from headwater.testing.checkpoint import MemoryCheckpoint
-from headwater.testing.deltas import answer, assert_same, sum_of, with_constant_hash, with_hash
-from operators.running import added, curve_of, zset
-from operators.sided import history, rows_of, scan, stepped
-
-LEFT = scan("l", {"k": "INTEGER", "ts": "TIMESTAMP", "x": "BIGINT"}, append_only=True)
-RIGHT = scan("r", {"rk": "INTEGER", "at": "TIMESTAMP", "y": "VARCHAR"}, append_only=True)
+from headwater.testing.deltas import answer, assert_same, sum_of, with_constant_hash
+from operators.running import added, zset
+from operators.sided import history, rows_of, stepped
+from operators.timelog import (
+    LEFT,
+    RIGHT,
+    Log,
+    decision,
+    kept_of,
+    keys,
+    logs,
+    moment,
+    run,
+    schemas_of,
+    step,
+    weight_of,
+)
 
 KINDS = (JoinKind.INNER, JoinKind.LEFT, JoinKind.SEMI, JoinKind.ANTI)
 
-keys = st.none() | st.integers(0, 2)
 times = st.none() | st.integers(-12, 12)
 bounds = st.tuples(st.none() | st.integers(-5, 3), st.none() | st.integers(-2, 5)).filter(any)
-
-
-def moment(us: int | None) -> datetime | None:
-    return None if us is None else datetime(1970, 1, 1) + timedelta(microseconds=us)
 
 
 def join(
@@ -47,15 +48,8 @@ def join(
 
 
 def operator(node: Join, *, ticks: bool = False) -> IntervalJoinOperator:
-    schemas = []
-    for side in (node.left, node.right):
-        fields = [*side.schema.arrow, pa.field(HASH, pa.uint64())]
-        if not side.append_only:
-            fields.append(pa.field(WEIGHT, pa.int64()))
-        if ticks:
-            fields.append(pa.field(TICK, pa.int64()))
-        schemas.append(pa.schema(fields))
-    return IntervalJoinOperator(node, *schemas)
+    sides = [side for side in node.inputs if isinstance(side, Scan)]
+    return IntervalJoinOperator(node, *schemas_of(sides, ticks=ticks))
 
 
 def sql_of(node: Join) -> str:
@@ -110,101 +104,13 @@ def test_the_sum_of_changes_is_the_batch_answer(
     assert_same(sum_of(outputs), answer(sql_of(node), tables))
 
 
-@dataclass
-class Log:
-    """Rows of both sides in one order: (is left, key, time, value, weight)."""
-
-    rows: list[tuple[bool, int | None, int | None, Any, int]]
-
-    def times(self, *, is_left: bool) -> list[int | None]:
-        """What moves the watermark of a side, at each place of the log."""
-        return [row[2] if row[0] is is_left else None for row in self.rows]
-
-    def late(self, lateness: int) -> list[bool]:
-        """Row by row: which are behind their side's watermark by more than the lateness."""
-        high = {True: -(10**9), False: -(10**9)}
-        found = []
-        for is_left, _, t, _, _ in self.rows:
-            found.append(t is not None and t < high[is_left] - lateness)
-            high[is_left] = max(high[is_left], high[is_left] if t is None else t)
-        return found
-
-    def side(self, *, is_left: bool, first: int, stop: int, weighted: bool, collide: bool) -> Delta:
-        node = LEFT if is_left else RIGHT
-        places = [i for i in range(first, stop) if self.rows[i][0] is is_left]
-        rows = [(self.rows[i][1], moment(self.rows[i][2]), self.rows[i][3]) for i in places]
-        table = rows_of(node, rows).combine_chunks()
-        batch = table.to_batches()[0] if rows else pa.RecordBatch.from_pylist([], table.schema)
-        key = ["k" if is_left else "rk"]
-        change = with_constant_hash(Delta(batch)) if collide else with_hash(Delta(batch), key)
-        columns = change.rows
-        if weighted:
-            weights = pa.array([self.rows[i][4] for i in places], pa.int64())
-            columns = columns.append_column(WEIGHT, weights)
-        return Delta(columns.append_column(TICK, pa.array(places, pa.int64())))
-
-
-def run(
-    node: Join,
-    log: Log,
-    cuts: Sequence[int],
-    *,
-    weighted: bool = False,
-    collide: bool = False,
-    saved_after: int = -1,
-) -> tuple[list[Delta], Counter[Any], IntervalJoinOperator]:
-    """What comes out, epoch by epoch; the last one lets the watermarks pass everything."""
-    made, out, late = operator(node, ticks=True), [], []
-    bounds = [0, *sorted({cut for cut in cuts if 0 < cut < len(log.rows)}), len(log.rows)]
-    for number, (first, stop) in enumerate(zip(bounds, [*bounds[1:], None], strict=True)):
-        end = len(log.rows) if stop is None else stop
-        curves = {
-            (name,): curve_of(log.times(is_left=is_left), first, end)
-            for name, is_left in (("l", True), ("r", False))
-        }
-        if stop is None:
-            last = np.array([end]), np.array([AFTER_ALL])
-            curves = {name: WatermarkCurve(c.end_us, *last) for name, c in curves.items()}
-        epoch = Epoch(number, 0, end - 1, curves)
-        sides = [
-            log.side(is_left=is_left, first=first, stop=end, weighted=weighted, collide=collide)
-            for is_left in (True, False)
-        ]
-        out.append(made.step(sides, epoch))
-        late += [zset(batch) for batch in epoch.late]
-        if number == saved_after:
-            checkpoint = MemoryCheckpoint()
-            manifest = made.save(checkpoint)
-            made = operator(node, ticks=True)
-            made.load(manifest, checkpoint)
-    return out, added(late), made
-
-
-@st.composite
-def logs(draw: st.DrawFn) -> Log:
-    """Rows nearly in the order of time, so that most are in time; some are withdrawn later."""
-    rows: list[Any] = []
-    clock = 0
-    for _ in range(draw(st.integers(0, 25))):
-        clock += draw(st.integers(0, 3))
-        if rows and draw(st.integers(0, 5)) == 0:
-            live = [r for r in rows if rows.count(r) > rows.count((*r[:4], -r[4])) and r[4] > 0]
-            if live:
-                rows.append((*draw(st.sampled_from(live))[:4], -1))
-                continue
-        is_left = draw(st.booleans())
-        t = None if draw(st.integers(0, 9)) == 0 else clock - draw(st.integers(0, 6))
-        value = draw(st.integers(0, 1)) if is_left else draw(st.sampled_from("ab"))
-        rows.append((is_left, draw(keys), t, value, 1))
-    return Log(rows)
-
-
 @settings(max_examples=150, deadline=None)
 @given(
     log=logs(),
     kind=st.sampled_from(KINDS),
     bound=bounds,
     lateness=st.sampled_from([0, 3]),
+    behind=st.sampled_from([(0, 0), (2, 0), (1, 3)]),
     final=st.booleans(),
     weighted=st.booleans(),
     collide=st.booleans(),
@@ -217,6 +123,7 @@ def test_rows_in_time_are_joined_and_late_rows_are_told(
     kind: JoinKind,
     bound: tuple[int | None, int | None],
     lateness: int,
+    behind: tuple[int, int],
     final: bool,
     weighted: bool,
     collide: bool,
@@ -225,18 +132,19 @@ def test_rows_in_time_are_joined_and_late_rows_are_told(
 ) -> None:
     if not weighted:
         log = Log([row for row in log.rows if row[4] > 0])
-    within = Within("ts", "at", *bound, final, lateness, ("l",), ("r",))
+    decided = decision(final=final, lateness=lateness, behind=behind)
+    within = Within("ts", "at", *bound, decided)
     l_scan, r_scan = (replace(s, append_only=not weighted) for s in (LEFT, RIGHT))
     node = join(kind, within, left=l_scan, right=r_scan)
 
+    make = partial(operator, node, ticks=True)
     out, late, made = run(
-        node, log, cuts, weighted=weighted, collide=collide, saved_after=saved_after
+        make, log, cuts, weighted=weighted, collide=collide, saved_after=saved_after
     )
 
-    is_late = log.late(lateness)
-    kept = Log([row for row, late_row in zip(log.rows, is_late, strict=True) if not late_row])
-    assert added(zset(change.rows) for change in out) == joined(node, kept)
-    assert sum(late.values()) == sum(r[4] for r, b in zip(log.rows, is_late, strict=True) if b)
+    is_late = log.late(lateness, behind)
+    assert added(zset(change.rows) for change in out) == joined(node, kept_of(log, is_late))
+    assert sum(late.values()) == weight_of(log, is_late)
     if kind is JoinKind.INNER:
         assert made.state_size()[0] == 0
     if final and lateness == 0 and not weighted:
@@ -267,9 +175,9 @@ def joined(node: Join, log: Log) -> Counter[Any]:
 
 
 def test_what_nobody_in_time_can_reach_is_forgotten() -> None:
-    within = Within("ts", "at", -2, 5, True, 0, ("l",), ("r",))
+    within = Within("ts", "at", -2, 5, decision(final=True, lateness=0))
     log = Log([(i % 2 == 0, 1, i, 0 if i % 2 == 0 else "a", 1) for i in range(2000)])
-    for kind in JoinKind:
+    for kind in KINDS:
         made = operator(join(kind, within), ticks=True)
 
         sizes = []
@@ -278,18 +186,6 @@ def test_what_nobody_in_time_can_reach_is_forgotten() -> None:
             sizes.append(made.state_size()[0])
 
         assert max(sizes) < 100, kind
-
-
-def step(made: IntervalJoinOperator, log: Log, first: int, stop: int) -> Delta:
-    curves = {
-        (name,): curve_of(log.times(is_left=is_left), first, stop)
-        for name, is_left in (("l", True), ("r", False))
-    }
-    sides = [
-        log.side(is_left=is_left, first=first, stop=stop, weighted=False, collide=False)
-        for is_left in (True, False)
-    ]
-    return made.step(sides, Epoch(first, 0, stop - 1, curves))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,9 +14,11 @@ from headwater.operators.dataflow import Dataflow
 from headwater.operators.operator import Epoch
 from headwater.operators.statement import Engine
 from headwater.operators.upsert import UpsertOperator
-from headwater.plan.nodes import Aggregate, Join, Node, Pace, Scan, Windows, walk
+from headwater.plan.nodes import Scan, walk
 from headwater.plan.pipeline import ViewDefinition, ViewPlan
+from headwater.plan.sources import sources_of
 from headwater.plan.ticks import with_ticks
+from headwater.plan.versions import versions_of
 from replay.rows import TOPICS, Content, cuts_of, plans_of, rows_of, tuples
 
 
@@ -39,7 +41,7 @@ class Stepped:
             for plan in plans
         }
         self._sources = {
-            topics for plan in plans for node in walk(plan.root) for topics in _sources_of(node)
+            topics for plan in plans for node in walk(plan.root) for topics in sources_of(node)
         }
         self._tables = {
             t.name: UpsertOperator(t.schema, t.key, engine, has_ticks=True)
@@ -56,6 +58,7 @@ class Stepped:
             ticks = pa.array(np.arange(self._tick, self._tick + table.num_rows))
             self._tick += table.num_rows
             rows = table.append_column(pa.field(TICK, pa.int64()), ticks)
+            changes[versions_of(name)] = rows
             if name in self._tables and rows.num_rows:
                 rows = pa.Table.from_batches([self._tables[name].step(rows).rows])
             changes[name] = rows
@@ -83,15 +86,6 @@ class Stepped:
             content[row] += 1 if weights is None else int(weights[index])
             if content[row] == 0:
                 del content[row]
-
-
-def _sources_of(node: Node) -> list[tuple[str, ...]]:
-    """The sets of topics by whose watermarks a node decides."""
-    if isinstance(node, Windows | Pace):
-        return [node.sources]
-    if isinstance(node, Join) and node.within is not None:
-        return [node.within.left_sources, node.within.right_sources]
-    return [node.window.sources] if isinstance(node, Aggregate) and node.window else []
 
 
 def stepped(views: tuple[ViewDefinition, ...], seed: int) -> dict[str, Content]:

@@ -111,6 +111,20 @@ QUERIES = (
     "SELECT c.ad, c.ts, s.n FROM clicks c ASOF JOIN shows s ON c.ad = s.ad AND c.ts >= s.at",
     "SELECT c.ad, c.ts, s.at FROM clicks c ASOF LEFT JOIN (SELECT DISTINCT ON (visitor, at) * "
     "FROM shows) s ON c.visitor = s.visitor AND s.at < c.ts",
+    "SELECT c.ad, c.ts, s.n FROM clicks c ASOF JOIN shows s ON c.ad = s.ad AND c.ts >= s.at "
+    "EMIT FINAL",
+    "SELECT c.visitor, s.n, s.at FROM clicks c ASOF LEFT JOIN (SELECT ad, n, at FROM shows WHERE "
+    "n > 0) s ON c.ad = s.ad AND c.ts > s.at EMIT FINAL",
+    # an asof join with a table reads its versions
+    "SELECT c.ad, c.ts, bid, since FROM clicks c ASOF JOIN bids ON c.ad = bids.ad "
+    "AND c.ts >= bids.since",
+    "SELECT c.ad, c.ts, b.bid FROM clicks c ASOF LEFT JOIN bids b ON b.ad = c.ad "
+    "AND b.since < c.ts EMIT FINAL",
+    "SELECT window_start, sum(b.bid), count(*) FROM TUMBLE(clicks, ts, INTERVAL '1 minute') c "
+    "ASOF JOIN bids b ON c.ad = b.ad AND c.ts >= b.since GROUP BY window_start EMIT FINAL",
+    "SELECT ad, at, bid FROM (SELECT ad::BIGINT AS ad, at, at AS since FROM shows) s "
+    "ASOF JOIN bids USING (ad, since)",
+    "SELECT c.ad, c.ts, b.ad, b.bid FROM clicks c ASOF JOIN bids b ON c.price >= b.bid",
     # joins in time
     "SELECT c.ad, c.ts, s.at FROM clicks c JOIN shows s ON c.ad = s.ad "
     "AND c.ts BETWEEN s.at - INTERVAL '1 minute' AND s.at + INTERVAL '5 minutes'",

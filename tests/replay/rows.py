@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from headwater.operators.describe import Describer
 from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewDefinition, ViewPlan
+from headwater.plan.versions import versions_of
 from headwater.replay.batch import batch
 from headwater.sql import declare
 from headwater.sql.planner import plan_view
@@ -32,6 +33,7 @@ TOPICS = (
     ),
     declare.topic("shows", "ad INTEGER, visitor VARCHAR, n INTEGER, at TIMESTAMP", event_time="at"),
     declare.topic("campaigns", "ad BIGINT, campaign VARCHAR, budget BIGINT", key="ad"),
+    declare.topic("bids", "ad BIGINT, bid BIGINT, since TIMESTAMP", key="ad", event_time="since"),
 )
 
 _DESCRIBE = Describer()
@@ -88,7 +90,11 @@ def rows_of(seed: int, count: int = 40) -> dict[str, pa.Table]:
         }
         for _ in range(count // 4)
     ]
-    rows = {"clicks": clicks, "shows": shows, "campaigns": campaigns}
+    bids = [
+        {"ad": rng.randrange(4), "bid": maybe(rng.randrange(9)), "since": when()}
+        for _ in range(count // 2)
+    ]
+    rows = {"clicks": clicks, "shows": shows, "campaigns": campaigns, "bids": bids}
     return {t.name: pa.Table.from_pylist(rows[t.name], _arrow(t)) for t in TOPICS}
 
 
@@ -141,7 +147,9 @@ def answers(queries: tuple[str, ...], seed: int) -> dict[str, Content]:
 
 @cache
 def content_of(seed: int) -> dict[str, pa.Table]:
-    """The rows of topics and the content of tables, as a view reads them."""
+    """The rows of topics and the content and versions of tables, as a view reads them."""
     views = tuple(declare.view(f"all_{topic.name}", f"FROM {topic.name}") for topic in TOPICS)
-    tables = batch(Pipeline("content", TOPICS, views), rows_of(seed))
-    return {topic.name: tables[f"all_{topic.name}"] for topic in TOPICS}
+    rows = rows_of(seed)
+    tables = batch(Pipeline("content", TOPICS, views), rows)
+    content = {topic.name: tables[f"all_{topic.name}"] for topic in TOPICS}
+    return content | {versions_of(t.name): rows[t.name] for t in TOPICS if t.is_table}

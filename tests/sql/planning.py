@@ -20,6 +20,12 @@ _TOPICS = (
     declare.topic("shows", "ad BIGINT, n INTEGER, at TIMESTAMP, seen TIMESTAMP", event_time="at"),
     declare.topic("notes", "ad VARCHAR, note VARCHAR, at TIMESTAMP"),
     declare.topic("campaigns", "ad BIGINT, campaign VARCHAR", key="ad"),
+    declare.topic(
+        "bids",
+        "ad BIGINT, bid BIGINT, since TIMESTAMP, until TIMESTAMP",
+        key="ad",
+        event_time="since",
+    ),
 )
 RELATIONS = {topic.name: relation_of_topic(topic) for topic in _TOPICS}
 DESCRIBE = Describer()

@@ -329,6 +329,49 @@ def test_an_asof_join_takes_its_time_from_the_inequality() -> None:
               scan shows: rows of ad, n, at""")
 
 
+def test_an_asof_join_over_event_times_waits_and_forgets() -> None:
+    query = "SELECT c.ad, s.n FROM clicks c ASOF JOIN shows s ON s.ad = c.ad AND s.at <= c.ts"
+
+    assert tree(query, emit="final", lateness="1 minute") == dedent("""\
+        map ad, n
+          asof join on ad = s_ad and ts >= at
+              a row waits until the watermark of shows has passed it
+              forgets rows that the watermark of clicks, shows has passed, 1 minute later, but for \
+the newest on the right of each key
+              keeps both sides by key and time
+            scan clicks: rows of ad, ts
+            map ad AS s_ad, n, at
+              scan shows: rows of ad, n, at""")
+
+
+def test_an_asof_join_with_a_table_by_its_key_and_event_time_reads_its_versions() -> None:
+    by_key = "FROM clicks c ASOF JOIN bids b ON b.ad = c.ad AND c.ts >= b.since"
+
+    assert "scan bids$versions: rows" in tree(f"SELECT c.ad, b.bid {by_key}")
+    plain = by_key.replace("c.ts >= b.since", "since <= ts")
+    assert "scan bids$versions: rows" in tree(f"SELECT bid {plain}")
+    for other in (
+        by_key.replace("b.ad = c.ad AND ", ""),
+        by_key.replace("since", "until"),
+        by_key.replace("b.ad", "b.bid"),
+        by_key + " AND b.bid = c.ad",
+        by_key.replace("bids", "(FROM bids)"),
+    ):
+        assert "scan bids: changes" in tree(f"SELECT c.ad, b.bid {other}"), other
+
+
+def test_a_window_over_a_join_in_time_waits_for_its_reach() -> None:
+    query = """
+        SELECT window_start, count(*) FROM TUMBLE((
+            SELECT c.ts FROM clicks c JOIN shows s ON c.ad = s.ad
+            AND s.at BETWEEN c.ts - INTERVAL '1 minute' AND c.ts + INTERVAL '5 minutes'
+        ), ts, INTERVAL '1 hour') GROUP BY window_start"""
+
+    assert "closed by the watermark of clicks, shows, 5 minutes later\n" in tree(
+        query, emit="final"
+    )
+
+
 def test_a_bound_on_a_row_number_is_a_top() -> None:
     query = """
         SELECT ad, cost FROM

@@ -271,3 +271,13 @@ def test_arguments_of_windows_that_do_not_fit_are_refused(
     if marked is not None:
         _, text, line, *_ = told.split("\n")
         assert text[line.index("─") : line.rindex("─") + 1] == marked
+
+
+def test_emit_final_of_an_asof_join_needs_event_times_on_both_sides() -> None:
+    message = refusal(
+        "SELECT c.ad, n.note FROM clicks c ASOF JOIN notes n ON c.visitor = n.ad AND c.ts >= n.at",
+        emit="final",
+    )
+
+    assert "EMIT FINAL needs event times on both sides of an ASOF JOIN" in message
+    assert "hint: declare them, WATERMARK FOR ts" in message

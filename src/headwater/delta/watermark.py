@@ -35,6 +35,13 @@ class WatermarkCurve:
     ticks: Int64Array
     values_us: Int64Array
 
+    def behind(self, by_us: int) -> WatermarkCurve:
+        """The curve that stays so much lower; itself where that is nothing."""
+        if not by_us:
+            return self
+        start = int(_lower(np.array([self.start_us], dtype=np.int64), by_us)[0])
+        return WatermarkCurve(start, self.ticks, _lower(self.values_us, by_us))
+
     @property
     def end_us(self) -> int:
         """The watermark after the epoch's last row."""
@@ -58,6 +65,12 @@ class WatermarkCurve:
         index = np.searchsorted(self.values_us, times_us, side="left")
         ticks = np.concatenate([self.ticks, np.array([AFTER_ALL], dtype=np.int64)])
         return np.where(times_us <= self.start_us, np.int64(BEFORE_ALL), ticks[index])
+
+
+def _lower(values_us: Int64Array, by_us: int) -> Int64Array:
+    """Watermarks less a length; the end of the input, and what no event has set, stay."""
+    is_known = (values_us > BEFORE_ALL + by_us) & (values_us < AFTER_ALL)
+    return np.where(is_known, values_us - by_us, values_us)
 
 
 @dataclass(frozen=True, slots=True)

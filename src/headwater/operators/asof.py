@@ -7,18 +7,26 @@ again. So an epoch costs its rows and the left rows between a changed right row 
 
 Where right rows were withdrawn, rows and their withdrawals meet before a search: of the keys in
 question when these are few, else of the whole right side.
+
+With a decision late rows of both sides are left out. So no right row in time is before the right
+frontier less the lateness, and left rows before that are forgotten: their match stands. No row asks
+before both frontiers less the lateness, so of the right rows before that the newest of each key is
+enough. When the decision is final a left row waits until the right frontier has passed its time;
+without lateness it then has its last match, and is not remembered at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from headwater.delta.delta import TICK, Delta, Int64Array, UInt64Array
+from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL
+from headwater.operators.deciding import Waiting, in_time, less_lateness
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.sides import (
     Part,
@@ -30,14 +38,13 @@ from headwater.operators.sides import (
     visible_fields,
     weighed,
 )
-from headwater.plan.nodes import AsofJoin
+from headwater.plan.nodes import AsofJoin, Decision
 from headwater.state.equality import first_alike, rows_equal, taken
 from headwater.state.index import search_times, spread
 from headwater.state.latest import Found, nulls
 from headwater.state.multiset import Multiset
 from headwater.state.run import Run, consolidated, gathered, merge, sorted_run, times_of
 
-_AFTER_ALL = int(np.iinfo(np.int64).max)
 # The rows of the keys in question are brought together alone when they are at most this part.
 _FEW = 4
 
@@ -58,39 +65,117 @@ class AsofOperator:
         left, right = visible_fields(left_schema), visible_fields(right_schema)
         self._left = Multiset(pa.schema(left), node.left_keys, time=node.left_time)
         self._right = Multiset(pa.schema(right), node.right_keys, time=node.right_time)
-        self.schema = output_schema([*left, *right], weighted=True, has_ticks=self._has_ticks)
+        decision = self._decision = node.decision
+        is_final = decision is not None and decision.final
+        self._waiting = Waiting(self._left.schema, node.left_keys, node.left_time)
+        self._waits = is_final
+        self._corrects = decision is None or not decision.is_once
+        self.schema = output_schema(
+            [*left, *right], weighted=not node.append_only, has_ticks=self._has_ticks
+        )
+
+    def is_due(self, epoch: Epoch) -> bool:
+        """Left rows come out when the right frontier passes them."""
+        return self._waits and self._closing(epoch) > self._waiting.closed_us
 
     def step(self, inputs: Sequence[Delta], epoch: Epoch) -> Delta:
         """Take what changed on both sides; return what changed in the join."""
         node, has_ticks = self._node, self._has_ticks
         left = side_of(inputs[0], node.left_keys, epoch, has_ticks=has_ticks)
         right = side_of(inputs[1], node.right_keys, epoch, has_ticks=has_ticks)
-        left, lonely = split(left, [*left.keys.columns, left.rows.column(node.left_time)])
-        right, _ = split(right, [*right.keys.columns, right.rows.column(node.right_time)])
+        left, timeless = split(left, [left.rows.column(node.left_time)])
+        right, _ = split(right, [right.rows.column(node.right_time)])
+        left, right = self._in_time(left, right, epoch)
+        left, keyless = split(left, left.keys.columns)
+        right, _ = split(right, right.keys.columns)
         parts = self._rematch(right) if len(right) else []
+        if self._waits:
+            self._waiting.add(_conformed(left, self._left.schema))
+            left = self._waited(epoch)
         if len(left):
-            sought = _Sought(left.keys, left.hashes, times_of(left.rows.column(node.left_time)))
-            found = self._match(sought)
-            parts += self._pairs(left.rows, found, left.weights, left.ticks)
-            self._left.insert_rows(left.rows.cast(self._left.schema), left.hashes, left.weights)
-        if lonely is not None:
-            nothing = Found(np.zeros(len(lonely), np.bool_), nulls(self._right.schema, len(lonely)))
-            parts += self._pairs(lonely.rows, nothing, lonely.weights, lonely.ticks)
+            parts += self._said(left)
+        for lonely in (timeless, keyless):
+            if lonely is not None:
+                rows = len(lonely)
+                nothing = Found(np.zeros(rows, np.bool_), nulls(self._right.schema, rows))
+                parts += self._pairs(lonely.rows, nothing, lonely.weights, lonely.ticks)
+        if self._decision is not None:
+            self._forget(self._decision, epoch)
         return together(parts, self.schema)
 
     def save(self, saver: Saver) -> Any:
         """Hand over what is remembered of both sides."""
-        return {"left": self._left.save(saver), "right": self._right.save(saver)}
+        waiting = self._waiting.save(saver)
+        return {
+            "left": self._left.save(saver),
+            "right": self._right.save(saver),
+            "waiting": waiting,
+        }
 
     def load(self, manifest: Any, loader: Loader) -> None:
         """Take back what is remembered of both sides."""
         self._left.load(manifest["left"], loader)
         self._right.load(manifest["right"], loader)
+        self._waiting.load(manifest["waiting"], loader)
 
     def state_size(self) -> tuple[int, int]:
         """Rows and bytes that are remembered of both sides."""
-        (left, left_bytes), (right, right_bytes) = self._left.size(), self._right.size()
-        return left + right, left_bytes + right_bytes
+        sizes = [self._left.size(), self._right.size(), self._waiting.size()]
+        return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
+
+    def waits_until(self) -> int | None:
+        """What the right watermark must pass for the first row that waits to come out."""
+        first = self._waiting.lowest()
+        if first is None or self._decision is None:
+            return None
+        # A right row of the same time would match, unless the join is strict.
+        return first + (not self._node.is_strict) + self._decision.right.behind_us
+
+    def _in_time(self, left: Side, right: Side, epoch: Epoch) -> tuple[Side, Side]:
+        """The rows that are not late."""
+        decision, node = self._decision, self._node
+        if decision is None:
+            return left, right
+        late_us = decision.lateness_us
+        return (
+            in_time(left, node.left_time, epoch, frontier=decision.left, lateness_us=late_us),
+            in_time(right, node.right_time, epoch, frontier=decision.right, lateness_us=late_us),
+        )
+
+    def _closing(self, epoch: Epoch) -> int:
+        """Left rows before this have the match that they wait for."""
+        assert self._decision is not None
+        passed_us = epoch.passed(self._decision.right).end_us
+        # A right row at the frontier is in time, and matches a left row of its time if it may.
+        is_passed_at = self._node.is_strict and passed_us not in (BEFORE_ALL, AFTER_ALL)
+        return passed_us + 1 if is_passed_at else passed_us
+
+    def _waited(self, epoch: Epoch) -> Side:
+        """The left rows whose wait is over, at the places in the log where it was over."""
+        assert self._decision is not None
+        due = self._waiting.take_below(self._closing(epoch))
+        assert due.ticks is not None
+        times = times_of(due.rows.column(self._node.left_time))
+        until = times if self._node.is_strict else np.minimum(times, AFTER_ALL - 1) + 1
+        passed_at = epoch.passed(self._decision.right).tick_of(until)
+        return replace(due, ticks=np.maximum(due.ticks, passed_at))
+
+    def _said(self, left: Side) -> list[Part]:
+        """The left rows with their matches; they are remembered where these may change."""
+        times = times_of(left.rows.column(self._node.left_time))
+        found = self._match(_Sought(left.keys, left.hashes, times))
+        if self._corrects:
+            self._left.insert_rows(left.rows.cast(self._left.schema), left.hashes, left.weights)
+        return self._pairs(left.rows, found, left.weights, left.ticks)
+
+    def _forget(self, decision: Decision, epoch: Epoch) -> None:
+        """Drop left rows whose match stands, and right rows that no row in time can match."""
+        of_left, of_right = (
+            less_lateness(epoch.passed(frontier).end_us, decision.lateness_us)
+            for frontier in (decision.left, decision.right)
+        )
+        self._left.forget_below(of_right)
+        self._right.forget_older(min(of_left, of_right))
 
     def _match(self, sought: _Sought) -> Found:
         """The right row of each left one."""
@@ -154,6 +239,11 @@ class _LeftRows:
 
     def __len__(self) -> int:
         return len(self.weights)
+
+
+def _conformed(side: Side, schema: pa.Schema) -> Side:
+    """The side's rows as those of the schema, in which any column may be null."""
+    return replace(side, rows=side.rows.cast(schema))
 
 
 def _found_at(found: Found, places: Int64Array) -> Found:
@@ -234,7 +324,7 @@ def _places_before(
 
 def _next_times(runs: Sequence[Run], sought: _Sought, names: Sequence[str]) -> Int64Array:
     """For each sought key the time of its first row after the sought time."""
-    following = np.full(len(sought.hashes), _AFTER_ALL)
+    following = np.full(len(sought.hashes), AFTER_ALL)
     for run in runs:
         ranges = run.find(sought.hashes)
         assert run.times is not None
@@ -300,7 +390,7 @@ def _between(
         low = search_times(run.times, first, end, start, after_equal=is_strict)
         # Nothing follows: all to the end, also those at the greatest time there can be.
         high = search_times(run.times, first, end, stop, after_equal=is_strict)
-        high = np.where(stop == _AFTER_ALL, end, high)
+        high = np.where(stop == AFTER_ALL, end, high)
         probes, places = spread(probes, low, np.maximum(high, low))
         columns = [run.rows.column(name) for name in left.keys]
         same = rows_equal(changed.keys.columns, probes, columns, places)

@@ -53,16 +53,16 @@ class GateOperator:
 
     def is_due(self, epoch: Epoch) -> bool:
         """Held rows come out when the watermark moves."""
-        return self._node.final and epoch.closing(self._node.sources).end_us > self._closed_us
+        return self._node.final and epoch.closing(self._node.frontier).end_us > self._closed_us
 
     def step(self, rows: Rows, epoch: Epoch) -> Delta:
         """Take the rows of an epoch; return those of closed windows, and the corrections."""
-        curve = epoch.watermarks[self._node.sources]
+        curve = epoch.passed(self._node.frontier)
         timed, _ = run_isolating(self._rows, rows, epoch.failed)
         fresh = self._in_time(timed, curve, epoch.late)
         if not self._node.final:
             return self._shown(fresh, None)
-        curve = epoch.closing(self._node.sources)
+        curve = epoch.closing(self._node.frontier)
         ends = fresh.column(START).to_numpy() + self._grid.size_us
         is_correction = ends <= self._closed_us
         corrections = fresh.take(pa.array(np.flatnonzero(is_correction)))
@@ -87,7 +87,8 @@ class GateOperator:
     def waits_until(self) -> int | None:
         """The end of the first window that holds rows."""
         start = self._held.lowest()
-        return None if start is None else start + self._grid.size_us
+        end_us = self._grid.size_us + self._node.behind_us
+        return None if start is None else start + end_us
 
     def _in_time(
         self, timed: pa.RecordBatch, curve: WatermarkCurve, late: list[pa.RecordBatch]

@@ -20,7 +20,7 @@ from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.runs import joined
 from headwater.operators.sides import visible_fields
 from headwater.operators.statement import empty_batch
-from headwater.plan.nodes import Hold
+from headwater.plan.nodes import Frontier, Hold
 
 
 class HoldOperator:
@@ -41,12 +41,12 @@ class HoldOperator:
 
     def is_due(self, epoch: Epoch) -> bool:
         """Held rows come out when the watermark has moved on."""
-        end_us = epoch.closing(self._node.sources).end_us
+        end_us = epoch.closing(Frontier(self._node.sources)).end_us
         return bool(self._held) and end_us // self._node.every_us > self._stretch
 
     def step(self, inputs: Sequence[Delta], epoch: Epoch) -> Delta:
         """Take the rows of an epoch; return those whose stretch is over."""
-        curve = epoch.closing(self._node.sources)
+        curve = epoch.closing(Frontier(self._node.sources))
         (change,) = inputs
         stretch = curve.end_us // self._node.every_us
         released = []

@@ -21,12 +21,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headwater.delta.delta import HASH, TICK, WEIGHT, Delta, Int64Array, UInt64Array
-from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
-from headwater.operators.lateness import are_late, late_alone
+from headwater.delta.delta import TICK, Delta, Int64Array, UInt64Array
+from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL
+from headwater.operators.deciding import Waiting, in_time, less_lateness
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.presence import COUNT, Flips, counted
-from headwater.operators.runs import Runs
 from headwater.operators.sides import (
     Part,
     Side,
@@ -37,14 +36,12 @@ from headwater.operators.sides import (
     visible_fields,
 )
 from headwater.operators.windowed import mixed
-from headwater.plan.nodes import Join, JoinKind, Within
+from headwater.plan.nodes import Decision, Join, JoinKind, Within
 from headwater.state.equality import BoolArray
 from headwater.state.latest import Latest
 from headwater.state.matching import matching_between
 from headwater.state.multiset import Multiset
 from headwater.state.run import sorted_run, times_of
-
-_TIME = "__time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,41 +79,35 @@ class _Memory:
 
     def __init__(
         self,
+        node: Join,
         schema: pa.Schema,
-        keys: Sequence[str],
-        time: str,
-        sources: tuple[str, ...],
-        reach: Reach,
+        *,
+        is_left: bool,
     ) -> None:
-        self.rows = Multiset(pa.schema(visible_fields(schema)), keys, time=time)
-        self.keys, self.time, self.sources, self.reach = tuple(keys), time, sources, reach
+        assert node.within is not None
+        self.is_left = is_left
+        self.keys = node.left_keys if is_left else node.right_keys
+        self.time = node.within.left_time if is_left else node.within.right_time
+        self.reach = reaches(node.within)[0 if is_left else 1]
+        self.rows = Multiset(pa.schema(visible_fields(schema)), self.keys, time=self.time)
 
     def times(self, side: Side) -> Int64Array:
         return times_of(side.rows.column(self.time))
 
     def taken(
-        self, change: Delta, epoch: Epoch, *, has_ticks: bool, lateness_us: int | None
+        self, change: Delta, epoch: Epoch, *, has_ticks: bool, decision: Decision | None
     ) -> tuple[Side, list[Side]]:
         """The rows that are in time: those that can match, and those with a null key or time."""
         side = side_of(change, self.keys, epoch, has_ticks=has_ticks)
         rows = side.rows.cast(self.rows.schema)
         side = Side(rows, side.keys, side.hashes, side.weights, side.ticks)
         side, timeless = split(side, [side.rows.column(self.time)])
-        if lateness_us is not None and len(side):
-            side = self._in_time(side, epoch, lateness_us)
+        if decision is not None:
+            frontier = decision.left if self.is_left else decision.right
+            lateness_us = decision.lateness_us
+            side = in_time(side, self.time, epoch, frontier=frontier, lateness_us=lateness_us)
         side, keyless = split(side, side.keys.columns)
         return side, [lonely for lonely in (timeless, keyless) if lonely is not None]
-
-    def _in_time(self, side: Side, epoch: Epoch, lateness_us: int) -> Side:
-        """The rows that are not late; those that are go to the epoch's late rows."""
-        assert side.ticks is not None, "what decides lateness carries ticks"
-        watermarks = epoch.watermarks[self.sources].before(side.ticks)
-        late = are_late(self.times(side), watermarks, lateness_us)
-        if not late.any():
-            return side
-        missed = side.where(late)
-        epoch.late.append(late_alone(missed.rows, missed.weights, watermarks[late]))
-        return side.where(~late)
 
     def near(self, other: Side, times: tuple[Int64Array, Int64Array]) -> _Pairs:
         """The remembered rows in reach of each of the other side's."""
@@ -156,23 +147,19 @@ class IntervalJoinOperator:
 
     def __init__(self, node: Join, left: pa.Schema, right: pa.Schema) -> None:
         assert node.within is not None
-        self._node, self._within = node, node.within
-        within = node.within
-        self._decides = within.lateness_us is not None
-        self._has_ticks = self._decides or TICK in left.names or TICK in right.names
+        self._node, self._decision = node, node.within.decision
+        decides = self._decision is not None
+        self._has_ticks = decides or TICK in left.names or TICK in right.names
         self._weighted = not node.append_only
-        of_left, of_right = reaches(within)
-        self._left = _Memory(left, node.left_keys, within.left_time, within.left_sources, of_left)
-        self._right = _Memory(
-            right, node.right_keys, within.right_time, within.right_sources, of_right
-        )
+        self._left = _Memory(node, left, is_left=True)
+        self._right = _Memory(node, right, is_left=False)
         fields = visible_fields(left)
         if node.kind in (JoinKind.INNER, JoinKind.LEFT):
             fields += visible_fields(right)
         self.schema = output_schema(fields, weighted=self._weighted, has_ticks=self._has_ticks)
         self._matched = None
         if node.kind is not JoinKind.INNER:
-            self._matched = _Matched(node, within, self._left, has_ticks=self._has_ticks)
+            self._matched = _Matched(node, self._left, has_ticks=self._has_ticks)
 
     def is_due(self, epoch: Epoch) -> bool:
         """Rows without a match come out when the right watermark moves."""
@@ -180,9 +167,9 @@ class IntervalJoinOperator:
 
     def step(self, inputs: Sequence[Delta], epoch: Epoch) -> Delta:
         """Take what changed on both sides; return what changed in the join."""
-        lateness, has_ticks = self._within.lateness_us, self._has_ticks
-        left, lonely = self._left.taken(inputs[0], epoch, has_ticks=has_ticks, lateness_us=lateness)
-        right, _ = self._right.taken(inputs[1], epoch, has_ticks=has_ticks, lateness_us=lateness)
+        decision, has_ticks = self._decision, self._has_ticks
+        left, lonely = self._left.taken(inputs[0], epoch, has_ticks=has_ticks, decision=decision)
+        right, _ = self._right.taken(inputs[1], epoch, has_ticks=has_ticks, decision=decision)
         met = self._met(left, right)
         self._right.rows.insert_rows(right.rows, right.hashes, right.weights)
         parts: list[Part] = []
@@ -194,8 +181,8 @@ class IntervalJoinOperator:
                 lonely_parts = [Part(s.rows.columns, s.weights, s.ticks) for s in lonely]
                 parts += map(self._widened, lonely_parts)
         self._left.rows.insert_rows(left.rows, left.hashes, left.weights)
-        if self._decides:
-            self._forget(epoch)
+        if decision is not None:
+            self._forget(decision, epoch)
         return together(parts, self.schema)
 
     def save(self, saver: Saver) -> Any:
@@ -263,18 +250,19 @@ class IntervalJoinOperator:
         nulls = [pa.nulls(rows, field.type) for field in self._right.rows.schema]
         return Part([*part.columns, *nulls], part.weights, part.ticks)
 
-    def _forget(self, epoch: Epoch) -> None:
+    def _forget(self, decision: Decision, epoch: Epoch) -> None:
         """Drop what no row in time can reach."""
-        lateness = self._within.lateness_us
-        assert lateness is not None
-        of_left = epoch.watermarks[self._left.sources].end_us
-        of_right = epoch.watermarks[self._right.sources].end_us
+        lateness = decision.lateness_us
+        of_left = epoch.passed(decision.left).end_us
+        of_right = epoch.passed(decision.right).end_us
         self._right.rows.forget_below(self._right.reach.passed_below(of_left, lateness))
         unreachable = self._left.reach.passed_below(of_right, lateness)
-        self._left.rows.forget_below(unreachable)
+        # A row that is still in time may be withdrawn, and then it is told by its match.
+        settled = min(unreachable, less_lateness(of_left, lateness))
+        is_told = self._matched is not None and not self._node.left.append_only
+        self._left.rows.forget_below(settled if is_told else unreachable)
         if self._matched is not None:
-            late = of_left if of_left in (BEFORE_ALL, AFTER_ALL) else of_left - lateness
-            self._matched.forget_below(min(unreachable, late))
+            self._matched.forget_below(settled)
 
 
 class _Matched:
@@ -283,23 +271,19 @@ class _Matched:
     Rows of one key and time have the same matches; their pairs are counted together.
     """
 
-    def __init__(self, node: Join, within: Within, left: _Memory, *, has_ticks: bool) -> None:
-        self._left, self._within, self._has_ticks = left, within, has_ticks
+    def __init__(self, node: Join, left: _Memory, *, has_ticks: bool) -> None:
+        assert node.within is not None
+        self._left, self._decision, self._has_ticks = left, node.within.decision, has_ticks
         self._wants = node.kind is JoinKind.SEMI
         self._keys = list(dict.fromkeys((*left.keys, left.time)))
         schema = pa.schema([left.rows.schema.field(name) for name in self._keys])
         self._counts = Latest(schema.append(pa.field(COUNT, pa.int64())), self._keys)
-        self._waiting: Runs | None = None
-        if within.final and not self._wants:
-            hidden = [HASH, WEIGHT, TICK, _TIME]
-            kinds = [pa.uint64(), pa.int64(), pa.int64(), pa.int64()]
-            fields = [pa.field(n, kind) for n, kind in zip(hidden, kinds, strict=True)]
-            self._waiting = Runs(pa.schema([*left.rows.schema, *fields]), _TIME)
-        # Left rows before this time no longer wait.
-        self._closed_us = BEFORE_ALL if self._waiting is not None else AFTER_ALL
+        self._waiting: Waiting | None = None
+        if self._decision is not None and self._decision.final and not self._wants:
+            self._waiting = Waiting(left.rows.schema, left.keys, left.time)
 
     def is_due(self, epoch: Epoch) -> bool:
-        return self._waiting is not None and self._closing(epoch) > self._closed_us
+        return self._waiting is not None and self._closing(epoch) > self._waiting.closed_us
 
     def step(self, met: Sequence[_Met], left: Side, epoch: Epoch) -> list[Part]:
         """The left rows that came or went. The left side does not have the epoch's rows yet."""
@@ -307,22 +291,18 @@ class _Matched:
         if self._waiting is None:
             chosen = left.where(self._is_matched(left) == self._wants)
             return [*parts, Part(chosen.rows.columns, chosen.weights, chosen.ticks)]
-        self._waiting.add(self._held(left))
-        self._closed_us = max(self._closed_us, self._closing(epoch))
-        due = self._waiting.take_below(self._closed_us)
-        return [*parts, self._let_go(due, epoch.watermarks[self._within.right_sources])]
+        self._waiting.add(left)
+        return [*parts, self._let_go(self._waiting.take_below(self._closing(epoch)), epoch)]
 
     def forget_below(self, bound: int) -> None:
         self._counts.forget_below(self._left.time, bound)
 
     def save(self, saver: Saver) -> Any:
         waiting = None if self._waiting is None else self._waiting.save(saver)
-        counts = self._counts.save(saver)
-        return {"counts": counts, "waiting": waiting, "closed_us": self._closed_us}
+        return {"counts": self._counts.save(saver), "waiting": waiting}
 
     def load(self, manifest: Any, loader: Loader) -> None:
         self._counts.load(manifest["counts"], loader)
-        self._closed_us = manifest["closed_us"]
         if self._waiting is not None:
             self._waiting.load(manifest["waiting"], loader)
 
@@ -334,11 +314,13 @@ class _Matched:
         first = None if self._waiting is None else self._waiting.lowest()
         after_us = self._left.reach.after_us
         # Without such a bound a match may come for as long as there is input.
-        return None if first is None or after_us is None else first + after_us + 1
+        if first is None or after_us is None or self._decision is None:
+            return None
+        return first + after_us + 1 + self._decision.right.behind_us
 
     def _closing(self, epoch: Epoch) -> int:
-        watermark = epoch.watermarks[self._within.right_sources].end_us
-        return self._left.reach.passed_below(watermark, 0)
+        assert self._decision is not None
+        return self._left.reach.passed_below(epoch.passed(self._decision.right).end_us, 0)
 
     def _said_again(self, met: Sequence[_Met]) -> list[Part]:
         """The remembered left rows whose first match came or whose last one went."""
@@ -351,7 +333,8 @@ class _Matched:
             signs = (flips.signs if self._wants else -flips.signs).take(found.probes)
             ticks = None if flips.ticks is None else flips.ticks.take(found.probes)
             # Of those that wait nothing has been said.
-            is_said = times.take(found.probes) < self._closed_us
+            closed_us = AFTER_ALL if self._waiting is None else self._waiting.closed_us
+            is_said = times.take(found.probes) < closed_us
             parts.append(_where(found.rows, signs * found.weights, ticks, is_said))
         return parts
 
@@ -374,25 +357,14 @@ class _Matched:
         hashes = mixed(left.hashes, self._left.times(left))
         return self._counts.find(left.rows.select(self._keys), hashes).mask
 
-    def _held(self, left: Side) -> pa.RecordBatch:
-        """Left rows as they wait."""
-        count = len(left)
-        weights = np.ones(count, dtype=np.int64) if left.weights is None else left.weights
-        assert left.ticks is not None, "what decides lateness carries ticks"
-        hidden = [left.hashes, weights, left.ticks, self._left.times(left)]
-        names = [*left.rows.schema.names, HASH, WEIGHT, TICK, _TIME]
-        return pa.RecordBatch.from_arrays([*left.rows.columns, *map(pa.array, hidden)], names)
-
-    def _let_go(self, due: pa.RecordBatch, curve: WatermarkCurve) -> Part:
-        """Of the rows whose wait is over those without a match, where the watermark passed."""
-        times, weights = due.column(_TIME).to_numpy(), due.column(WEIGHT).to_numpy()
-        hashes = mixed(due.column(HASH).to_numpy(), times)
-        is_matched = self._counts.find(due.select(self._keys), hashes).mask
-        _, last = self._left.reach.of(times)
+    def _let_go(self, due: Side, epoch: Epoch) -> Part:
+        """Of the rows whose wait is over those without a match, where the frontier passed."""
+        assert self._decision is not None and due.ticks is not None
+        _, last = self._left.reach.of(self._left.times(due))
+        curve = epoch.passed(self._decision.right)
         passed_at = curve.tick_of(np.minimum(last, AFTER_ALL - 1) + 1)
-        ticks = np.maximum(due.column(TICK).to_numpy(), passed_at)
-        rows = due.select(self._left.rows.schema.names)
-        return _where(rows, weights, ticks, ~is_matched)
+        ticks = np.maximum(due.ticks, passed_at)
+        return _where(due.rows, due.weights, ticks, ~self._is_matched(due))
 
 
 def reaches(within: Within) -> tuple[Reach, Reach]:
@@ -403,11 +375,12 @@ def reaches(within: Within) -> tuple[Reach, Reach]:
 
 
 def _where(
-    rows: pa.RecordBatch, weights: Int64Array, ticks: Int64Array | None, mask: BoolArray
+    rows: pa.RecordBatch, weights: Int64Array | None, ticks: Int64Array | None, mask: BoolArray
 ) -> Part:
     if not mask.all():
         rows = rows.filter(pa.array(mask))
-        weights, ticks = weights[mask], None if ticks is None else ticks[mask]
+        weights = None if weights is None else weights[mask]
+        ticks = None if ticks is None else ticks[mask]
     return Part(rows.columns, weights, ticks)
 
 

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 from headwater.operators.build import tells
 from headwater.operators.lateness import WATERMARK
-from headwater.plan.nodes import Aggregate, Join, MatchRecognize, Node, Process, Windows, walk
+from headwater.plan.nodes import (
+    Aggregate,
+    AsofJoin,
+    Join,
+    MatchRecognize,
+    Node,
+    Process,
+    Windows,
+    walk,
+)
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, parse_type
 
@@ -16,7 +25,7 @@ def late_schema(root: Node) -> Schema | None:
 
     Returns:
         The columns of the rows as they stand at the window, the window that they missed, and
-        `_watermark`; of a join with a bound in time the columns of both sides, and `_watermark`.
+        `_watermark`; of a join in time the columns of both sides, and `_watermark`.
         Where several nodes decide, the columns of all of them, each name once; a row has nulls in
         those that it does not have.
     """
@@ -36,7 +45,7 @@ def _columns(node: Node) -> Iterator[Column]:
                 yield Column(column.name, column.type)
             yield Column(WATERMARK, parse_type("TIMESTAMP"))
         return
-    if isinstance(node, Join):
+    if isinstance(node, Join | AsofJoin):
         yield from _columns_of_join(node)
         return
     if isinstance(node, Windows):
@@ -58,8 +67,9 @@ def _columns(node: Node) -> Iterator[Column]:
     yield Column(WATERMARK, parse_type("TIMESTAMP"))
 
 
-def _columns_of_join(node: Join) -> Iterator[Column]:
-    if node.within is None or node.within.lateness_us is None:
+def _columns_of_join(node: Join | AsofJoin) -> Iterator[Column]:
+    timed = node if isinstance(node, AsofJoin) else node.within
+    if timed is None or timed.decision is None:
         return
     for column in (*node.left.schema, *node.right.schema):
         yield Column(column.name, column.type)

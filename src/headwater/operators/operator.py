@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from headwater.delta.delta import TICK, WEIGHT, Delta
 from headwater.delta.watermark import Shares, WatermarkCurve
+from headwater.plan.frontier import Frontier
 from headwater.state.checkpoint import Loader, Saver
 
 __all__ = ["Epoch", "Loader", "Operator", "Saver", "hidden_of"]
@@ -49,9 +50,14 @@ class Epoch:
     ready: Mapping[tuple[str, ...], WatermarkCurve] = field(default_factory=dict)
     shares: Mapping[tuple[str, ...], Sequence[Shares]] = field(default_factory=dict)
 
-    def closing(self, sources: tuple[str, ...]) -> WatermarkCurve:
-        """The curve by which windows over these topics close."""
-        return self.ready.get(sources) or self.watermarks[sources]
+    def passed(self, frontier: Frontier) -> WatermarkCurve:
+        """How a frontier ran along the epoch."""
+        return self.watermarks[frontier.sources].behind(frontier.behind_us)
+
+    def closing(self, frontier: Frontier) -> WatermarkCurve:
+        """The curve by which windows with this frontier close."""
+        sources = frontier.sources
+        return (self.ready.get(sources) or self.watermarks[sources]).behind(frontier.behind_us)
 
 
 class Operator(Protocol):

@@ -21,6 +21,7 @@ from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.runs import joined
 from headwater.operators.sides import visible_fields
 from headwater.operators.statement import Engine, empty_batch
+from headwater.plan.frontier import Frontier
 from headwater.plan.nodes import Pace
 
 _FEW = 4_096
@@ -88,10 +89,10 @@ class PaceOperator:
         return (self._stretch + 1) * self._node.every_us if self._held and known else None
 
     def _stretch_of(self, epoch: Epoch) -> int:
-        return epoch.closing(self._node.sources).end_us // self._node.every_us
+        return epoch.closing(Frontier(self._node.sources)).end_us // self._node.every_us
 
     def _moves_on(self, epoch: Epoch) -> bool:
-        is_over = epoch.closing(self._node.sources).end_us == AFTER_ALL
+        is_over = epoch.closing(Frontier(self._node.sources)).end_us == AFTER_ALL
         return is_over or self._stretch_of(epoch) > self._stretch
 
     def _sum(self) -> pa.RecordBatch:

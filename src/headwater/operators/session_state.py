@@ -181,7 +181,7 @@ class Clock:
         """The epoch's; None where nothing is late and all is published at once."""
         if window.lateness_us is None or window.sources not in epoch.watermarks:
             return None
-        return Clock(epoch.closing(window.sources), epoch.watermarks[window.sources])
+        return Clock(epoch.closing(window.frontier), epoch.passed(window.frontier))
 
 
 class LateRows:

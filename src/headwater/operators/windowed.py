@@ -79,19 +79,19 @@ class WindowedOperator:
         if self._rule is None or self._window.sources not in epoch.watermarks:
             return False
         # A total that waits to be complete is dropped later, in an epoch that has work.
-        return epoch.closing(self._window.sources).end_us > self._closed_us
+        return epoch.closing(self._window.frontier).end_us > self._closed_us
 
     def step(self, rows: Rows, epoch: Epoch) -> Delta:
         """Add the rows of an epoch and let the watermark pass; return the windows that changed."""
         fresh = self._fresh(rows, epoch)
         if self._rule is None:
             return self._changed(self._exploded(fresh, Span()), None)
-        curve = epoch.closing(self._window.sources)
+        curve = epoch.closing(self._window.frontier)
         if self._pending is None:
             changed = self._changed(self._exploded(fresh, Span()), None)
         else:
             changed = self._changed(self._due(self._pending, fresh, curve), curve)
-        self._pass(curve.end_us, epoch.watermarks[self._window.sources].end_us)
+        self._pass(curve.end_us, epoch.passed(self._window.frontier).end_us)
         return changed
 
     def save(self, saver: Saver) -> Any:
@@ -121,7 +121,8 @@ class WindowedOperator:
         if first is None:
             return None
         natural = int(self._grid.start_first(np.array([first], dtype=np.int64))[0])
-        return max(natural, self._grid.open_from(self._closed_us)) + self._grid.size_us
+        start = max(natural, self._grid.open_from(self._closed_us))
+        return start + self._grid.size_us + self._window.behind_us
 
     def _runs(self, engine: Engine) -> Runs:
         """Where the slices of open windows wait; runs are merged by merging equal groups."""
@@ -145,7 +146,7 @@ class WindowedOperator:
         partials = by_slice(self._layout.settled(partials))
         if self._late_path is not None:
             assert self._rule is not None
-            curve = epoch.watermarks[self._window.sources]
+            curve = epoch.passed(self._window.frontier)
             slices, ticks = (partials.column(name).to_numpy() for name in (SLICE, TICK))
             if self._rule.may_be_late(slices, ticks, curve):
                 kept = self._late_path.partials(good, curve, epoch.late)
@@ -161,9 +162,9 @@ class WindowedOperator:
         times = self._counting.times(rows)
         if times is None:
             return None
-        curve = epoch.watermarks[self._window.sources]
+        curve = epoch.passed(self._window.frontier)
         # Of rows that come before their windows close the place is not asked again.
-        closing = epoch.closing(self._window.sources)
+        closing = epoch.closing(self._window.frontier)
         if self._pending is not None and self._rule.is_before(times, closing, 0):
             return self._counting.partials(rows, has_ticks=False)
         if not self._rule.is_before(times, curve, self._rule.lateness_us):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from headwater.plan.frontier import Frontier
 from headwater.plan.inputs import OneInput
 from headwater.plan.windows import WindowKind, WindowSpec
 from headwater.schema.schema import Schema
@@ -77,6 +78,12 @@ class GroupWindow:
     sources: tuple[str, ...] = ()
     ready: bool = False
     tells: bool = True
+    behind_us: int = 0
+
+    @property
+    def frontier(self) -> Frontier:
+        """What decides."""
+        return Frontier(self.sources, self.behind_us)
 
     @property
     def is_once(self) -> bool:

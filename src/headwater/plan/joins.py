@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from headwater.plan.frontier import Decision
 from headwater.plan.inputs import TwoInputs
 from headwater.schema.schema import Schema
 
@@ -39,19 +40,17 @@ class JoinKind(StrEnum):
 class Within:
     """How far apart in time rows of a join may be: `lower_us <= left - right <= upper_us`.
 
-    A null time matches nothing. With `lateness_us` each side has a watermark: rows that it has
-    passed by the lateness are late, and rows that can match no more are forgotten.
+    A null time matches nothing. With a decision each side has a frontier: rows that it has passed
+    by the lateness are late, and rows that can match no more are forgotten. When it is final, a
+    left row without a match comes out only once the right frontier has passed all that could match
+    it.
 
     Args:
         left_time: A TIMESTAMP or TIMESTAMPTZ column of the left input.
         right_time: A column of the same type of the right input.
         lower_us: None for no bound.
         upper_us: None for no bound.
-        final: When true, a left row without a match comes out only once the watermark of the right
-            side has passed all that could match it.
-        lateness_us: None for no bound (nothing is ever late, or forgotten; `final` is false).
-        left_sources: Topics whose watermarks (the lowest of them) are that of the left time.
-        right_sources: The same for the right time.
+        decision: None when nothing is ever late, or forgotten.
 
     """
 
@@ -59,10 +58,7 @@ class Within:
     right_time: str
     lower_us: int | None
     upper_us: int | None
-    final: bool = False
-    lateness_us: int | None = None
-    left_sources: tuple[str, ...] = ()
-    right_sources: tuple[str, ...] = ()
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +87,8 @@ class Join(TwoInputs):
     def append_only(self) -> bool:
         """A left or anti join withdraws what it said when a match arrives, unless it waited."""
         grows = self.kind in (JoinKind.INNER, JoinKind.SEMI)
-        waits = self.within is not None and self.within.final and self.within.lateness_us == 0
+        decision = None if self.within is None else self.within.decision
+        waits = decision is not None and decision.is_once
         return (grows or waits) and self.left.append_only and self.right.append_only
 
 
@@ -103,11 +100,16 @@ class AsofJoin(TwoInputs):
     replaces the match of earlier left rows. Among right rows of equal key and time the one that
     came last counts.
 
+    With a decision rows of both sides may be late, and are then left out. Of the right rows that
+    the frontiers have passed only the newest of each key is remembered. When it is final, a left
+    row comes out once the right frontier has passed its time.
+
     Args:
         left_keys: May be empty, then all rows share one key.
         left_time: A TIMESTAMP, TIMESTAMPTZ, DATE or integer column.
         is_left: True for ASOF LEFT JOIN: a left row without match comes out with nulls.
         is_strict: True for `>`: an equal time does not match.
+        decision: None when nothing is ever late, or forgotten.
 
     """
 
@@ -120,8 +122,10 @@ class AsofJoin(TwoInputs):
     is_left: bool
     is_strict: bool
     schema: Schema
+    decision: Decision | None = None
 
     @property
     def append_only(self) -> bool:
-        """Never: a right row that comes later may fit better."""
-        return False
+        """Only when it waits: else a right row that comes later may fit better."""
+        waits = self.decision is not None and self.decision.is_once
+        return waits and self.left.append_only and self.right.append_only

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 
 from headwater.plan.completeness import Completeness
 from headwater.plan.firings import Hold, Panes
+from headwater.plan.frontier import Decision, Frontier
 from headwater.plan.groups import Aggregate, GroupWindow, Merge, Partial
 from headwater.plan.joins import AsofJoin, Join, JoinKind, Within
 from headwater.plan.opaque import Process, Recompute, Transform
@@ -40,7 +41,9 @@ __all__ = [
     "Aggregate",
     "AsofJoin",
     "Completeness",
+    "Decision",
     "Distinct",
+    "Frontier",
     "GroupWindow",
     "Hold",
     "Join",

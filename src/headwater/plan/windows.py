@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from headwater.plan.frontier import Frontier
 from headwater.plan.inputs import OneInput
 from headwater.schema.schema import Schema
 
@@ -80,6 +81,8 @@ class Windows(OneInput):
             for `lateness_us`.
         tells: Whether late rows go to the view's late rows; false where another node of the view
             decides over the same rows, and tells.
+        behind_us: How long after the watermarks a row in time may come; where "the watermark" is
+            said above it is less this.
 
     """
 
@@ -93,6 +96,12 @@ class Windows(OneInput):
     sources: tuple[str, ...] = ()
     ready: bool = False
     tells: bool = True
+    behind_us: int = 0
+
+    @property
+    def frontier(self) -> Frontier:
+        """What decides."""
+        return Frontier(self.sources, self.behind_us)
 
     @property
     def append_only(self) -> bool:

@@ -15,7 +15,7 @@ input.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -32,6 +32,7 @@ from headwater.plan.pipeline import (
     ViewDefinition,
     ViewPlan,
 )
+from headwater.plan.versions import Versioned, versions_of
 from headwater.replay import firings
 from headwater.replay.asof import last_of_equal_matches
 from headwater.replay.match import with_matches
@@ -42,6 +43,7 @@ from headwater.sql.functions import refuse_volatile
 from headwater.sql.places import hint_for
 from headwater.sql.sketches import exactly
 from headwater.sql.ties import break_ties
+from headwater.sql.versions import read_versions
 from headwater.sql.windows import plain
 
 Input: TypeAlias = pa.Table | pa.RecordBatch | str | Path
@@ -94,11 +96,17 @@ def batch(
             )
         given[name.lower()] = rows
     with _connection(pipeline) as connection:
+        read = _versions_read(pipeline)
         for topic in pipeline.topics:
-            _load(connection, topic, given.get(topic.name.lower()))
+            rows = given.get(topic.name.lower())
+            _load(connection, topic, rows)
+            if topic.name in read:
+                versions = replace(topic, name=versions_of(topic.name), key=())
+                _load(connection, versions, rows, not_null=topic.key)
         steps = PythonSteps(connection, pipeline, plans)
         asked = _Asked(connection, pipeline, {p.name: p for p in plans}, steps, now_us)
-        return {view.name: _answer(asked, view) for view in pipeline.views}
+        views = [replace(v, query=_with_versions(v.query, pipeline)) for v in pipeline.views]
+        return {view.name: _answer(asked, view) for view in views}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +118,23 @@ class _Asked:
     plans: Mapping[str, ViewPlan]
     steps: PythonSteps
     now_us: int | None
+
+
+def _with_versions(query: exp.Query, pipeline: Pipeline) -> exp.Query:
+    """The query with the versions of a table where it means these."""
+    tables = [
+        Versioned(topic.name, topic.schema.names, topic.key, topic.event_time)
+        for topic in pipeline.topics
+        if topic.is_table and topic.event_time is not None
+    ]
+    return read_versions(query, tables)
+
+
+def _versions_read(pipeline: Pipeline) -> set[str]:
+    """The tables whose versions some view reads."""
+    queries = [_with_versions(view.query, pipeline) for view in pipeline.views]
+    names = {table.name for query in queries for table in query.find_all(exp.Table)}
+    return {topic.name for topic in pipeline.topics if versions_of(topic.name) in names}
 
 
 def _connection(pipeline: Pipeline) -> duckdb.DuckDBPyConnection:
@@ -128,7 +153,11 @@ def _connection(pipeline: Pipeline) -> duckdb.DuckDBPyConnection:
 
 
 def _load(
-    connection: duckdb.DuckDBPyConnection, topic: TopicDefinition, rows: Input | None
+    connection: duckdb.DuckDBPyConnection,
+    topic: TopicDefinition,
+    rows: Input | None,
+    *,
+    not_null: tuple[str, ...] = (),
 ) -> None:
     """Create a table with the content of a topic: its rows, or the newest of each key."""
     empty = topic.schema.arrow.empty_table()
@@ -141,7 +170,7 @@ def _load(
     names = [exp.column(exp.to_identifier(name, quoted=True)) for name in topic.schema.names]
     query = exp.select(*names).from_(exp.Subquery(this=typed, alias=exp.to_identifier("_typed")))
     for column in topic.schema:
-        if not column.nullable or column.name in topic.key:
+        if not column.nullable or column.name in (*topic.key, *not_null):
             value = exp.column(exp.to_identifier(column.name, quoted=True))
             query = query.where(exp.Not(this=exp.Is(this=value, expression=exp.null())))
     order = exp.Ordered(this=exp.column(exp.to_identifier(_PLACE, quoted=True)))

@@ -14,6 +14,7 @@ import numpy as np
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL
 from headwater.plan.nodes import (
     Aggregate,
+    AsofJoin,
     Completeness,
     GroupWindow,
     Hold,
@@ -149,6 +150,7 @@ def _said_of(node: Node) -> tuple[str, str]:
     said = {
         MatchRecognize: ("pattern", "where its next pattern is decided"),
         Join: ("join", "after which its next row without a match can have none"),
+        AsofJoin: ("join", "after which its next row has the match that stands"),
         Process: ("timer", "the time of its next timer or row"),
         Completeness: ("completeness", "the end of its first window that is not complete"),
     }
@@ -157,8 +159,10 @@ def _said_of(node: Node) -> tuple[str, str]:
 
 def _sources(node: Node) -> tuple[str, ...]:
     """The topics by whose watermarks a node decides."""
-    if isinstance(node, Join):
-        return () if node.within is None else node.within.right_sources
+    if isinstance(node, Join | AsofJoin):
+        timed = node if isinstance(node, AsofJoin) else node.within
+        decision = None if timed is None else timed.decision
+        return () if decision is None else decision.right.sources
     window = node.window if isinstance(node, Aggregate) else node
     found: tuple[str, ...] = getattr(window, "sources", ())
     return () if isinstance(node, Recompute) else found

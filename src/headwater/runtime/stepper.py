@@ -23,19 +23,9 @@ from headwater.errors import HeadwaterError, StateError
 from headwater.log.adjacent import adjacent
 from headwater.log.topic import Chunk, Topic
 from headwater.operators.operator import Epoch
-from headwater.plan.nodes import (
-    Aggregate,
-    Completeness,
-    Hold,
-    Join,
-    MatchRecognize,
-    Pace,
-    Panes,
-    Process,
-    Scan,
-    Windows,
-    walk,
-)
+from headwater.plan.nodes import Completeness, Scan, walk
+from headwater.plan.sources import sources_of
+from headwater.plan.versions import versions_of
 from headwater.runtime.records import Fact
 from headwater.runtime.senders import SenderWatermark
 from headwater.runtime.table import TableRunner
@@ -201,6 +191,8 @@ class Stepper:
             has_ticks = table is not None or name in self._read_with_ticks
             rows = _rows(taken, has_ticks=has_ticks)
             inputs[name] = rows if table is None else table.step(rows)
+            if versions_of(name) in self._read_by_views:
+                inputs[versions_of(name)] = rows
         return inputs
 
     def _epoch(self, cut: Cut, chunks: Mapping[str, list[Chunk]]) -> Epoch:
@@ -262,16 +254,9 @@ def _watermark_of(topic: Topic) -> TopicWatermark | SenderWatermark:
 
 def _source_sets(views: Sequence[ViewRunner]) -> set[tuple[str, ...]]:
     """The sets of topics by whose lowest watermark some node decides."""
-    sets: set[tuple[str, ...]] = set()
-    for view in views:
-        for node in walk(view.plan.root):
-            if isinstance(node, Windows | Process | MatchRecognize | Pace | Hold | Panes):
-                sets.add(node.sources)
-            elif isinstance(node, Aggregate) and node.window is not None:
-                sets.add(node.window.sources)
-            elif isinstance(node, Join) and node.within and node.within.lateness_us is not None:
-                sets |= {node.within.left_sources, node.within.right_sources}
-    return sets
+    return {
+        sources for view in views for node in walk(view.plan.root) for sources in sources_of(node)
+    }
 
 
 def _columns_read(

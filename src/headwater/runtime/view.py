@@ -22,6 +22,7 @@ from headwater.operators.dataflow import Dataflow
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.plan.nodes import Scan, walk
 from headwater.plan.pipeline import ViewPlan
+from headwater.plan.versions import table_of
 from headwater.runtime.content import Content, KeptContent, LogContent
 
 
@@ -71,7 +72,7 @@ class ViewRunner:
     def inputs(self) -> tuple[str, ...]:
         """The relations that it reads, each once."""
         scans = (node for node in walk(self.plan.root) if isinstance(node, Scan))
-        return tuple(dict.fromkeys(scan.relation for scan in scans))
+        return tuple(dict.fromkeys(table_of(scan.relation) for scan in scans))
 
     def step(self, inputs: Mapping[str, pa.Table], epoch: Epoch) -> Stepped:
         """Compute one epoch; nothing is visible yet."""

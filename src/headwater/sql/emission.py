@@ -15,7 +15,9 @@ from sqlglot import exp
 from headwater.errors import DefinitionError, Place
 from headwater.plan.nodes import (
     Aggregate,
+    AsofJoin,
     GroupWindow,
+    Join,
     MatchRecognize,
     Node,
     Pace,
@@ -26,12 +28,13 @@ from headwater.plan.nodes import (
     walk,
 )
 from headwater.plan.pipeline import Emit, ViewDefinition
-from headwater.sql.bounded import bound_joins, is_bounded
+from headwater.plan.ticks import with_ticks
+from headwater.sql.bounded import decided, is_bounded
 from headwater.sql.declare import is_timestamp
 from headwater.sql.firings import publishes_firings
 from headwater.sql.places import hint_for, place_of
 from headwater.sql.relations import Relation
-from headwater.sql.times import event_times
+from headwater.sql.times import behind_us, event_times, sources_below
 from headwater.sql.tree import bottom_up, with_inputs
 from headwater.sql.windows import NAMES, WindowCall
 
@@ -77,34 +80,23 @@ def apply(root: Node, definition: ViewDefinition, relations: Mapping[str, Relati
     is_final = definition.emit is Emit.FINAL
     if not is_final and definition.lateness_us is None:
         return root
-    root = bound_joins(root, definition, relations)
-    deciding = [node for node in walk(root) if _window_of(node) is not None]
-    if any(isinstance(node, MatchRecognize) for node in walk(root)):
-        return _of_matches(root, deciding, definition)
-    if not deciding:
-        if any(is_bounded(node) for node in walk(root)):
-            return root
-        raise _no_window(definition)
-    for node in deciding:
-        check(node, definition, relations, "EMIT FINAL" if is_final else "lateness")
+    matches = any(isinstance(node, MatchRecognize) for node in walk(root))
+    if matches:
+        _check_matches(root, definition)
 
     def rule(node: Node) -> Node:
-        window = _window_of(node)
-        if window is None:
+        if isinstance(node, Join | AsofJoin):
+            return decided(node, definition, relations)
+        if _window_of(node) is None:
             return node
-        inputs = [_with_ticks(child) for child in node.inputs]
-        decided = replace(
-            window,
-            final=is_final,
-            lateness_us=definition.lateness_us,
-            sources=_sources(node, relations),
-            ready=is_final and _is_ready(node, relations),
-        )
-        if isinstance(node, Aggregate) and isinstance(decided, GroupWindow):
-            return with_inputs(replace(node, window=decided), inputs)
-        return with_inputs(decided, inputs)  # type: ignore[arg-type]
+        check(node, definition, relations, "EMIT FINAL" if is_final else "lateness")
+        return _decided_window(node, definition, relations)
 
-    return bottom_up(bottom_up(root, rule), _told_once)
+    root = bottom_up(bottom_up(root, rule), _told_once)
+    decides = any(_window_of(node) is not None or is_bounded(node) for node in walk(root))
+    if not decides and not matches:
+        raise _nothing_decides(root, definition)
+    return root
 
 
 def _told_once(node: Node) -> Node:
@@ -123,16 +115,36 @@ def _silent(node: Node) -> Node:
     return node
 
 
-def _of_matches(root: Node, deciding: list[Node], definition: ViewDefinition) -> Node:
+def _decided_window(
+    node: Node, definition: ViewDefinition, relations: Mapping[str, Relation]
+) -> Node:
+    window = _window_of(node)
+    assert window is not None
+    is_final = definition.emit is Emit.FINAL
+    filled_in = replace(
+        window,
+        final=is_final,
+        lateness_us=definition.lateness_us,
+        sources=sources_below(node, relations),
+        ready=is_final and _is_ready(node, relations),
+        behind_us=behind_us(node.inputs[0], window.spec.time, relations) or 0,
+    )
+    inputs = [with_ticks(child) for child in node.inputs]
+    if isinstance(node, Aggregate) and isinstance(filled_in, GroupWindow):
+        return with_inputs(replace(node, window=filled_in), inputs)
+    return with_inputs(filled_in, inputs)  # type: ignore[arg-type]
+
+
+def _check_matches(root: Node, definition: ViewDefinition) -> None:
     """Matches are final as they come: EMIT FINAL says no more, and there is nothing to correct."""
-    if deciding or definition.lateness_us:
-        what = "EMIT FINAL" if definition.emit is Emit.FINAL and deciding else "lateness"
+    has_windows = any(_window_of(node) is not None for node in walk(root))
+    if has_windows or definition.lateness_us:
+        what = "EMIT FINAL" if definition.emit is Emit.FINAL and has_windows else "lateness"
         raise DefinitionError(
             f"{what} cannot decide over a query with MATCH_RECOGNIZE, whose matches are final",
             place=definition.origin,
             hint="leave it out, or make the matches a view of their own",
         )
-    return root
 
 
 def paced(root: Node, definition: ViewDefinition, relations: Mapping[str, Relation]) -> Node:
@@ -144,7 +156,7 @@ def paced(root: Node, definition: ViewDefinition, relations: Mapping[str, Relati
     """
     if definition.every_us is None or publishes_firings(root):
         return root
-    sources = _sources(root, relations)
+    sources = sources_below(root, relations)
     if not sources:
         raise DefinitionError(
             "EMIT CHANGES EVERY goes by event time, and nothing that the view reads has one",
@@ -158,17 +170,6 @@ def _window_of(node: Node) -> Windows | GroupWindow | None:
     if isinstance(node, Windows):
         return node
     return node.window if isinstance(node, Aggregate) else None
-
-
-def _with_ticks(node: Node) -> Node:
-    return bottom_up(node, lambda n: replace(n, ticks=True) if isinstance(n, Scan) else n)
-
-
-def _sources(node: Node, relations: Mapping[str, Relation]) -> tuple[str, ...]:
-    """The topics with event time below the node, in order of appearance."""
-    scans = [n for n in walk(node) if isinstance(n, Scan)]
-    names = [topic for scan in scans for topic in relations[scan.relation.lower()].sources]
-    return tuple(dict.fromkeys(names))
 
 
 def _is_ready(node: Node, relations: Mapping[str, Relation]) -> bool:
@@ -238,7 +239,15 @@ def _place_of_window(definition: ViewDefinition) -> Place | None:
     return definition.origin
 
 
-def _no_window(definition: ViewDefinition) -> DefinitionError:
+def _nothing_decides(root: Node, definition: ViewDefinition) -> DefinitionError:
+    if any(isinstance(node, AsofJoin) for node in walk(root)):
+        what = "EMIT FINAL" if definition.emit is Emit.FINAL else "lateness"
+        return DefinitionError(
+            f"{what} needs event times on both sides of an ASOF JOIN",
+            place=definition.origin,
+            hint="declare them, WATERMARK FOR ts AS ts - INTERVAL '10 seconds', and compare them "
+            "unchanged",
+        )
     if definition.emit is Emit.FINAL:
         return DefinitionError(
             "EMIT FINAL needs a window: without one nothing is ever final",

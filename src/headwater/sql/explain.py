@@ -15,6 +15,7 @@ from headwater.plan.nodes import (
     Aggregate,
     AsofJoin,
     Completeness,
+    Decision,
     Distinct,
     GroupWindow,
     Hold,
@@ -225,12 +226,18 @@ def _within(within: Within) -> list[str]:
     if within.upper_us is not None:
         bounds.append(_side("<", within.right_time, within.upper_us, strict_us=-1))
     lines = [f"where {within.left_time} {' and '.join(bounds)}"]
-    if within.lateness_us is None:
+    if within.decision is None:
         return [*lines, "keeps both sides by key and time, for ever: lateness would bound them"]
-    names = dict.fromkeys((*within.left_sources, *within.right_sources))
-    late = f", {duration(within.lateness_us)} later" if within.lateness_us else ""
-    forgets = f"forgets rows that the watermark of {_names(names)} has passed{late}"
+    forgets = f"forgets rows that {_passed(within.decision)}"
     return [*lines, forgets, "keeps both sides by key and time"]
+
+
+def _passed(decision: Decision) -> str:
+    """Which watermarks have passed a row, and how long ago."""
+    names = dict.fromkeys((*decision.left.sources, *decision.right.sources))
+    late_us = decision.lateness_us + max(decision.left.behind_us, decision.right.behind_us)
+    late = f", {duration(late_us)} later" if late_us else ""
+    return f"the watermark of {_names(names)} has passed{late}"
 
 
 def _side(sign: str, time: str, us: int, strict_us: int) -> str:
@@ -251,7 +258,17 @@ def _asof(node: AsofJoin) -> list[str]:
     word = "asof left join" if node.is_left else "asof join"
     on = [_pairs(node)] if node.left_keys else []
     on.append(f"{node.left_time} {sign} {node.right_time}")
-    return [f"{word} on {' and '.join(on)}", "keeps both sides by key and time"]
+    lines = [f"{word} on {' and '.join(on)}"]
+    decision = node.decision
+    if decision is None:
+        return [*lines, "keeps both sides by key and time"]
+    waits = f"a row waits until the watermark of {_names(decision.right.sources)} has passed it"
+    return [
+        *lines,
+        *([waits] if decision.final else []),
+        f"forgets rows that {_passed(decision)}, but for the newest on the right of each key",
+        "keeps both sides by key and time",
+    ]
 
 
 def _temporal(node: TemporalFilter) -> list[str]:
@@ -422,7 +439,8 @@ def _decides(window: Windows | GroupWindow) -> list[str]:
         return []
     what = "closed" if window.final else "late"
     lateness = f", corrected for {duration(window.lateness_us)}" if window.lateness_us else ""
-    return [f"{what} by the watermark of {_names(window.sources)}{lateness}"]
+    behind = f", {duration(window.behind_us)} later" if window.behind_us else ""
+    return [f"{what} by the watermark of {_names(window.sources)}{behind}{lateness}"]
 
 
 def _spec(spec: WindowSpec) -> str:

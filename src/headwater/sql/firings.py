@@ -129,6 +129,7 @@ def _windowed(node: Aggregate) -> tuple[Node, tuple[str, ...]]:
         lateness_us=window.lateness_us,
         sources=window.sources,
         ready=window.ready,
+        behind_us=window.behind_us,
     )
     return rows, (*node.keys, window.start, window.end)
 

@@ -42,7 +42,8 @@ from headwater.sql.functions import refuse_volatile
 from headwater.sql.order import final_order
 from headwater.sql.prune import prune
 from headwater.sql.pull import pull_windows
-from headwater.sql.relations import Describe, Relation
+from headwater.sql.relations import Describe, Relation, versioned, with_versions
+from headwater.sql.versions import read_versions
 from headwater.sql.windows import is_window_call, plain, window_call
 
 
@@ -64,9 +65,10 @@ def plan_view(
         DefinitionError: The query is wrong, or cannot be kept up to date, with the place.
 
     """
-    known = {name.lower(): relation for name, relation in relations.items()}
+    known = with_versions(relations)
     declared = definition
     query = sketches.exactly(declared.query, declared.origin)
+    query = read_versions(query, versioned(relations.values()))
     definition, share = completeness.lift(replace(declared, query=query))
 
     def whole(

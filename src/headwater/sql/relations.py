@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sqlglot import exp
 
 from headwater.plan.nodes import Map, Node, Process, Scan, Transform, WindowKind, Windows, walk
 from headwater.plan.pipeline import Emit, TopicDefinition, ViewPlan
+from headwater.plan.versions import Versioned, versions_of
 from headwater.schema.schema import Schema
-from headwater.sql.times import event_times
+from headwater.sql.times import behind_us, event_times, sources_below
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Relation:
         final: A view whose rows are published when their window has closed.
         fingerprint: Changes when what it contains could; empty for topics and tables.
         placed: Each of its rows has a place of its own in the log of one topic.
+        behind_us: How far its event time may be behind the watermark for a row in time.
+        key: The primary key of a table.
 
     """
 
@@ -43,6 +46,8 @@ class Relation:
     final: bool = False
     fingerprint: str = ""
     placed: bool = False
+    behind_us: int = 0
+    key: tuple[str, ...] = ()
 
 
 class Describe(Protocol):
@@ -74,7 +79,28 @@ def relation_of_topic(topic: TopicDefinition) -> Relation:
         sources=(topic.name,) if has_time else (),
         ready=has_time and topic.ready < 1.0,
         placed=not topic.is_table,
+        key=topic.key,
     )
+
+
+def with_versions(relations: Mapping[str, Relation]) -> dict[str, Relation]:
+    """The relations by name in lower case, and the versions of the tables among them."""
+    known = {name.lower(): relation for name, relation in relations.items()}
+    for relation in relations.values():
+        if relation.is_table and relation.event_time is not None:
+            name = versions_of(relation.name)
+            versions = replace(relation, name=name, append_only=True, is_table=False)
+            known[name.lower()] = replace(versions, sources=(relation.name,), placed=True)
+    return known
+
+
+def versioned(relations: Iterable[Relation]) -> list[Versioned]:
+    """The tables that have versions."""
+    return [
+        Versioned(table.name, table.schema.names, table.key, table.event_time)
+        for table in relations
+        if table.is_table and table.event_time is not None
+    ]
 
 
 def relation_of_view(plan: ViewPlan, relations: Mapping[str, Relation]) -> Relation:
@@ -85,19 +111,20 @@ def relation_of_view(plan: ViewPlan, relations: Mapping[str, Relation]) -> Relat
         relations: What it reads, by name.
 
     """
-    known = {name.lower(): relation for name, relation in relations.items()}
+    known = with_versions(relations)
     scans = [node for node in walk(plan.root) if isinstance(node, Scan)]
-    topics = [topic for scan in scans for topic in known[scan.relation.lower()].sources]
+    event_time = _event_time(plan, known)
     return Relation(
         plan.name,
         plan.schema,
         append_only=plan.root.append_only,
-        event_time=_event_time(plan, known),
-        sources=tuple(dict.fromkeys(topics)),
+        event_time=event_time,
+        sources=sources_below(plan.root, known),
         ready=any(known[scan.relation.lower()].ready for scan in scans),
         final=plan.definition.emit is Emit.FINAL,
         fingerprint=plan.fingerprint,
         placed=is_placed(plan.root, known),
+        behind_us=_behind_us(plan, event_time, known),
     )
 
 
@@ -130,6 +157,16 @@ def _event_time(plan: ViewPlan, relations: Mapping[str, Relation]) -> str | None
         if times and all(_is_event_time(relations[r.lower()], c) for r, c in times):
             return name
     return None
+
+
+def _behind_us(plan: ViewPlan, event_time: str | None, relations: Mapping[str, Relation]) -> int:
+    """How far the view's event time may be behind; of a step in Python as that of what it reads."""
+    if event_time is None:
+        return 0
+    if plan.definition.python is None:
+        return behind_us(plan.root, event_time, relations) or 0
+    scans = [node for node in walk(plan.root) if isinstance(node, Scan)]
+    return max((relations[scan.relation.lower()].behind_us for scan in scans), default=0)
 
 
 def _is_event_time(relation: Relation, column: str) -> bool:

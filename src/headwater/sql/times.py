@@ -1,10 +1,33 @@
-"""Which columns of a plan carry, row by row, the event time of the topics below."""
+"""Which columns of a plan carry, row by row, the event time of the topics below, and how late.
+
+A row comes with its place in the log. Where that is the place of the event, the watermark of its
+topic says how late it is. Above a join in time, or a window that holds rows back, a row in time may
+stand in the log after the watermark has passed it: so far it is behind.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
 from sqlglot import exp
 
-from headwater.plan.nodes import AsofJoin, Join, Map, Node, Scan, Union, Windows
+from headwater.plan.frontier import Frontier
+from headwater.plan.nodes import (
+    AsofJoin,
+    Join,
+    Map,
+    Node,
+    Scan,
+    Union,
+    WindowKind,
+    Windows,
+    Within,
+    walk,
+)
+
+if TYPE_CHECKING:
+    from headwater.sql.relations import Relation
 
 
 def event_times(node: Node, name: str) -> list[tuple[str, str]] | None:  # noqa: PLR0911
@@ -32,3 +55,98 @@ def event_times(node: Node, name: str) -> list[tuple[str, str]] | None:  # noqa:
             return [time for times in found for time in times or ()]
         case _:
             return None
+
+
+def behind_us(  # noqa: PLR0911 - one for each node
+    node: Node, name: str, relations: Mapping[str, Relation]
+) -> int | None:
+    """How far a column of event times may be behind the watermarks of all topics below.
+
+    A join without a bound in time adds nothing: what it puts out that is behind is late.
+
+    Args:
+        name: A column for which `event_times` has an answer.
+        relations: What the plan reads, by name in lower case.
+
+    Returns:
+        None where there is no bound.
+
+    """
+    match node:
+        case Scan():
+            return relations[node.relation.lower()].behind_us
+        case Map():
+            source = dict(node.projections)[name]
+            return behind_us(node.input, source.name, relations)
+        case Windows():
+            below = behind_us(node.input, name, relations)
+            if not node.final:
+                return below
+            is_session = node.spec.kind is WindowKind.SESSION
+            return None if below is None or is_session else below + node.spec.size_us
+        case Join() if node.within is not None:
+            return _behind_in_time(node, node.within, name, relations)
+        case Join():
+            side = node.left if name in node.left.schema else node.right
+            return behind_us(side, name, relations)
+        case AsofJoin():
+            # A right row in time changes no left row before it.
+            is_time = name == node.left_time
+            return _farthest(_of_sides(node, node, relations)) if is_time else None
+        case Union():
+            return _farthest(behind_us(branch, name, relations) for branch in node.inputs)
+        case _:
+            return None
+
+
+def _behind_in_time(
+    node: Join, within: Within, name: str, relations: Mapping[str, Relation]
+) -> int | None:
+    """A row of a join in time comes with the later of its pair, or when none can come any more."""
+    left, right = _of_sides(node, within, relations)
+    if left is None or right is None:
+        return None
+    if name == within.left_time:
+        return None if within.lower_us is None else max(left, right - within.lower_us)
+    if name == within.right_time:
+        return None if within.upper_us is None else max(right, left + within.upper_us)
+    return None
+
+
+def _of_sides(
+    node: Join | AsofJoin, timed: Within | AsofJoin, relations: Mapping[str, Relation]
+) -> tuple[int | None, int | None]:
+    """How far the times of both sides are behind; a time that is no event time adds nothing."""
+    left, right = (
+        behind_us(side, time, relations) if event_times(side, time) else 0
+        for side, time in ((node.left, timed.left_time), (node.right, timed.right_time))
+    )
+    return left, right
+
+
+def _farthest(found: Iterable[int | None]) -> int | None:
+    lengths = list(found)
+    return None if None in lengths else max(length for length in lengths if length is not None)
+
+
+def sources_below(node: Node, relations: Mapping[str, Relation]) -> tuple[str, ...]:
+    """The topics with event time below the node, in order of appearance."""
+    scans = [n for n in walk(node) if isinstance(n, Scan)]
+    names = [topic for scan in scans for topic in relations[scan.relation.lower()].sources]
+    return tuple(dict.fromkeys(names))
+
+
+def frontier_of(node: Node, time: str, relations: Mapping[str, Relation]) -> Frontier | None:
+    """The frontier of a column that carries the event time of all it comes from.
+
+    Returns:
+        None where it does not, or where rows in time may be behind without a bound.
+
+    """
+    for name, column in event_times(node, time) or [("", "")]:
+        relation = relations.get(name.lower())
+        event_time = None if relation is None else relation.event_time
+        if event_time is None or event_time.lower() != column.lower():
+            return None
+    sources, behind = sources_below(node, relations), behind_us(node, time, relations)
+    return Frontier(sources, behind) if sources and behind is not None else None

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
+from headwater.state.equality import first_alike, taken
 from headwater.state.matching import Seek, matching_between, matching_by_two
 from headwater.state.run import (
     Merge,
@@ -34,6 +35,8 @@ from headwater.state.run import (
 from headwater.state.spine import Limits, Loose, Peek, Spine
 
 _BEFORE_ALL = int(np.iinfo(np.int64).min)
+# Fewer rows than this are not worth looking through for older ones.
+_THINNED_MIN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,8 @@ class Multiset:
         # Times below the bound are forgotten; the highest time so far, and that of the rows that
         # were there when all of them were last brought together.
         self._bound = self._high = self._settled_high = _BEFORE_ALL
+        # Up to where only the newest row of each key was kept, and how many rows were left then.
+        self._older_bound, self._thinned_rows = _BEFORE_ALL, 0
 
     def insert(self, delta: Delta) -> None:
         """Add the delta's rows, which carry the hash of the key columns.
@@ -193,8 +198,21 @@ class Multiset:
             return
         self._bound = bound
         if bound > self._settled_high:
-            self._spine.settled(anew=True)
+            self._spine.settled(anew=lambda merge, _: self._settled(merge))
             self._settled_high = self._high
+
+    def forget_older(self, bound: int) -> None:
+        """Drop, of each key, the rows before `bound` but for the newest; no more of them will come.
+
+        They go when there are twice as many rows as were left the last time, so a row is copied for
+        this about once, and what is kept is at most twice what must be.
+        """
+        rows = self._spine.size()[0]
+        if bound <= self._older_bound or rows < _THINNED_MIN or rows < 2 * self._thinned_rows:
+            return
+        self._older_bound = bound
+        self._spine.settled(anew=lambda merge, _: self._thinned(merge))
+        self._thinned_rows = self._spine.size()[0]
 
     def runs(self) -> Sequence[Run]:
         """The runs, oldest first."""
@@ -226,6 +244,7 @@ class Multiset:
     def save(self, saver: Saver) -> Any:
         """Hand the rows over; return a JSON value from which `load` finds them."""
         times = [self._bound, self._high, self._settled_high]
+        times += [self._older_bound, self._thinned_rows]
         return {"rows": self._rows, "times": times, "spine": self._spine.save(saver)}
 
     def load(self, manifest: Any, loader: Loader) -> None:
@@ -234,7 +253,28 @@ class Multiset:
             manifest["spine"], lambda name: load_run(name, loader, self.schema, self.time)
         )
         self._rows = manifest["rows"]
-        self._bound, self._high, self._settled_high = manifest.get("times", [_BEFORE_ALL] * 3)
+        known = manifest.get("times", [])
+        times = [*known, *[_BEFORE_ALL, _BEFORE_ALL, _BEFORE_ALL, _BEFORE_ALL, 0][len(known) :]]
+        self._bound, self._high, self._settled_high, self._older_bound, self._thinned_rows = times
+
+    def _thinned(self, merge: Merge) -> Run:
+        """As `_settled`, with only the newest row of each key before the bound."""
+        run = self._settled(merge)
+        assert run.times is not None
+        old = np.flatnonzero(run.times < self._older_bound)
+        if len(old) < 2:
+            return run
+        columns = [taken(run.rows.column(name), old) for name in self.keys]
+        first = first_alike(run.hashes.take(old), columns)
+        if first is None:
+            return run
+        newest = np.zeros(len(old), dtype=np.int64)
+        # Of several writes to one place numpy keeps the last.
+        newest[first] = np.arange(len(old))
+        is_kept = run.times >= self._older_bound
+        is_kept[old[newest[first == np.arange(len(old))]]] = True
+        kept = np.flatnonzero(is_kept)
+        return run.take(kept, None if run.weights is None else run.weights.take(kept))
 
     def _settled(self, merge: Merge) -> Run:
         run = self._merged(merge)

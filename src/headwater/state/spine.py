@@ -187,19 +187,20 @@ class Spine:
         sorted_runs = [*(run for shard in self._shards for run in shard.runs()), *self._runs]
         return [*sorted_runs, *([sort(picked)] if picked else [])]
 
-    def settled(self, *, anew: bool = False) -> list[Run]:
+    def settled(self, *, anew: Settle | None = None) -> list[Run]:
         """All rows as runs of which no two share a hash, in ascending order; so they stay.
 
         Args:
-            anew: Whether a run that is alone is settled too, as when what is kept has changed.
+            anew: What becomes of the rows when what is kept has changed; then a run that is alone
+                is settled too.
 
         """
         self._sort()
         if self._shards:
             self._hand_down()
             return [run for shard in self._shards for run in shard.settled(anew=anew)]
-        if len(self._runs) > 1 or (anew and self._runs):
-            self._runs = _some(self._settle(merge(self._runs), True))
+        if len(self._runs) > 1 or (anew is not None and self._runs):
+            self._runs = _some((anew or self._settle)(merge(self._runs), True))
         return list(self._runs)
 
     def peek(self) -> Peek:

@@ -1,0 +1,31 @@
+"""By whose watermarks the nodes of a plan decide."""
+
+from __future__ import annotations
+
+from headwater.plan.nodes import (
+    Aggregate,
+    AsofJoin,
+    Hold,
+    Join,
+    MatchRecognize,
+    Node,
+    Pace,
+    Panes,
+    Process,
+    Windows,
+)
+
+
+def sources_of(node: Node) -> set[tuple[str, ...]]:
+    """The sets of topics by whose lowest watermarks the node itself decides."""
+    match node:
+        case Windows() | Process() | MatchRecognize() | Pace() | Hold() | Panes():
+            return {node.sources}
+        case Aggregate() if node.window is not None:
+            return {node.window.sources}
+        case Join() | AsofJoin():
+            timed = node if isinstance(node, AsofJoin) else node.within
+            decision = None if timed is None else timed.decision
+            return set() if decision is None else {decision.left.sources, decision.right.sources}
+        case _:
+            return set()
