@@ -34,7 +34,7 @@ from headwater.runtime.watermarks import TopicWatermark, lowest
 
 # From so many rows on an epoch ends where a file of the log does.
 _SEAM_ROWS_MIN = 500_000
-_COPIED_BYTES_MAX = 32 << 20
+_COPIED_BYTES_MAX = 64 << 20
 # So many times as many rows as it should have an epoch takes in, where views read few of them.
 _UNREAD_MAX = 16
 
