@@ -145,25 +145,30 @@ class Checkpoints:
 
 
 class BatchSaver:
-    """Stores batches of operator state, each in a file of its own."""
+    """Takes batches of operator state, and stores each in a file of its own by `write`."""
 
     def __init__(self, blobs: Blobs, generation: int) -> None:
+        self.generation = generation
         self._blobs = blobs
-        self._generation = generation
-        self._count = 0
+        self._taken: dict[str, pa.RecordBatch] = {}
 
     def put(self, batch: pa.RecordBatch) -> str:
-        """Store an immutable batch; return its name."""
-        name = f"{_STATE}/{self._generation:012d}-{self._count:06d}.arrow"
-        self._count += 1
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, batch.schema) as writer:
-            writer.write_batch(batch)
-        self._blobs.put(name, [sink.getvalue()])
+        """Take an immutable batch; return its name."""
+        name = f"{_STATE}/{self.generation:012d}-{len(self._taken):06d}.arrow"
+        self._taken[name] = batch
         return name
 
     def keep(self, name: str) -> None:
         """Nothing to do: what a manifest names is kept."""
+
+    def write(self) -> None:
+        """Store what was taken; it is durable on return."""
+        for name, batch in self._taken.items():
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_file(sink, batch.schema) as writer:
+                writer.write_batch(batch)
+            self._blobs.put(name, [sink.getvalue()])
+        self._taken.clear()
 
 
 class BatchLoader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from headwater.clock import Clock
 from headwater.log.changes import ChangeLog
@@ -10,10 +10,11 @@ from headwater.log.topic import Topic
 from headwater.operators.statement import Engine
 from headwater.plan.pipeline import Pipeline, ViewPlan
 from headwater.runtime.archiver import Archiver
-from headwater.runtime.checkpoint import Checkpoints, Manifest
+from headwater.runtime.checkpoint import Checkpoints
+from headwater.runtime.checkpointer import Checkpointer
 from headwater.runtime.intake import Intake
 from headwater.runtime.loop import EPOCH_ROWS_MAX, EpochLoop, Progress
-from headwater.runtime.opening import Decision, Opening, definitions, hashing
+from headwater.runtime.opening import Decision, Opening
 from headwater.runtime.recovery import Report
 from headwater.storage.blobs import Blobs
 from headwater.storage.disk import Disk
@@ -114,49 +115,14 @@ class Runtime:
         self.loop.stop()
         self._archiver.stop()
         try:
-            if self.loop.failure is None:
-                self.checkpoint()
+            self._checkpointer.close(is_last=self.loop.failure is None)
         finally:
             self.journal.close()
             self._engine.close()
 
     def checkpoint(self) -> None:
-        """Make all that is published recoverable without the journal. Between epochs only.
-
-        While a view is paused only memory is freed. Its state is half an epoch ahead of what it
-        published; from the checkpoint before, recovery comes to the same end, with the same changes
-        at the same offsets, or further, once what raised is mended.
-        """
-        if self.loop.stepper.paused:
-            self._flush()
-            self._note_checkpoint()
-            return
-        with self.intake.changed:
-            lsn, tick = self.intake.visible_lsn, self.intake.visible_tick
-            facts = [asdict(fact) for fact in self.intake.facts]
-        self._flush()
-        progress, stepper = self.loop.progress, self.loop.stepper
-        saver = self._checkpoints.saver()
-        manifest = Manifest(
-            generation=self._checkpoints.next_generation(),
-            epoch=progress.epoch,
-            tick=progress.tick,
-            facts_taken=progress.facts,
-            facts=facts,
-            lsn=lsn,
-            next_tick=tick,
-            hashing=hashing(),
-            definitions=definitions(self.pipeline),
-            topics={name: topic.manifest() for name, topic in self.topics.items()},
-            rejected={name: topic.manifest() for name, topic in self.rejected.items()},
-            tables={name: table.save(saver) for name, table in stepper.tables.items()},
-            views={view.name: view.save(saver) for view in stepper.views},
-            watermarks={name: mark.save() for name, mark in stepper.watermarks.items()},
-        )
-        self.journal.drop_before(self._checkpoints.put(manifest))
-        self._remove_unreferenced()
-        self._note_checkpoint()
-        self._archiver.wake()
+        """Make all that is published recoverable without the journal. Between epochs only."""
+        self._checkpointer.take()
 
     def _open(self, plans: tuple[ViewPlan, ...]) -> Decision:
         manifest = self._checkpoints.newest()
@@ -192,43 +158,16 @@ class Runtime:
             checkpoint=self._checkpoint_if_due,
             epoch_rows_max=self.settings.epoch_rows_max,
         )
+        self._checkpointer = Checkpointer(self, self._checkpoints, self._archiver, self._logs)
         if manifest is None or opened.decision.lines():
             # From here on the folder knows these definitions.
             self.checkpoint()
-        self._note_checkpoint()
         return opened.decision
 
-    def _note_checkpoint(self) -> None:
-        """The next one is due when so much or so long has passed from here on."""
-        self._checkpoint_at = self.clock.monotonic()
-        self._checkpoint_bytes = self.journal.written_bytes
-
     def _checkpoint_if_due(self) -> None:
-        grown = self.journal.written_bytes - self._checkpoint_bytes
-        waited = self.clock.monotonic() - self._checkpoint_at
-        due = waited >= self.settings.checkpoint_seconds
-        if grown >= self.settings.checkpoint_bytes or (grown and due):
-            self.checkpoint()
-
-    def _flush(self) -> None:
-        for log in self._logs():
-            log.flush()
+        self._checkpointer.take_if_due()
 
     def _logs(self) -> list[Topic | ChangeLog]:
         views = self.loop.stepper.views
         written = [log for view in views for log in view.logs()]
         return [*self.topics.values(), *self.rejected.values(), *written]
-
-    def _remove_unreferenced(self) -> None:
-        """Delete segment files that were replaced and that no kept checkpoint names."""
-        kept = self._checkpoints.kept()
-        for name, topic in self.topics.items():
-            topic.remove_unreferenced(*(m.topics.get(name) for m in kept))
-        for name, topic in self.rejected.items():
-            topic.remove_unreferenced(*(m.rejected.get(name) for m in kept))
-        for view in self.loop.stepper.views:
-            saved = [m.views.get(view.name, {}) for m in kept]
-            view.changes.remove_unreferenced(*(value.get("changes") for value in saved))
-            if view.late is not None:
-                view.late.remove_unreferenced(*(value.get("late") for value in saved))
-            view.failed.remove_unreferenced(*(value.get("failed") for value in saved))

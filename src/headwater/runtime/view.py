@@ -117,10 +117,18 @@ class ViewRunner:
             "fingerprint": self.plan.fingerprint,
             "operators": self.dataflow.save(saver),
             "content": self._content.save(saver),
+            "failed_rows": self.failed_rows,
+        }
+
+    def log_manifests(self) -> dict[str, Any]:
+        """What a checkpoint says of the logs, beside what `save` gives: that is, of their files.
+
+        They may have gone on since `save`, by whole epochs.
+        """
+        return {
             "changes": self.changes.manifest(),
             "late": None if self.late is None else self.late.manifest(),
             "failed": self.failed.manifest(),
-            "failed_rows": self.failed_rows,
         }
 
     def load(self, manifest: Mapping[str, Any], loader: Loader) -> None:

@@ -1,0 +1,160 @@
+"""When a checkpoint is taken, and by whom: its cut between two epochs, the writing beside them.
+
+Between two epochs the epoch loop notes what a checkpoint is to hold, which costs little: what
+operators remember are immutable batches. A thread of the checkpointer's own writes them, flushes
+the logs, and puts the manifest in place, while epochs go on. The logs may then hold more than the
+manifest's epoch: recovery steps the epochs after it again, and a log passes over what it has.
+
+A checkpoint that cannot be written ends the loop at its next turn, as what later ones build on is
+not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from headwater.log.changes import ChangeLog
+from headwater.log.topic import Topic
+from headwater.runtime.archiver import Archiver
+from headwater.runtime.checkpoint import Checkpoints, Manifest
+from headwater.runtime.opening import definitions, hashing
+
+if TYPE_CHECKING:
+    from headwater.runtime.runtime import Runtime
+
+
+class Checkpointer:
+    """Takes the checkpoints of a runtime.
+
+    Args:
+        logs: Gives all logs that epochs and senders write.
+
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        checkpoints: Checkpoints,
+        archiver: Archiver,
+        logs: Callable[[], Sequence[Topic | ChangeLog]],
+    ) -> None:
+        self._runtime = runtime
+        self._checkpoints = checkpoints
+        self._archiver = archiver
+        self._logs = logs
+        self._writer: ThreadPoolExecutor | None = None
+        self._running: Future[None] | None = None
+        self._note()
+
+    def take(self) -> None:
+        """Take a checkpoint; it is durable on return. Between epochs only.
+
+        Raises:
+            StateError: It, or the one before it, could not be written.
+
+        """
+        self._wait()
+        self._begin()()
+
+    def take_if_due(self) -> None:
+        """Begin a checkpoint when one is due and none is being written. Between epochs only.
+
+        Raises:
+            StateError: The one before could not be written.
+
+        """
+        if self._running is not None and not self._running.done():
+            return
+        self._wait()
+        settings, clock = self._runtime.settings, self._runtime.clock
+        grown = self._runtime.journal.written_bytes - self._noted_bytes
+        is_time = clock.monotonic() - self._noted_at >= settings.checkpoint_seconds
+        if grown >= settings.checkpoint_bytes or (grown and is_time):
+            if self._writer is None:
+                self._writer = ThreadPoolExecutor(1, thread_name_prefix="headwater-checkpoint")
+            self._running = self._writer.submit(self._begin())
+
+    def close(self, *, is_last: bool) -> None:
+        """Wait for what is being written, and take a last checkpoint if it is wanted."""
+        try:
+            if is_last:
+                self.take()
+        finally:
+            if self._writer is not None:
+                self._writer.shutdown()
+
+    def _wait(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
+
+    def _note(self) -> None:
+        """The next one is due when so much or so long has passed from here on."""
+        self._noted_at = self._runtime.clock.monotonic()
+        self._noted_bytes = self._runtime.journal.written_bytes
+
+    def _begin(self) -> Callable[[], None]:
+        """Note what a checkpoint is to hold; return what writes it.
+
+        While a view is paused only memory is freed. Its state is half an epoch ahead of what it
+        published; from the checkpoint before, recovery comes to the same end, with the same changes
+        at the same offsets, or further, once what raised is mended.
+        """
+        self._note()
+        runtime = self._runtime
+        progress, stepper = runtime.loop.progress, runtime.loop.stepper
+        if stepper.paused:
+            return self._flush
+        with runtime.intake.changed:
+            lsn, tick = runtime.intake.visible_lsn, runtime.intake.visible_tick
+            facts = [asdict(fact) for fact in runtime.intake.facts]
+        saver = self._checkpoints.saver()
+        tables = {name: table.save(saver) for name, table in stepper.tables.items()}
+        views = {view.name: view.save(saver) for view in stepper.views}
+        watermarks = {name: mark.save() for name, mark in stepper.watermarks.items()}
+
+        def write() -> None:
+            saver.write()
+            self._flush()
+            manifest = Manifest(
+                generation=saver.generation,
+                epoch=progress.epoch,
+                tick=progress.tick,
+                facts_taken=progress.facts,
+                facts=facts,
+                lsn=lsn,
+                next_tick=tick,
+                hashing=hashing(),
+                definitions=definitions(runtime.pipeline),
+                topics={name: topic.manifest() for name, topic in runtime.topics.items()},
+                rejected={name: topic.manifest() for name, topic in runtime.rejected.items()},
+                tables=tables,
+                views={v.name: views[v.name] | v.log_manifests() for v in stepper.views},
+                watermarks=watermarks,
+            )
+            runtime.journal.drop_before(self._checkpoints.put(manifest))
+            self._remove_unreferenced()
+            self._archiver.wake()
+
+        return write
+
+    def _flush(self) -> None:
+        for log in self._logs():
+            log.flush()
+
+    def _remove_unreferenced(self) -> None:
+        """Delete segment files that were replaced and that no kept checkpoint names."""
+        kept = self._checkpoints.kept()
+        for name, topic in self._runtime.topics.items():
+            topic.remove_unreferenced(*(m.topics.get(name) for m in kept))
+        for name, topic in self._runtime.rejected.items():
+            topic.remove_unreferenced(*(m.rejected.get(name) for m in kept))
+        for view in self._runtime.loop.stepper.views:
+            saved = [m.views.get(view.name, {}) for m in kept]
+            view.changes.remove_unreferenced(*(value.get("changes") for value in saved))
+            if view.late is not None:
+                view.late.remove_unreferenced(*(value.get("late") for value in saved))
+            view.failed.remove_unreferenced(*(value.get("failed") for value in saved))
