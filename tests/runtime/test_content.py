@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from headwater.delta.delta import HASH, WEIGHT, Delta
@@ -48,6 +48,16 @@ def held(content: Content) -> Counter[tuple[str | None, int]]:
     return found
 
 
+# More of a row is withdrawn in one epoch than is added: the rest meets rows of a larger run later.
+@example(
+    epochs=[
+        ([("a", 1), ("a", 0), ("a", 0), ("a", 0), ("a", 1)], 0, False),
+        ([("a", 0)] * 5, 2, True),
+        ([("a", 0)], 2, True),
+    ],
+    ahead=1,
+    small=0,
+)
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     epochs=st.lists(st.tuples(rows_of, st.integers(0, 2), st.booleans()), max_size=8),

@@ -14,7 +14,7 @@ The pile forgets when half of its rows are held no more, so a row is copied for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -231,15 +231,25 @@ def _settled(merge: Merge, pile: PilePeek) -> Run:
     is_content = (places < 0) & (totals != 0)
     if is_content.any():
         some = _in_mixed(group, is_content)
-        some = some[totals[some] != 0]
+        # What is withdrawn by its place stays so: that row may be in another run.
+        some = some[(totals[some] > 0) | is_content[some]]
         alike = first_alike(merge.hashes[some], pile.take(_whole(places[some])).columns)
         if alike is not None:
             totals[some] = summed(totals[some], alike)
+        # What more was withdrawn than is here goes on looking for its like.
+        places = places.copy()
+        places[some] = _whole(places[some]) ^ (totals[some] >> 63)
     kept = np.flatnonzero(totals)
     if len(kept) == len(merge) and (totals == merge.weights).all():
         return merge.run()
     weights = totals[kept]
-    return merge.take(kept, None if bool((weights == 1).all()) else weights)
+    run = merge.take(kept, None if bool((weights == 1).all()) else weights)
+    return replace(run, rows=_with_places(run.rows, places[kept])) if is_content.any() else run
+
+
+def _with_places(rows: pa.RecordBatch, places: Int64Array) -> pa.RecordBatch:
+    columns = [*rows.columns[:-1], pa.array(places)]
+    return pa.RecordBatch.from_arrays(columns, schema=rows.schema)
 
 
 def _whole(places: Int64Array) -> Int64Array:
