@@ -71,7 +71,7 @@ def published(runtime: Runtime) -> dict[str, list[dict[str, int]]]:
 def crashed(runtime: Runtime) -> None:
     """Stop without a last checkpoint."""
     runtime.loop.stop()
-    runtime._checkpointer.close(is_last=False)
+    runtime._checkpointer.close()
     runtime.journal.close()
     runtime._engine.close()
 

@@ -77,14 +77,10 @@ class Checkpointer:
                 self._writer = ThreadPoolExecutor(1, thread_name_prefix="headwater-checkpoint")
             self._running = self._writer.submit(self._begin())
 
-    def close(self, *, is_last: bool) -> None:
-        """Wait for what is being written, and take a last checkpoint if it is wanted."""
-        try:
-            if is_last:
-                self.take()
-        finally:
-            if self._writer is not None:
-                self._writer.shutdown()
+    def close(self) -> None:
+        """Wait for what is being written."""
+        if self._writer is not None:
+            self._writer.shutdown()
 
     def _wait(self) -> None:
         running, self._running = self._running, None

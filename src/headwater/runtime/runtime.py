@@ -115,8 +115,10 @@ class Runtime:
         self.loop.stop()
         self._archiver.stop()
         try:
-            self._checkpointer.close(is_last=self.loop.failure is None)
+            if self.loop.failure is None:
+                self.checkpoint()
         finally:
+            self._checkpointer.close()
             self.journal.close()
             self._engine.close()
 
