@@ -18,6 +18,7 @@ from headwater.delta.watermark import AFTER_ALL
 from headwater.errors import DefinitionError
 from headwater.operators.query import Rows as Readable
 from headwater.operators.query import answer
+from headwater.run import garbage
 from headwater.run.compile import Compiled
 from headwater.run.connect import sink_runners
 from headwater.runtime.ingest import Ingest, Rows
@@ -62,8 +63,10 @@ class Live:
         except BaseException:
             self._folder.close()
             raise
+        garbage.hold()
         try:
             self._start(address)
+            garbage.freeze()
         except BaseException:
             self.close()
             raise
@@ -239,6 +242,7 @@ class Live:
         try:
             self._runtime.close()
         finally:
+            garbage.release()
             self._folder.close()
             if self._scratch:
                 self._scratch.cleanup()
