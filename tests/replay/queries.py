@@ -133,6 +133,12 @@ QUERIES = (
     "SELECT c.ad, s.n FROM (SELECT ad, ts AS t FROM clicks WHERE ok) c, shows s "
     "WHERE s.at - c.t <= to_minutes(1) AND c.t - s.at < '30 seconds'::INTERVAL EMIT FINAL",
     "SELECT visitor FROM clicks c SEMI JOIN shows s ON c.visitor = s.visitor AND c.ts >= s.at",
+    "SELECT c.ad, s.n, c.ts FROM clicks c FULL JOIN shows s ON c.ad = s.ad AND c.price <> s.n "
+    "AND s.at BETWEEN c.ts - INTERVAL '1 minute' AND c.ts + INTERVAL '1 minute' EMIT FINAL",
+    "SELECT c.ad, s.at FROM clicks c RIGHT JOIN shows s ON c.visitor = s.visitor AND s.at >= c.ts "
+    "AND s.at < c.ts + INTERVAL '2 minutes' AND c.price + s.n < 4 EMIT FINAL",
+    "SELECT ad, ts FROM clicks c WHERE NOT EXISTS (SELECT 1 FROM shows s WHERE s.ad = c.ad "
+    "AND s.n > c.price AND s.at BETWEEN c.ts AND c.ts + INTERVAL '1 minute') EMIT FINAL",
     "SELECT visitor, ts FROM clicks c ANTI JOIN shows s ON c.visitor = s.visitor "
     "AND s.at BETWEEN c.ts AND c.ts + INTERVAL '1 minute' EMIT FINAL",
     "SELECT a.ad, b.ad FROM clicks a JOIN clicks b ON a.visitor = b.visitor AND a.cost < b.cost "

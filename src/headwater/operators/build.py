@@ -176,7 +176,7 @@ def operator_of(  # noqa: PLR0911, PLR0912 - one for each node
 ) -> Operator:
     """The operator of any other node that is not linear."""
     if isinstance(node, Join) and node.within is not None:
-        return IntervalJoinOperator(node, *schemas)
+        return IntervalJoinOperator(node, schemas[0], schemas[1], engine)
     if isinstance(node, Join):
         return JoinOperator(node, schemas[0], schemas[1], engine)
     if isinstance(node, AsofJoin):

@@ -1,14 +1,15 @@
 """Join rows of equal keys that are not too far apart in time.
 
 Both sides are remembered by key and time, so a row meets only those in its reach, found by binary
-search. LEFT, SEMI and ANTI joins also count the matches of each left key and time.
+search. All but inner joins also count the matches of rows that are alike in what decides: key,
+time, and what a further condition reads.
 
 With a bound on lateness each side has a watermark. A row that its side's watermark had passed by
 the lateness, at the row's place in the log, is late: it goes to the view's late rows, whatever is
 still remembered. So no row in time can reach a row whose reach the other side's watermark has
 passed by the lateness, and such rows are forgotten: nothing depends on when.
 
-With `final` a left row without a match waits until the right watermark has passed its reach. An
+With `final` a row without a match waits until the other side's watermark has passed its reach. An
 epoch costs its rows, their matches, and the rows whose wait is over.
 """
 
@@ -26,6 +27,7 @@ from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL
 from headwater.operators.deciding import Waiting, in_time, less_lateness
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.presence import COUNT, Flips, counted
+from headwater.operators.residual import Residual, accepting, read_by
 from headwater.operators.sides import (
     Part,
     Side,
@@ -35,13 +37,15 @@ from headwater.operators.sides import (
     together,
     visible_fields,
 )
+from headwater.operators.statement import Engine
 from headwater.operators.windowed import mixed
+from headwater.plan.frontier import Frontier
 from headwater.plan.nodes import Decision, Join, JoinKind, Within
-from headwater.state.equality import BoolArray
+from headwater.state.equality import BoolArray, rows_equal
 from headwater.state.latest import Latest
-from headwater.state.matching import matching_between
+from headwater.state.matching import Accept, matching_between
 from headwater.state.multiset import Multiset
-from headwater.state.run import sorted_run, times_of
+from headwater.state.run import Run, sorted_run, times_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,24 +113,10 @@ class _Memory:
         side, keyless = split(side, side.keys.columns)
         return side, [lonely for lonely in (timeless, keyless) if lonely is not None]
 
-    def near(self, other: Side, times: tuple[Int64Array, Int64Array]) -> _Pairs:
-        """The remembered rows in reach of each of the other side's."""
-        found = self.rows.between(other.keys, other.hashes, *times)
-        return _Pairs(found.probes, found.rows, found.weights)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pairs:
-    """Rows of one side that were found for rows of the other."""
-
-    probes: Int64Array
-    rows: pa.RecordBatch
-    weights: Int64Array
-
 
 @dataclass(frozen=True, slots=True)
 class _Met:
-    """Pairs of a left and a right row; their left keys and the hashes of these."""
+    """Pairs of a left and a right row; the hashes of their keys."""
 
     left: pa.RecordBatch
     right: pa.RecordBatch
@@ -142,10 +132,11 @@ class IntervalJoinOperator:
         node: What to compute.
         left: The left input's columns, with the hash over the left keys.
         right: The right input's columns, with the hash over the right keys.
+        engine: Tests the further condition.
 
     """
 
-    def __init__(self, node: Join, left: pa.Schema, right: pa.Schema) -> None:
+    def __init__(self, node: Join, left: pa.Schema, right: pa.Schema, engine: Engine) -> None:
         assert node.within is not None
         self._node, self._decision = node, node.within.decision
         decides = self._decision is not None
@@ -154,33 +145,41 @@ class IntervalJoinOperator:
         self._left = _Memory(node, left, is_left=True)
         self._right = _Memory(node, right, is_left=False)
         fields = visible_fields(left)
-        if node.kind in (JoinKind.INNER, JoinKind.LEFT):
+        if node.kind.has_both:
             fields += visible_fields(right)
         self.schema = output_schema(fields, weighted=self._weighted, has_ticks=self._has_ticks)
-        self._matched = None
+        self._residual = None
+        if node.condition is not None:
+            self._residual = Residual(node.condition, node.left.schema, node.right.schema, engine)
+        self._matched: list[_Matched] = []
         if node.kind is not JoinKind.INNER:
-            self._matched = _Matched(node, self._left, has_ticks=self._has_ticks)
+            self._matched.append(_Matched(node, self._left, has_ticks=self._has_ticks))
+        if node.kind is JoinKind.FULL:
+            self._matched.append(_Matched(node, self._right, has_ticks=self._has_ticks))
 
     def is_due(self, epoch: Epoch) -> bool:
-        """Rows without a match come out when the right watermark moves."""
-        return self._matched is not None and self._matched.is_due(epoch)
+        """Rows without a match come out when the other side's watermark moves."""
+        return any(matched.is_due(epoch) for matched in self._matched)
 
     def step(self, inputs: Sequence[Delta], epoch: Epoch) -> Delta:
         """Take what changed on both sides; return what changed in the join."""
         decision, has_ticks = self._decision, self._has_ticks
-        left, lonely = self._left.taken(inputs[0], epoch, has_ticks=has_ticks, decision=decision)
-        right, _ = self._right.taken(inputs[1], epoch, has_ticks=has_ticks, decision=decision)
-        met = self._met(left, right)
-        self._right.rows.insert_rows(right.rows, right.hashes, right.weights)
-        parts: list[Part] = []
-        if self._node.kind in (JoinKind.INNER, JoinKind.LEFT):
-            parts += [self._pair(pairs) for pairs in met]
-        if self._matched is not None:
-            parts += map(self._widened, self._matched.step(met, left, epoch))
+        left, left_alone = self._left.taken(
+            inputs[0], epoch, has_ticks=has_ticks, decision=decision
+        )
+        right, right_alone = self._right.taken(
+            inputs[1], epoch, has_ticks=has_ticks, decision=decision
+        )
+        met = self._met(left, right, epoch)
+        parts = [self._pair(pairs) for pairs in met] if self._node.kind.has_both else []
+        for matched in self._matched:
+            side, alone = (left, left_alone) if matched.is_left else (right, right_alone)
+            said = matched.step(met, side, epoch)
             if self._node.kind is not JoinKind.SEMI:
-                lonely_parts = [Part(s.rows.columns, s.weights, s.ticks) for s in lonely]
-                parts += map(self._widened, lonely_parts)
+                said += [Part(s.rows.columns, s.weights, s.ticks) for s in alone]
+            parts += [self._widened(part, is_left=matched.is_left) for part in said]
         self._left.rows.insert_rows(left.rows, left.hashes, left.weights)
+        self._right.rows.insert_rows(right.rows, right.hashes, right.weights)
         if decision is not None:
             self._forget(decision, epoch)
         return together(parts, self.schema)
@@ -190,48 +189,65 @@ class IntervalJoinOperator:
         return {
             "left": self._left.rows.save(saver),
             "right": self._right.rows.save(saver),
-            "matched": None if self._matched is None else self._matched.save(saver),
+            "matched": [matched.save(saver) for matched in self._matched],
         }
 
     def load(self, manifest: Any, loader: Loader) -> None:
         """Take back what is remembered."""
         self._left.rows.load(manifest["left"], loader)
         self._right.rows.load(manifest["right"], loader)
-        if self._matched is not None:
-            self._matched.load(manifest["matched"], loader)
+        for matched, saved in zip(self._matched, manifest["matched"], strict=True):
+            matched.load(saved, loader)
 
     def state_size(self) -> tuple[int, int]:
         """Rows and bytes that are remembered."""
         sizes = [self._left.rows.size(), self._right.rows.size()]
-        if self._matched is not None:
-            sizes += self._matched.sizes()
+        for matched in self._matched:
+            sizes += matched.sizes()
         return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
 
     def waits_until(self) -> int | None:
-        """When the first left row that has no match will have none any more."""
-        return None if self._matched is None else self._matched.waits_until()
+        """When the first row that has no match will have none any more."""
+        times = [matched.waits_until() for matched in self._matched]
+        return min((time for time in times if time is not None), default=None)
 
-    def _met(self, left: Side, right: Side) -> list[_Met]:
+    def _met(self, left: Side, right: Side, epoch: Epoch) -> list[_Met]:
         """The pairs that came or went: with what is remembered, and with each other."""
         met = []
         if len(left):
             times = self._left.reach.of(self._left.times(left))
-            found = self._right.near(left, times)
+            accept = self._accept(left, epoch, is_left=True)
+            found = self._right.rows.between(left.keys, left.hashes, times, accept)
             mine = left.rows.take(pa.array(found.probes))
             met.append(_Met(mine, found.rows, *_measured(left, found.probes, found.weights)))
             if len(right):
-                met.append(self._both_change(left, right, times))
+                met.append(self._both_change(left, right, times, accept))
         if len(right):
             times = self._right.reach.of(self._right.times(right))
-            found = self._left.near(right, times)
+            accept = self._accept(right, epoch, is_left=False)
+            found = self._left.rows.between(right.keys, right.hashes, times, accept)
             others = right.rows.take(pa.array(found.probes))
             met.append(_Met(found.rows, others, *_measured(right, found.probes, found.weights)))
         return [pairs for pairs in met if len(pairs.hashes)]
 
-    def _both_change(self, left: Side, right: Side, times: tuple[Int64Array, Int64Array]) -> _Met:
+    def _accept(self, side: Side, epoch: Epoch, *, is_left: bool) -> Accept | None:
+        """The further condition, over pairs of a side's rows with others."""
+        if self._residual is None:
+            return None
+        return accepting(
+            self._residual, side, epoch.failed, is_left=is_left, is_weighted=self._weighted
+        )
+
+    def _both_change(
+        self,
+        left: Side,
+        right: Side,
+        times: tuple[Int64Array, Int64Array],
+        accept: Accept | None,
+    ) -> _Met:
         run, order = sorted_run(right.hashes, right.rows, right.weights, self._right.times(right))
         keys = self._right.keys
-        probes, places = matching_between(run, left.keys, left.hashes, times, keys)
+        probes, places = matching_between(run, left.keys, left.hashes, times, keys, accept)
         hashes, weights, ticks = _measured(left, probes, run.weights_at(places))
         if ticks is not None and right.ticks is not None:
             ticks = np.maximum(ticks, right.ticks.take(order.take(places)))
@@ -242,60 +258,71 @@ class IntervalJoinOperator:
         weights = pairs.weights if self._weighted else None
         return Part([*pairs.left.columns, *pairs.right.columns], weights, pairs.ticks)
 
-    def _widened(self, part: Part) -> Part:
-        """The part with nulls for the columns of the right side, where the output has them."""
-        if self._node.kind is not JoinKind.LEFT:
+    def _widened(self, part: Part, *, is_left: bool) -> Part:
+        """The part with nulls for the columns of the other side, where the output has them."""
+        if not self._node.kind.has_both:
             return part
-        rows = len(part.columns[0])
-        nulls = [pa.nulls(rows, field.type) for field in self._right.rows.schema]
-        return Part([*part.columns, *nulls], part.weights, part.ticks)
+        other, rows = self._right if is_left else self._left, len(part.columns[0])
+        nulls = [pa.nulls(rows, field.type) for field in other.rows.schema]
+        columns = [*part.columns, *nulls] if is_left else [*nulls, *part.columns]
+        return Part(columns, part.weights, part.ticks)
 
     def _forget(self, decision: Decision, epoch: Epoch) -> None:
         """Drop what no row in time can reach."""
         lateness = decision.lateness_us
-        of_left = epoch.passed(decision.left).end_us
-        of_right = epoch.passed(decision.right).end_us
-        self._right.rows.forget_below(self._right.reach.passed_below(of_left, lateness))
-        unreachable = self._left.reach.passed_below(of_right, lateness)
-        # A row that is still in time may be withdrawn, and then it is told by its match.
-        settled = min(unreachable, less_lateness(of_left, lateness))
-        is_told = self._matched is not None and not self._node.left.append_only
-        self._left.rows.forget_below(settled if is_told else unreachable)
-        if self._matched is not None:
-            self._matched.forget_below(settled)
+        left, right = (epoch.passed(f).end_us for f in (decision.left, decision.right))
+        for memory, side in ((self._left, self._node.left), (self._right, self._node.right)):
+            own, other = (left, right) if memory.is_left else (right, left)
+            unreachable = memory.reach.passed_below(other, lateness)
+            # A row that is still in time may be withdrawn, and then it is told by its match.
+            settled = min(unreachable, less_lateness(own, lateness))
+            matched = [m for m in self._matched if m.is_left is memory.is_left]
+            is_told = bool(matched) and not side.append_only
+            memory.rows.forget_below(settled if is_told else unreachable)
+            for counts in matched:
+                counts.forget_below(settled)
 
 
 class _Matched:
-    """The left rows that have a match, or, for LEFT and ANTI, have none.
+    """The rows of one side that have a match, or, but for SEMI, have none.
 
-    Rows of one key and time have the same matches; their pairs are counted together.
+    Rows of one key and time that are alike in what the further condition reads have the same
+    matches; their pairs are counted together.
     """
 
-    def __init__(self, node: Join, left: _Memory, *, has_ticks: bool) -> None:
+    def __init__(self, node: Join, mine: _Memory, *, has_ticks: bool) -> None:
         assert node.within is not None
-        self._left, self._decision, self._has_ticks = left, node.within.decision, has_ticks
+        self._mine, self.is_left, self._has_ticks = mine, mine.is_left, has_ticks
         self._wants = node.kind is JoinKind.SEMI
-        self._keys = list(dict.fromkeys((*left.keys, left.time)))
-        schema = pa.schema([left.rows.schema.field(name) for name in self._keys])
+        decision = node.within.decision
+        # What tells that no match comes any more is how far the other side has come.
+        self._other: Frontier | None = None
+        if decision is not None:
+            self._other = decision.right if mine.is_left else decision.left
+        read = read_by(node.condition, node.left.schema if mine.is_left else node.right.schema)
+        found_by = list(dict.fromkeys((*mine.keys, mine.time)))
+        self._keys = list(dict.fromkeys((*found_by, *read)))
+        self._has_kinds = len(self._keys) > len(found_by)
+        schema = pa.schema([mine.rows.schema.field(name) for name in self._keys])
         self._counts = Latest(schema.append(pa.field(COUNT, pa.int64())), self._keys)
         self._waiting: Waiting | None = None
-        if self._decision is not None and self._decision.final and not self._wants:
-            self._waiting = Waiting(left.rows.schema, left.keys, left.time)
+        if decision is not None and decision.final and not self._wants:
+            self._waiting = Waiting(mine.rows.schema, mine.keys, mine.time)
 
     def is_due(self, epoch: Epoch) -> bool:
         return self._waiting is not None and self._closing(epoch) > self._waiting.closed_us
 
-    def step(self, met: Sequence[_Met], left: Side, epoch: Epoch) -> list[Part]:
-        """The left rows that came or went. The left side does not have the epoch's rows yet."""
+    def step(self, met: Sequence[_Met], side: Side, epoch: Epoch) -> list[Part]:
+        """The rows that came or went. The side does not have the epoch's rows yet."""
         parts = self._said_again(met)
         if self._waiting is None:
-            chosen = left.where(self._is_matched(left) == self._wants)
+            chosen = side.where(self._is_matched(side) == self._wants)
             return [*parts, Part(chosen.rows.columns, chosen.weights, chosen.ticks)]
-        self._waiting.add(left)
+        self._waiting.add(side)
         return [*parts, self._let_go(self._waiting.take_below(self._closing(epoch)), epoch)]
 
     def forget_below(self, bound: int) -> None:
-        self._counts.forget_below(self._left.time, bound)
+        self._counts.forget_below(self._mine.time, bound)
 
     def save(self, saver: Saver) -> Any:
         waiting = None if self._waiting is None else self._waiting.save(saver)
@@ -312,24 +339,33 @@ class _Matched:
 
     def waits_until(self) -> int | None:
         first = None if self._waiting is None else self._waiting.lowest()
-        after_us = self._left.reach.after_us
+        after_us = self._mine.reach.after_us
         # Without such a bound a match may come for as long as there is input.
-        if first is None or after_us is None or self._decision is None:
+        if first is None or after_us is None or self._other is None:
             return None
-        return first + after_us + 1 + self._decision.right.behind_us
+        return first + after_us + 1 + self._other.behind_us
 
     def _closing(self, epoch: Epoch) -> int:
-        assert self._decision is not None
-        return self._left.reach.passed_below(epoch.passed(self._decision.right).end_us, 0)
+        assert self._other is not None
+        return self._mine.reach.passed_below(epoch.passed(self._other).end_us, 0)
 
     def _said_again(self, met: Sequence[_Met]) -> list[Part]:
-        """The remembered left rows whose first match came or whose last one went."""
+        """The remembered rows whose first match came or whose last one went."""
         parts = []
         for flips, keys, hashes in self._counted(met):
-            times = times_of(keys.column(self._left.time))
-            found = self._left.rows.between(
-                keys.select(list(self._left.keys)), hashes, times, times
-            )
+            times = times_of(keys.column(self._mine.time))
+
+            def are_alike(
+                probes: Int64Array, run: Run, places: Int64Array, keys: pa.RecordBatch = keys
+            ) -> BoolArray:
+                columns = [run.rows.column(name) for name in self._keys]
+                alike = rows_equal(keys.columns, probes, columns, places)
+                assert alike is not None, "rows have a time"
+                return alike
+
+            of_keys = keys.select(list(self._mine.keys))
+            accept = are_alike if self._has_kinds else None
+            found = self._mine.rows.between(of_keys, hashes, (times, times), accept)
             signs = (flips.signs if self._wants else -flips.signs).take(found.probes)
             ticks = None if flips.ticks is None else flips.ticks.take(found.probes)
             # Of those that wait nothing has been said.
@@ -339,29 +375,30 @@ class _Matched:
         return parts
 
     def _counted(self, met: Sequence[_Met]) -> list[tuple[Flips, pa.RecordBatch, UInt64Array]]:
-        """Count the pairs of each left key and time; all at once, as one may outweigh another."""
+        """Count the pairs of rows that are alike; all at once, as one may outweigh another."""
         if not met:
             return []
-        keys = pa.concat_batches([pairs.left.select(self._keys) for pairs in met])
+        sides = [pairs.left if self.is_left else pairs.right for pairs in met]
+        keys = pa.concat_batches([side.select(self._keys) for side in sides])
         hashes = np.concatenate([pairs.hashes for pairs in met])
         weights = np.concatenate([pairs.weights for pairs in met])
         ticks = None
         if self._has_ticks:
             ticks = np.concatenate([p.ticks for p in met if p.ticks is not None])
-        by_time = mixed(hashes, times_of(keys.column(self._left.time)))
+        by_time = mixed(hashes, times_of(keys.column(self._mine.time)))
         flips = counted(self._counts, keys, by_time, weights, ticks)
         return [(flips, keys.take(pa.array(flips.places)), hashes[flips.places])]
 
-    def _is_matched(self, left: Side) -> BoolArray:
-        """Which left rows have a match, after the epoch."""
-        hashes = mixed(left.hashes, self._left.times(left))
-        return self._counts.find(left.rows.select(self._keys), hashes).mask
+    def _is_matched(self, side: Side) -> BoolArray:
+        """Which rows have a match, after the epoch."""
+        hashes = mixed(side.hashes, self._mine.times(side))
+        return self._counts.find(side.rows.select(self._keys), hashes).mask
 
     def _let_go(self, due: Side, epoch: Epoch) -> Part:
         """Of the rows whose wait is over those without a match, where the frontier passed."""
-        assert self._decision is not None and due.ticks is not None
-        _, last = self._left.reach.of(self._left.times(due))
-        curve = epoch.passed(self._decision.right)
+        assert self._other is not None and due.ticks is not None
+        _, last = self._mine.reach.of(self._mine.times(due))
+        curve = epoch.passed(self._other)
         passed_at = curve.tick_of(np.minimum(last, AFTER_ALL - 1) + 1)
         ticks = np.maximum(due.ticks, passed_at)
         return _where(due.rows, due.weights, ticks, ~self._is_matched(due))

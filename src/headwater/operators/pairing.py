@@ -17,10 +17,9 @@ from headwater.errors import RecordError
 from headwater.operators.feed import KeyHash
 from headwater.operators.matched import KIND, Met
 from headwater.operators.operator import Epoch
-from headwater.operators.residual import Pairs, Residual
+from headwater.operators.residual import Residual, accepting
 from headwater.operators.sides import Side, columns_at, visible_fields, weighed
 from headwater.plan.nodes import Join
-from headwater.state.equality import BoolArray
 from headwater.state.matching import Seek, accepted, matching
 from headwater.state.multiset import Multiset
 from headwater.state.run import Run, sorted_run
@@ -209,17 +208,9 @@ class Pairing:
             return None
         names = (self._right if is_left else self._left).keys
 
-        def accept(probes: Int64Array, run: Run, places: Int64Array) -> BoolArray:
-            def weights() -> Int64Array | None:
-                if not self._weighted:
-                    return None
-                return weighed(side.weights, probes, run.weights_at(places))
-
-            if is_left:
-                pairs = Pairs(side.rows, probes, run.rows, places, weights)
-            else:
-                pairs = Pairs(run.rows, places, side.rows, probes, weights)
-            return residual.holds(pairs, epoch.failed)
+        accept = accepting(
+            residual, side, epoch.failed, is_left=is_left, is_weighted=self._weighted
+        )
 
         def seek(run: Run) -> tuple[Int64Array, Int64Array]:
             if not names and len(side) * len(run) >= _SEARCHED_MIN:

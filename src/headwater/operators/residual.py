@@ -23,9 +23,12 @@ from headwater.delta.delta import TICK, WEIGHT, Int64Array
 from headwater.errors import RecordError
 from headwater.operators import render
 from headwater.operators.isolate import isolating
+from headwater.operators.sides import Side, weighed
 from headwater.operators.statement import Engine, Statement, plain
 from headwater.schema.schema import Schema
 from headwater.state.equality import BoolArray, is_null, taken
+from headwater.state.matching import Accept
+from headwater.state.run import Run
 
 _COMPARED: dict[type[exp.Expr], Callable[[Any, Any], BoolArray]] = {
     exp.EQ: np.equal,
@@ -165,6 +168,37 @@ class Residual:
         query = exp.Select(expressions=places).from_(sources[0], copy=False)
         query.append("joins", exp.Join(this=sources[1], on=self._condition.copy()))
         return Statement(self._engine, query, inputs, is_ordered=False)
+
+
+def accepting(
+    residual: Residual,
+    side: Side,
+    failed: list[pa.RecordBatch],
+    *,
+    is_left: bool,
+    is_weighted: bool,
+) -> Accept:
+    """Test the pairs of a side's rows with those of a run.
+
+    Args:
+        failed: Gets the pairs that the condition refuses.
+        is_weighted: Whether what is withdrawn may be among them.
+
+    """
+
+    def accept(probes: Int64Array, run: Run, places: Int64Array) -> BoolArray:
+        def weights() -> Int64Array | None:
+            if not is_weighted:
+                return None
+            return weighed(side.weights, probes, run.weights_at(places))
+
+        if is_left:
+            pairs = Pairs(side.rows, probes, run.rows, places, weights)
+        else:
+            pairs = Pairs(run.rows, places, side.rows, probes, weights)
+        return residual.holds(pairs, failed)
+
+    return accept
 
 
 def _terms(condition: exp.Expr, left: Schema, right: Schema) -> list[exp.Binary] | None:

@@ -207,16 +207,18 @@ def _join(node: Join) -> list[str]:
         JoinKind.SEMI: "keep rows with a match",
         JoinKind.ANTI: "keep rows without a match",
     }
-    line = f"{words[node.kind]}{' on ' if node.left_keys else ''}{_pairs(node)}"
+    lines = [f"{words[node.kind]}{' on ' if node.left_keys else ''}{_pairs(node)}"]
+    if node.condition is not None:
+        lines.append(f"where {_sql(node.condition)}")
     if node.within is not None:
-        return [line, *_within(node.within)]
+        return [*lines, *_within(node.within)]
     state = "keeps both sides" + (" by key" if node.left_keys else "")
     if node.condition is None:
-        return [line, state]
+        return [*lines, state]
     if not node.left_keys:
         state += "; each new row is compared with all of the other side"
     counts = [] if node.kind is JoinKind.INNER else ["keeps a count of the matches of like rows"]
-    return [line, f"where {_sql(node.condition)}", state, *counts]
+    return [*lines, state, *counts]
 
 
 def _within(within: Within) -> list[str]:

@@ -125,7 +125,7 @@ class _Joiner:
         within, now = outer.bound_of(self._planner, now, node, item.node, is_by_key=bool(keys))
         left, right, pairs = common_keys(self._planner, node, item.node, keys)
         # What depends on the time of day is a node of its own, above.
-        timed = [c for c in now if temporal.has_now(c) or within is not None]
+        timed = [c for c in now if temporal.has_now(c)]
         tested = without(now, timed)
         joined = self._build.join(JoinKind.INNER, left, right, pairs, within, tested)
         return self._build.filter(joined, timed), later

@@ -48,11 +48,7 @@ def plan(planner: Planner, kind: JoinKind, left: Node, right: Node, on: list[exp
         left = build.filter(left, of_left)
     else:
         keys = _guarded(keys, of_left, is_left=True)
-    within, unread = bound_of(planner, rest, left, right, is_by_key=False)
-    if unread or kind is JoinKind.FULL:
-        within = None
-    else:
-        rest = []
+    within, rest = bound_of(planner, rest, left, right, is_by_key=False)
     left, right, pairs = common_keys(planner, left, right, keys)
     return build.join(kind, left, right, pairs, within, rest)
 

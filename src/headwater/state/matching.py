@@ -15,7 +15,7 @@ import pyarrow as pa
 from headwater.cores import both
 from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.state.equality import BoolArray, rows_equal
-from headwater.state.index import Ranges, everywhere, search_times, spread
+from headwater.state.index import Ranges, everywhere, search_times
 from headwater.state.run import Run
 
 _PARALLEL_PROBES_MIN = 1 << 18
@@ -46,6 +46,12 @@ def accepted(
 ) -> tuple[Int64Array, Int64Array]:
     """As `matching`, and only the pairs that are accepted: however many there are, in pieces."""
     ranges = _near_by_two(run, hashes) if names else everywhere(len(hashes), len(run))
+    return _accepted(ranges, run, keys, names, accept)
+
+
+def _accepted(
+    ranges: Ranges, run: Run, keys: pa.RecordBatch, names: Sequence[str], accept: Accept
+) -> tuple[Int64Array, Int64Array]:
     found = []
     for piece in ranges.pieces(PAIRS_MAX):
         probes, places = _equal(piece, run, keys, names, null_equal=True)
@@ -85,12 +91,13 @@ def _equal(
     return probes[same], places[same]
 
 
-def matching_between(
+def matching_between(  # noqa: PLR0913, PLR0917 - as `matching`, and what bounds it
     run: Run,
     keys: pa.RecordBatch,
     hashes: UInt64Array,
     times: tuple[Int64Array, Int64Array],
     names: Sequence[str],
+    accept: Accept | None = None,
 ) -> tuple[Int64Array, Int64Array]:
     """As `matching`, for the places whose time is between the first and the last of each probe."""
     ranges = run.find(hashes)
@@ -98,12 +105,10 @@ def matching_between(
     probes, first, end = ranges.probes, ranges.first, ranges.ends()
     low = search_times(run.times, first, end, times[0].take(probes), after_equal=False)
     high = search_times(run.times, low, end, times[1].take(probes), after_equal=True)
-    probes, places = spread(probes, low, high)
-    columns = [run.rows.column(name) for name in names]
-    same = rows_equal(keys.columns, probes, columns, places)
-    if same is None or same.all():
-        return probes, places
-    return probes[same], places[same]
+    ranges = Ranges(probes, low, high)
+    if accept is not None:
+        return _accepted(ranges, run, keys, names, accept)
+    return _equal(ranges, run, keys, names, null_equal=True)
 
 
 def matching_by_two(

@@ -21,7 +21,7 @@ import pyarrow as pa
 from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import first_alike, taken
-from headwater.state.matching import Seek, matching_between, matching_by_two
+from headwater.state.matching import Accept, Seek, matching_between, matching_by_two
 from headwater.state.run import (
     Merge,
     Run,
@@ -176,12 +176,21 @@ class Multiset:
         return _together(found, pa.schema([self.schema.field(name) for name in names]))
 
     def between(
-        self, keys: pa.RecordBatch, hashes: UInt64Array, first: Int64Array, last: Int64Array
+        self,
+        keys: pa.RecordBatch,
+        hashes: UInt64Array,
+        times: tuple[Int64Array, Int64Array],
+        accept: Accept | None = None,
     ) -> Matches:
-        """As `probe`, but only the rows with `first <= time <= last`, for each of `keys`."""
+        """As `probe`, but only rows whose time is near, and only the pairs that are accepted.
+
+        Args:
+            times: For each of `keys` the first and the last time of the rows that it finds.
+
+        """
         found: list[tuple[Int64Array, pa.RecordBatch, Int64Array]] = []
         for run in self._spine.runs():
-            probes, places = matching_between(run, keys, hashes, (first, last), self.keys)
+            probes, places = matching_between(run, keys, hashes, times, self.keys, accept)
             if len(probes):
                 rows = run.rows.take(pa.array(places))
                 found.append((probes, rows, run.weights_at(places)))
