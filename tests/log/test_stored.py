@@ -26,10 +26,10 @@ appends = st.lists(
 )
 
 
-def topic_of(steps: list[tuple[int, int, str]]) -> tuple[Topic, list[int]]:
+def topic_of(steps: list[tuple[int, int, str]], seal_rows: int = 20) -> tuple[Topic, list[int]]:
     """A topic of one partition, and the tick of each row; a row's id is its offset."""
     definition = TopicDefinition("clicks", SCHEMA)
-    topic = Topic(definition, Blobs(FakeDisk(1)), "topics/clicks", seal_at=SealAt(rows=20))
+    topic = Topic(definition, Blobs(FakeDisk(1)), "topics/clicks", seal_at=SealAt(rows=seal_rows))
     ticks: list[int] = []
     tick = 0
     for number, (rows, gap, upkeep) in enumerate(steps):
@@ -50,6 +50,7 @@ def topic_of(steps: list[tuple[int, int, str]]) -> tuple[Topic, list[int]]:
 def _small_row_groups() -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("headwater.log.content.ROW_GROUP_ROWS", 5)
+        patch.setattr("headwater.log.topic._LONG_ROWS", 3)
         yield
 
 
@@ -96,7 +97,7 @@ def test_a_file_is_one_chunk(steps: list[tuple[int, int, str]]) -> None:
 @given(steps=appends)
 def test_a_seam_is_where_a_file_begins(steps: list[tuple[int, int, str]]) -> None:
     steps = [(rows, gap, "flush" if upkeep else "") for rows, gap, upkeep in steps]
-    topic, ticks = topic_of(steps)
+    topic, ticks = topic_of(steps, seal_rows=1_000)
     ends = itertools.accumulate(rows for rows, _, _ in steps)
     firsts = [n for n, (_, _, flushed) in zip(ends, steps, strict=True) if flushed]
     seams = [ticks[n] for n in firsts if n < len(ticks)]

@@ -58,6 +58,10 @@ from headwater.storage.blobs import Blobs
 _TICK, _ARRIVED, _TIME_HIGHEST = 0, 1, 2
 
 
+# Stretches of so many rows are worth a step of their own.
+_LONG_ROWS = 256
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Rows of one append, or a cut of them; or of several appends, as they are stored.
@@ -93,7 +97,17 @@ class Chunk:
 
     def ticks(self) -> Int64Array:
         """The place of each row in the log's one order."""
-        return self.ticks_at(np.arange(self.rows.num_rows, dtype=np.int64))
+        rows = int(self.rows.num_rows)
+        if self.leaps is None or rows < _LONG_ROWS * len(self.leaps.starts):
+            return self.ticks_at(np.arange(rows, dtype=np.int64))
+        # Stretch by stretch, so that no other array of this length is needed.
+        ticks = np.empty(rows, dtype=np.int64)
+        starts = [*self.leaps.starts.tolist(), rows]
+        for (start, stop), first in zip(
+            itertools.pairwise(starts), self.leaps.ticks.tolist(), strict=True
+        ):
+            ticks[start:stop] = np.arange(first, first + stop - start)
+        return ticks
 
     def ticks_at(self, rows: Int64Array) -> Int64Array:
         """The places of some rows, whose numbers ascend."""

@@ -199,9 +199,9 @@ class TopicWatermark:
         places, highs = _rises(times, self.high_us[partition])
         others = self._lowest(without=partition)
         self.high_us[partition] = max(self.high_us[partition], int(times.max()))
-        lows = np.maximum(less_delay(highs, self.definition.delay_us), self.floors_us[partition])
-        run = np.minimum(lows, others)
-        points.add(chunk.ticks_at(places), np.maximum(run, self.advanced_us))
+        lows = _at_least(less_delay(highs, self.definition.delay_us), self.floors_us[partition])
+        run = _at_least(_at_most(lows, others), self.advanced_us)
+        points.add(chunk.ticks_at(places), run)
 
     def _take_fact(self, fact: Fact, points: Points) -> None:
         if fact.kind is FactKind.IDLE:
@@ -283,7 +283,7 @@ def _rises(times_us: Int64Array, above_us: int) -> tuple[Int64Array, Int64Array]
     (Where a partition was idle, its first row may move the watermark without a new highest time.)
     """
     if bool((times_us[1:] > times_us[:-1]).all()):
-        return np.arange(len(times_us), dtype=np.int64), np.maximum(times_us, above_us)
+        return np.arange(len(times_us), dtype=np.int64), _at_least(times_us, above_us)
     suspects = _above_earlier_blocks(times_us)
     highs = np.maximum.accumulate(times_us[suspects])
     rises = np.flatnonzero(highs[1:] > highs[:-1]) + 1
@@ -310,6 +310,18 @@ def _above_earlier_blocks(times_us: Int64Array) -> Int64Array:
     return np.concatenate([np.flatnonzero(is_above.ravel()), rest])
 
 
+def _at_least(ascending: Int64Array, lowest: int) -> Int64Array:
+    """The greater of each value and `lowest`: nearly always these values, which are not copied."""
+    is_so = not len(ascending) or ascending[0] >= lowest
+    return ascending if is_so else np.maximum(ascending, lowest)
+
+
+def _at_most(ascending: Int64Array, highest: int) -> Int64Array:
+    """The lesser of each value and `highest`."""
+    is_so = not len(ascending) or ascending[-1] <= highest
+    return ascending if is_so else np.minimum(ascending, highest)
+
+
 def times_us_of(column: pa.Array) -> Int64Array:
     """Event times as microseconds; a null time never moves a watermark."""
     micros = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())
@@ -320,4 +332,6 @@ def times_us_of(column: pa.Array) -> Int64Array:
 
 def less_delay(highs: Int64Array, delay_us: int) -> Int64Array:
     """`highs - delay_us`, where BEFORE_ALL stays what it is."""
+    if len(highs) and highs.min() > BEFORE_ALL + delay_us:
+        return highs - delay_us
     return np.where(highs <= BEFORE_ALL + delay_us, BEFORE_ALL, highs - delay_us)
