@@ -1,99 +1,233 @@
-"""Views stepped over random cuts: the sum of all changes is their content."""
+"""Views stepped over a log: the sum of all changes is their content.
+
+The dataflows of a pipeline are built once, which is what costs; each run gets copies of them, that
+share what never changes: statements, plans, types and batches.
+"""
 
 from __future__ import annotations
 
+import copy
+import gc
+import types
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
+from sqlglot import exp
 
-from headwater.delta.delta import TICK, Delta
-from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
+from headwater.delta.delta import HIDDEN, Delta
 from headwater.operators.dataflow import Dataflow
+from headwater.operators.functions import Functions
 from headwater.operators.operator import Epoch
-from headwater.operators.statement import Engine
-from headwater.operators.upsert import UpsertOperator
-from headwater.plan.nodes import Scan, walk
+from headwater.operators.statement import Engine, Statement
+from headwater.plan.nodes import (
+    Aggregate,
+    Join,
+    MatchRecognize,
+    Node,
+    Pace,
+    Process,
+    Scan,
+    Windows,
+    walk,
+)
 from headwater.plan.pipeline import ViewDefinition, ViewPlan
-from headwater.plan.sources import sources_of
 from headwater.plan.ticks import with_ticks
-from headwater.plan.versions import versions_of
-from replay.rows import TOPICS, Content, cuts_of, plans_of, rows_of, tuples
+from headwater.runtime.view import as_input
+from headwater.schema.schema import Schema
+from headwater.testing.checkpoint import MemoryCheckpoint
+from replay.logs import Cut, Log, bounds_of, log_of
+from replay.rows import Content, plain_value, plans_of, rows_of, tuples
+
+_SHARED = (
+    Statement,
+    Engine,
+    Functions,
+    Schema,
+    exp.Expr,
+    Node,
+    pa.Schema,
+    pa.DataType,
+    pa.Field,
+    pa.RecordBatch,
+    pa.Table,
+)
 
 
-class Stepped:
-    """The views as the engine keeps them."""
+@dataclass
+class Outcome:
+    """What a run says of a view.
 
-    def __init__(self, plans: tuple[ViewPlan, ...], engine: Engine) -> None:
-        ticked = {
-            node.relation
-            for plan in plans
-            for node in walk(plan.root)
-            if isinstance(node, Scan) and node.ticks
-        }
-        self._flows = {
-            plan.name: Dataflow(
-                with_ticks(plan.root) if plan.name in ticked else plan.root,
-                engine,
-                has_ticks=plan.name in ticked,
-            )
-            for plan in plans
-        }
-        self._sources = {
-            topics for plan in plans for node in walk(plan.root) for topics in sources_of(node)
-        }
-        self._tables = {
-            t.name: UpsertOperator(t.schema, t.key, engine, has_ticks=True)
-            for t in TOPICS
-            if t.is_table
-        }
-        self._tick = 0
-        self.content: dict[str, Content] = {p.name: Counter() for p in plans}
+    Args:
+        content: The sum of its changes.
+        before_end: The same before the end of the input closed all windows.
+        late: Its late rows, as names and values.
 
-    def step(self, cut: Mapping[str, pa.Table], *, is_last: bool) -> None:
-        """One epoch; with the last one all windows close."""
-        changes: dict[str, pa.Table] = {}
-        for name, table in cut.items():
-            ticks = pa.array(np.arange(self._tick, self._tick + table.num_rows))
-            self._tick += table.num_rows
-            rows = table.append_column(pa.field(TICK, pa.int64()), ticks)
-            changes[versions_of(name)] = rows
-            if name in self._tables and rows.num_rows:
-                rows = pa.Table.from_batches([self._tables[name].step(rows).rows])
-            changes[name] = rows
-        epoch = Epoch(1, 0, self._tick, {topics: self._curve(is_last) for topics in self._sources})
-        for name, flow in self._flows.items():
+    """
+
+    content: Content = field(default_factory=Counter)
+    before_end: Content = field(default_factory=Counter)
+    late: Content = field(default_factory=Counter)
+
+
+class Flows:
+    """The dataflows of a pipeline, as they are before the first row.
+
+    Args:
+        plans: Of views that read topics and the views before them.
+
+    """
+
+    def __init__(self, plans: Sequence[ViewPlan], engine: Engine) -> None:
+        self.plans = _placed(plans)
+        self._engine = engine
+        self._wanted = {scan.relation for plan in self.plans for scan in _scans(plan) if scan.ticks}
+        self._built = {plan.name: self._build(plan) for plan in self.plans}
+        self._shared = {name: _shared_by(flow) for name, flow in self._built.items()}
+        self._plan_of = {plan.name: plan for plan in self.plans}
+        self.source_sets = sorted({s for plan in self.plans for s in _source_sets(plan.root)})
+
+    def fresh(self, name: str) -> Dataflow:
+        """A view's dataflow before the first row."""
+        shared = self._shared[name]
+        if shared is None:
+            return self._build(self._plan_of[name])
+        return copy.deepcopy(self._built[name], dict(shared))
+
+    def _build(self, plan: ViewPlan) -> Dataflow:
+        return Dataflow(plan.root, self._engine, has_ticks=plan.name in self._wanted)
+
+    def run(
+        self,
+        log: Log,
+        bounds: Sequence[int],
+        restarts: Callable[[], bool] = lambda: False,
+    ) -> dict[str, Outcome]:
+        """Step all views over a log.
+
+        Args:
+            bounds: Where epochs are cut.
+            restarts: Asked after each epoch whether all state goes through a checkpoint.
+
+        """
+        flows = {plan.name: self.fresh(plan.name) for plan in self.plans}
+        outcomes = {plan.name: Outcome() for plan in self.plans}
+        checkpoint = MemoryCheckpoint()
+        for number, cut in enumerate(log.epochs(bounds), start=1):
+            if cut.is_end:
+                for outcome in outcomes.values():
+                    outcome.before_end = Counter(outcome.content)
+            self._step(flows, cut, log.epoch(number, cut, self.source_sets), outcomes)
+            if restarts():
+                flows = {
+                    name: self._restarted(name, flow, checkpoint) for name, flow in flows.items()
+                }
+        return outcomes
+
+    def _step(
+        self,
+        flows: Mapping[str, Dataflow],
+        cut: Cut,
+        epoch: Epoch,
+        outcomes: Mapping[str, Outcome],
+    ) -> None:
+        changes = dict(cut.changes)
+        for name, flow in flows.items():
+            epoch.late.clear()
             change = flow.step(changes, epoch)
-            changes[name] = change.table()
-            self._add(name, change)
-        assert not epoch.late
+            assert not epoch.failed, f"{name} refused rows: {epoch.failed}"
+            changes[name] = as_input(change, epoch.tick_last)
+            _add(outcomes[name].content, tuples(change.visible()), change.weights)
+            for batch in epoch.late:
+                _add(outcomes[name].late, _named(batch), Delta(batch).weights)
 
-    def _curve(self, is_last: bool) -> WatermarkCurve:
-        if not is_last:
-            nothing = np.array([], dtype=np.int64)
-            return WatermarkCurve(BEFORE_ALL, nothing, nothing)
-        return WatermarkCurve(
-            BEFORE_ALL,
-            np.array([self._tick], dtype=np.int64),
-            np.array([AFTER_ALL], dtype=np.int64),
-        )
-
-    def _add(self, name: str, change: Delta) -> None:
-        weights = change.weights
-        content = self.content[name]
-        for index, row in enumerate(tuples(change.visible())):
-            content[row] += 1 if weights is None else int(weights[index])
-            if content[row] == 0:
-                del content[row]
+    def _restarted(self, name: str, flow: Dataflow, checkpoint: MemoryCheckpoint) -> Dataflow:
+        manifest = flow.save(checkpoint)
+        fresh = self.fresh(name)
+        fresh.load(manifest, checkpoint)
+        return fresh
 
 
 def stepped(views: tuple[ViewDefinition, ...], seed: int) -> dict[str, Content]:
-    """The content of each view after all epochs."""
+    """The content of each view after the log of a seed, in random epochs, with a restart."""
+    random = Random(seed)
     rows = rows_of(seed)
-    cuts = cuts_of(seed, rows)
+    log = log_of(rows, random)
     with Engine() as engine:
-        running = Stepped(plans_of(views), engine)
-        for number, cut in enumerate(cuts):
-            running.step(cut, is_last=number == len(cuts) - 1)
-        return running.content
+        flows = Flows(plans_of(views), engine)
+        outcomes = flows.run(log, bounds_of(random, log.count), lambda: random.random() < 0.3)
+    assert not any(outcome.late for outcome in outcomes.values())
+    return {name: outcome.content for name, outcome in outcomes.items()}
+
+
+def _placed(plans: Sequence[ViewPlan]) -> tuple[ViewPlan, ...]:
+    """Views that a later view reads with places have them too."""
+    wanted: set[str] = set()
+    done: list[ViewPlan] = []
+    for plan in reversed(plans):
+        root = with_ticks(plan.root) if plan.name in wanted else plan.root
+        placed = replace(plan, root=root)
+        wanted |= {scan.relation for scan in _scans(placed) if scan.ticks}
+        done.append(placed)
+    return tuple(reversed(done))
+
+
+def _scans(plan: ViewPlan) -> Iterator[Scan]:
+    return (node for node in walk(plan.root) if isinstance(node, Scan))
+
+
+def _source_sets(root: Node) -> Iterator[tuple[str, ...]]:
+    """The sets of topics by whose watermarks the nodes of a plan decide."""
+    for node in walk(root):
+        if isinstance(node, Windows | Pace | MatchRecognize | Process):
+            yield node.sources
+        elif isinstance(node, Aggregate) and node.window is not None:
+            yield node.window.sources
+        elif isinstance(node, Join) and node.within is not None:
+            yield node.within.left_sources
+            yield node.within.right_sources
+
+
+def _shared_by(root: object) -> dict[int, object] | None:
+    """What copies of a dataflow share, as `copy.deepcopy` wants to be told.
+
+    None where a function holds on to something: its copies would hold on to the same.
+    """
+    found: dict[int, object] = {}
+    seen: set[int] = set()
+    waiting = [root]
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen or isinstance(item, type | types.ModuleType):
+            continue
+        seen.add(id(item))
+        if isinstance(item, types.FunctionType):
+            if item.__closure__ is not None:
+                return None
+        elif isinstance(item, _SHARED):
+            found[id(item)] = item
+        else:
+            waiting += gc.get_referents(item)
+    return found
+
+
+def _add(total: Counter[Any], rows: Sequence[Any], weights: Any) -> None:
+    """Add rows, each as often as its weight says; what cancels is gone."""
+    for index, row in enumerate(rows):
+        total[row] += 1 if weights is None else int(weights[index])
+        if total[row] == 0:
+            del total[row]
+
+
+def _named(batch: pa.RecordBatch) -> list[Any]:
+    """Late rows, which may be of several forms, as names and values."""
+    names = [name for name in batch.schema.names if name not in HIDDEN]
+    columns = [batch.column(name).to_pylist() for name in names]
+    rows = zip(*columns, strict=True)
+    return [
+        tuple(sorted((n, repr(plain_value(v))) for n, v in zip(names, row, strict=True)))
+        for row in rows
+    ]

@@ -33,8 +33,18 @@ from headwater.plan.nodes import (
     WindowKind,
     Windows,
     WindowSpec,
+    walk,
 )
 from headwater.schema.schema import Schema
+
+_READ = (
+    Scan, Map, Windows, Aggregate, Join, AsofJoin, Distinct, Union, TopN, Over, Pace, Recompute,
+)  # fmt: skip
+
+
+def is_readable(root: Node) -> bool:
+    """Whether all nodes of a plan are ones that are read here."""
+    return all(isinstance(node, _READ) for node in walk(root))
 
 
 class PlanReader:
@@ -44,10 +54,9 @@ class PlanReader:
         self._connection = duckdb.connect(":memory:", config=settings(1))
         self._connection.execute("SET TimeZone = 'UTC'")
         self._tables = 0
-        self._relations = {}
+        self._relations: dict[str, str] = {}
         for name, table in relations.items():
-            self._connection.register(f"{name}_rows", table)
-            self._relations[name] = self._keep(f"FROM {name}_rows")
+            self.give(name, table)
 
     def __enter__(self) -> PlanReader:
         return self
@@ -59,6 +68,11 @@ class PlanReader:
         """The rows of a plan, which later plans can scan under `name`."""
         self._relations[name] = self._rows(root)
         return self._connection.table(self._relations[name]).to_arrow_table()
+
+    def give(self, name: str, rows: pa.Table) -> None:
+        """Let later plans scan these rows under `name`."""
+        self._connection.register(f"{name}_rows", rows)
+        self._relations[name] = self._keep(f"FROM {name}_rows")
 
     def _keep(self, sql: str) -> str:
         self._tables += 1
@@ -79,7 +93,10 @@ class PlanReader:
     def _sql(self, node: Node, inputs: list[str]) -> str:  # noqa: PLR0911, PLR0912
         match node:
             case Scan():
-                return f"SELECT {_list(node.schema.names)} FROM {self._relations[node.relation]}"
+                # Some types, JSON for one, are lost in Arrow.
+                typed = ", ".join(f"CAST({_q(c.name)} AS {c.type.sql})" for c in node.schema)
+                named = f"({', '.join(_q(c.name) for c in node.schema)})"
+                return f"FROM (SELECT {typed} FROM {self._relations[node.relation]}) AS _{named}"
             case Map():
                 columns = ", ".join(f"{e.sql('duckdb')} AS {_q(n)}" for n, e in node.projections)
                 where = f" WHERE {node.condition.sql('duckdb')}" if node.condition else ""
@@ -92,7 +109,9 @@ class PlanReader:
             case Join():
                 return _join(node, *inputs)
             case AsofJoin():
-                return _asof(node, *inputs)
+                left, right = inputs
+                # Kept first: DuckDB fails to bind the two as one statement where there are no keys.
+                return _asof(node, left, self._keep(_last_of_equals(node, right)))
             case Distinct():
                 return f"SELECT DISTINCT * FROM {inputs[0]}"
             case Union():
@@ -216,11 +235,14 @@ def _asof(node: AsofJoin, left: str, right: str) -> str:
     on = [f"l.{_q(a)} = r.{_q(b)}" for a, b in pairs]
     on.append(f"l.{_q(node.left_time)} {'>' if node.is_strict else '>='} r.{_q(node.right_time)}")
     kind = "LEFT" if node.is_left else ""
+    return f"SELECT * FROM {left} l ASOF {kind} JOIN {right} r ON {' AND '.join(on)}"
+
+
+def _last_of_equals(node: AsofJoin, table: str) -> str:
+    """Of the rows of equal key and time the one that came last."""
     by = _list((*node.right_keys, node.right_time))
-    # Of equal key and time the row that came last.
     last = f"row_number() OVER (PARTITION BY {by} ORDER BY rowid DESC) = 1"
-    rows = f"(SELECT * FROM {right} QUALIFY {last})"
-    return f"SELECT * FROM {left} l ASOF {kind} JOIN {rows} r ON {' AND '.join(on)}"
+    return f"SELECT * FROM {table} QUALIFY {last}"
 
 
 def _over(node: Over, table: str) -> str:

@@ -50,6 +50,8 @@ QUERIES = (
     "CUMULATE(clicks, ts, INTERVAL '1 minute', INTERVAL '5 minutes') GROUP BY ALL",
     "SELECT window_start, window_end, max(price) FROM CUMULATE(clicks, ts, INTERVAL '20 seconds', "
     "INTERVAL '2 minutes', INTERVAL '7 seconds') GROUP BY ALL EMIT FINAL",
+    "SELECT window_start, count(*) FROM "
+    "CUMULATE(clicks, ts, INTERVAL '1 minute', INTERVAL '3 minutes') GROUP BY window_start",
     "SELECT ad, window_start, window_end FROM "
     "CUMULATE(clicks, ts, INTERVAL '1 minute', INTERVAL '2 minutes') WHERE ok",
     "SELECT ad, ts, window_end FROM "
@@ -288,6 +290,7 @@ QUERIES = (
     "FULL JOIN campaigns k USING (ad)",
     "SELECT ad, visitor FROM clicks NATURAL JOIN shows",
     # more aggregates
+    "SELECT ad, count(ad), sum(DISTINCT ad), sum(ad), avg(DISTINCT n) FROM shows GROUP BY ad",
     "SELECT ad, count(*), count(DISTINCT visitor), avg(DISTINCT price) FILTER (WHERE ok) "
     "FROM clicks GROUP BY ad",
     "SELECT count(DISTINCT ad), sum(DISTINCT cost), count(*) FROM clicks",

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -15,7 +16,6 @@ import pyarrow as pa
 
 from headwater.operators.describe import Describer
 from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewDefinition, ViewPlan
-from headwater.plan.versions import versions_of
 from headwater.replay.batch import batch
 from headwater.sql import declare
 from headwater.sql.planner import plan_view
@@ -33,11 +33,18 @@ TOPICS = (
     ),
     declare.topic("shows", "ad INTEGER, visitor VARCHAR, n INTEGER, at TIMESTAMP", event_time="at"),
     declare.topic("campaigns", "ad BIGINT, campaign VARCHAR, budget BIGINT", key="ad"),
-    declare.topic("bids", "ad BIGINT, bid BIGINT, since TIMESTAMP", key="ad", event_time="since"),
+    declare.topic(
+        "things",
+        "id BIGINT, big HUGEINT, amount DECIMAL(24, 2), info STRUCT(a INTEGER, b VARCHAR), "
+        "attrs MAP(VARCHAR, INTEGER), doc JSON, day DATE, moment TIMESTAMPTZ, at TIMESTAMP",
+        event_time="at",
+        delay="30 seconds",
+    ),
 )
 
 _DESCRIBE = Describer()
 _START = datetime(2024, 2, 28, 23, 55)
+START_US = int(_START.replace(tzinfo=UTC).timestamp()) * 1_000_000
 
 
 def plans_of(views: Iterable[ViewDefinition]) -> tuple[ViewPlan, ...]:
@@ -51,89 +58,149 @@ def plans_of(views: Iterable[ViewDefinition]) -> tuple[ViewPlan, ...]:
     return tuple(plans)
 
 
-def rows_of(seed: int, count: int = 40) -> dict[str, pa.Table]:
-    """Rows for every topic."""
+def rows_of(seed: int, count: int = 40, *, in_time: bool = True) -> dict[str, pa.Table]:
+    """Rows for every topic, in the order in which they arrive.
+
+    Args:
+        in_time: Whether rows of a topic are out of order by no more than its delay.
+
+    """
     rng = random.Random(seed)
-
-    def maybe(value: Any, often: float = 0.9) -> Any:
-        return value if rng.random() < often else None
-
-    def when() -> datetime:
-        return _START + timedelta(seconds=rng.randrange(0, 900, 5))
-
-    clicks = [
-        {
-            "ad": maybe(rng.randrange(5)),
-            "visitor": maybe(rng.choice("abcd")),
-            "cost": maybe(Decimal(rng.randrange(5)) / 2),
-            "price": maybe(rng.choice([0.1, 0.25, 1.5, 2.0, -3.0])),
-            "tags": maybe([rng.choice("xyz") for _ in range(rng.randrange(3))]),
-            "ok": maybe(rng.random() < 0.5),
-            "ts": when(),
-        }
-        for _ in range(count)
-    ]
-    shows = [
-        {
-            "ad": maybe(rng.randrange(5)),
-            "visitor": maybe(rng.choice("abcd")),
-            "n": maybe(rng.randrange(4)),
-            "at": when(),
-        }
-        for _ in range(count)
-    ]
-    campaigns = [
-        {
-            "ad": rng.randrange(5),
-            "campaign": maybe(rng.choice(["red", "blue"])),
-            "budget": maybe(rng.randrange(3)),
-        }
-        for _ in range(count // 4)
-    ]
-    bids = [
-        {"ad": rng.randrange(4), "bid": maybe(rng.randrange(9)), "since": when()}
-        for _ in range(count // 2)
-    ]
-    rows = {"clicks": clicks, "shows": shows, "campaigns": campaigns, "bids": bids}
+    rows = {t.name: [_MAKERS[t.name](_Values(rng)) for _ in range(count)] for t in TOPICS}
+    rows["campaigns"] = rows["campaigns"][: count // 3]
+    for topic in TOPICS:
+        made = rows[topic.name]
+        # Rows that say what another says.
+        made[: count // 8] = rng.choices(made, k=count // 8) if made else []
+        if topic.event_time is not None:
+            made.sort(key=_arrival(topic, rng) if in_time else lambda _: rng.random())
     return {t.name: pa.Table.from_pylist(rows[t.name], _arrow(t)) for t in TOPICS}
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """Random values, of which some are missing."""
+
+    rng: random.Random
+
+    def maybe(self, value: Any, often: float = 0.9) -> Any:
+        """The value, or nothing."""
+        return value if self.rng.random() < often else None
+
+    def below(self, count: int) -> Any:
+        """A small number, or nothing."""
+        return self.maybe(self.rng.randrange(count))
+
+    def one(self, *choices: Any) -> Any:
+        """One of the choices, or nothing."""
+        return self.maybe(self.rng.choice(choices))
+
+    def when(self) -> datetime | None:
+        """A time of a quarter of an hour, seldom nothing."""
+        moment = _START + timedelta(seconds=self.rng.randrange(0, 900, 5))
+        return self.maybe(moment, 0.97)
+
+
+def _click(some: _Values) -> dict[str, Any]:
+    return {
+        "ad": some.below(5),
+        "visitor": some.one(*"abcd"),
+        "cost": some.maybe(Decimal(some.rng.randrange(5)) / 2),
+        "price": some.one(0.1, 0.25, 1.5, 2.0, -3.0),
+        "tags": some.maybe([some.rng.choice("xyz") for _ in range(some.rng.randrange(3))]),
+        "ok": some.one(True, False),
+        "ts": some.when(),
+    }
+
+
+def _show(some: _Values) -> dict[str, Any]:
+    return {
+        "ad": some.below(5),
+        "visitor": some.one(*"abcd"),
+        "n": some.below(4),
+        "at": some.when(),
+    }
+
+
+def _campaign(some: _Values) -> dict[str, Any]:
+    return {
+        "ad": some.rng.randrange(5),
+        "campaign": some.one("red", "blue"),
+        "budget": some.below(3),
+    }
+
+
+def _thing(some: _Values) -> dict[str, Any]:
+    rng = some.rng
+    return {
+        "id": some.below(5),
+        "big": some.one(-(2**100), -1, 0, 2**64, 2**100),
+        "amount": some.maybe(Decimal(rng.choice(["-0.01", "0", "1.50", "99999999999999.99"]))),
+        "info": some.maybe({"a": some.below(3), "b": some.one("p", "q", "")}),
+        "attrs": some.maybe([(k, some.below(3)) for k in "kl" if rng.random() < 0.6]),
+        "doc": some.one('{"a": 1}', '{"a": {"b": [1, 2]}}', "[]", "null"),
+        "day": some.maybe((_START + timedelta(days=rng.randrange(3))).date()),
+        "moment": some.maybe((_START + timedelta(hours=rng.randrange(4))).replace(tzinfo=UTC)),
+        "at": some.when(),
+    }
+
+
+_MAKERS = {"clicks": _click, "shows": _show, "campaigns": _campaign, "things": _thing}
+
+
+def _arrival(topic: TopicDefinition, rng: random.Random) -> Callable[[dict[str, Any]], datetime]:
+    """When a row arrives: no later than its time and the topic's delay. Rows of one time keep their
+    order."""
+    assert topic.event_time is not None
+    seconds, salt = topic.delay_us // 1_000_000, rng.randrange(1 << 30)
+
+    def arrival(row: dict[str, Any]) -> datetime:
+        time = row[topic.event_time or ""]
+        if time is None:
+            return _START + timedelta(seconds=rng.randrange(900))
+        late = random.Random(f"{salt} {time}").randrange(seconds + 1)
+        return time + timedelta(seconds=late)
+
+    return arrival
 
 
 def _arrow(topic: TopicDefinition) -> pa.Schema:
     return pa.schema([pa.field(c.name, c.type.arrow) for c in topic.schema])
 
 
-def cuts_of(seed: int, rows: Mapping[str, pa.Table]) -> list[dict[str, pa.Table]]:
-    """The rows cut into epochs of random length, some of them empty."""
-    rng = random.Random(seed)
-    epochs = rng.choice([1, 2, 5, 12])
-    cuts: list[dict[str, pa.Table]] = [{} for _ in range(epochs)]
-    for name, table in rows.items():
-        at = sorted(rng.randrange(table.num_rows + 1) for _ in range(epochs - 1))
-        for cut, start, stop in zip(cuts, [0, *at], [*at, table.num_rows], strict=True):
-            cut[name] = table.slice(start, stop - start)
-    return cuts
-
-
 def tuples(rows: Any) -> list[tuple[Any, ...]]:
     """The rows of a table or batch as values that can be compared and counted."""
     columns = [column.to_pylist() for column in rows.columns]
-    return [tuple(_plain(v) for v in row) for row in zip(*columns, strict=True)]
+    return [tuple(plain_value(v) for v in row) for row in zip(*columns, strict=True)]
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """A value that can be counted; floats to nine digits, as far as sums of them agree."""
     if isinstance(value, float):
+        if value != value:  # noqa: PLR0124 - no NaN equals another
+            return "NaN"
         return float(f"{value:.9g}") + 0.0
     if isinstance(value, list):
-        return tuple(_plain(v) for v in value)
+        return tuple(plain_value(v) for v in value)
     if isinstance(value, dict):
-        return tuple((k, _plain(v)) for k, v in value.items())
+        return tuple((k, plain_value(v)) for k, v in value.items())
     return value
 
 
-def answered(views: tuple[ViewDefinition, ...], seed: int, count: int = 40) -> dict[str, Content]:
+def in_batch(
+    views: tuple[ViewDefinition, ...], rows: Mapping[str, pa.Table], *, now_us: int | None = None
+) -> dict[str, pa.Table]:
+    """The batch answer of each view, and the content of each topic and table."""
+    contents = tuple(declare.view(f"all_{topic.name}", f"FROM {topic.name}") for topic in TOPICS)
+    tables = batch(Pipeline("oracle", TOPICS, (*contents, *views)), rows, now_us=now_us)
+    return {name.removeprefix("all_"): table for name, table in tables.items()}
+
+
+def answered(
+    views: tuple[ViewDefinition, ...], rows: Mapping[str, pa.Table], *, now_us: int | None = None
+) -> dict[str, Content]:
     """The batch answer of each view."""
-    tables = batch(Pipeline("oracle", TOPICS, views), rows_of(seed, count))
+    tables = batch(Pipeline("oracle", TOPICS, views), rows, now_us=now_us)
     return {name: Counter(tuples(table)) for name, table in tables.items()}
 
 
@@ -141,15 +208,11 @@ def answered(views: tuple[ViewDefinition, ...], seed: int, count: int = 40) -> d
 def answers(queries: tuple[str, ...], seed: int) -> dict[str, Content]:
     """The batch answer of each query, by its text; all in one run, which is quicker."""
     views = tuple(declare.view(f"v{i}", query) for i, query in enumerate(queries))
-    found = answered(views, seed)
+    found = answered(views, rows_of(seed))
     return {query: found[f"v{i}"] for i, query in enumerate(queries)}
 
 
 @cache
 def content_of(seed: int) -> dict[str, pa.Table]:
-    """The rows of topics and the content and versions of tables, as a view reads them."""
-    views = tuple(declare.view(f"all_{topic.name}", f"FROM {topic.name}") for topic in TOPICS)
-    rows = rows_of(seed)
-    tables = batch(Pipeline("content", TOPICS, views), rows)
-    content = {topic.name: tables[f"all_{topic.name}"] for topic in TOPICS}
-    return content | {versions_of(t.name): rows[t.name] for t in TOPICS if t.is_table}
+    """The rows of topics and the content of tables, as a view reads them."""
+    return in_batch((), rows_of(seed))

@@ -11,7 +11,7 @@ from headwater.sql import declare
 from replay.engine import stepped
 from replay.plan_reader import PlanReader
 from replay.queries import QUERIES
-from replay.rows import Content, answered, answers, content_of, plans_of, tuples
+from replay.rows import Content, answered, answers, content_of, plans_of, rows_of, tuples
 
 
 def read(views: tuple[ViewDefinition, ...], seed: int) -> dict[str, Content]:
@@ -53,4 +53,4 @@ def test_views_over_views_see_one_moment() -> None:
     )
 
     for seed in (3, 4):
-        assert stepped(views, seed) == answered(views, seed)
+        assert stepped(views, seed) == answered(views, rows_of(seed))

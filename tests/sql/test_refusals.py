@@ -45,6 +45,14 @@ REFUSALS = (
           hint: for example '30 seconds', '500 ms', '1 hour 30 minutes' or '2 days'""",
     ),
     (
+        "SELECT 1 FROM TUMBLE((FROM TUMBLE(clicks, ts, INTERVAL '1 day')), ts, INTERVAL '1 hour')",
+        """\
+        view v, line 1: tumble has a column window_start already
+            SELECT 1 FROM TUMBLE((FROM TUMBLE(clicks, ts, INTERVAL '1 day')), ts, INTERVAL '1 hour')
+                                                                              ──
+          hint: give it another name: SELECT window_start AS start, ... in a query around it""",
+    ),
+    (
         "SELECT c.add FROM clicks c",
         """\
         view v, line 1: there is no column add

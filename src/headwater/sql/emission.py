@@ -36,11 +36,13 @@ from headwater.sql.places import hint_for, place_of
 from headwater.sql.relations import Relation
 from headwater.sql.times import behind_us, event_times, sources_below
 from headwater.sql.tree import bottom_up, with_inputs
-from headwater.sql.windows import NAMES, WindowCall
+from headwater.sql.windows import END, NAMES, START, WindowCall
 
 
 def check_time(call: WindowCall, node: Node, definition: ViewDefinition) -> None:
     """Refuse a window over a column that is not there or holds no time, or by one that is not.
+
+    And one over rows that have windows already: its bounds would have the names of theirs.
 
     Raises:
         DefinitionError: With the column underlined.
@@ -60,6 +62,13 @@ def check_time(call: WindowCall, node: Node, definition: ViewDefinition) -> None
                 f"{call.name} has no column {key.name}",
                 place=place_of(key, definition.origin),
                 hint=hint_for(key.name, node.schema.names, "its columns are"),
+            )
+    for added in (START, END):
+        if added in node.schema:
+            raise DefinitionError(
+                f"{call.name} has a column {added} already",
+                place=place_of(call.time, definition.origin),
+                hint=f"give it another name: SELECT {added} AS start, ... in a query around it",
             )
     found = node.schema[name].type.sql
     if not is_timestamp(found):

@@ -67,6 +67,9 @@ def _rule(node: Node) -> Node:
     keys = [key for key in node.keys if key in gone]
     if not keys or any(p.argument in gone for p in node.partials):
         return node
+    if pulled.spec.kind is WindowKind.CUMULATE and pulled.ends.isdisjoint(keys):
+        # Windows that cumulate share their start: it does not tell them apart.
+        return node
     if pulled.spec.kind is WindowKind.SESSION:
         by_key = set(node.keys) - gone == set(pulled.spec.keys)
         if not (by_key and pulled.node.append_only):

@@ -44,7 +44,8 @@ def plan(planner: Planner, block: Block, target: Schema) -> None:
     computed, left = overs.plan(planner, block, windows, ties)
     block.rewrite(lambda e: _rewritten(e, computed))
     if left:
-        _recomputed(planner, block, left, ties)
+        # Rows that are alike in all but what was said of them so far are told apart by that.
+        _recomputed(planner, block, left, [*ties, *computed.values()])
     block.having, block.qualify = block.qualify, []
 
 

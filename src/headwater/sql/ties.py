@@ -47,6 +47,9 @@ def break_ties(query: exp.Query, columns_of: ColumnsOf) -> exp.Query:
     copy = query.copy()
     # The innermost first, so that an outer block is described with its inner ones complete.
     for block in reversed(list(copy.find_all(exp.Select, exp.SetOperation))):
+        if isinstance(block, exp.Select):
+            for window in own_windows(block):
+                _write_out(window, block)
         if not _picks(block):
             continue
         try:
@@ -72,7 +75,6 @@ def _complete(block: exp.Query, columns_of: ColumnsOf) -> None:
         if windows:
             ties = _ties(block, columns_of)
             for window in windows:
-                _write_out(window, block)
                 complete_window(window, ties)
     if _limits(block):
         alone = block.copy()
@@ -84,15 +86,17 @@ def _complete(block: exp.Query, columns_of: ColumnsOf) -> None:
 
 def _write_out(window: exp.Window, block: exp.Select) -> None:
     """Replace a window's name by its definition, whose order may then be completed for it alone."""
+    known = {named.name.lower(): named for named in block.args.get("windows") or ()}
     name = window.args.get("alias")
-    for named in block.args.get("windows") or ():
-        if name is not None and named.name.lower() == name.name.lower():
-            window.set("alias", None)
-            for part in ("partition_by", "order", "spec"):
-                value = named.args.get(part)
-                if value and not window.args.get(part):
-                    copy = [v.copy() for v in value] if isinstance(value, list) else value.copy()
-                    window.set(part, copy)
+    while name is not None and name.name.lower() in known:
+        named = known.pop(name.name.lower())
+        for part in ("partition_by", "order", "spec"):
+            value = named.args.get(part)
+            if value and not window.args.get(part):
+                copy = [v.copy() for v in value] if isinstance(value, list) else value.copy()
+                window.set(part, copy)
+        name = named.args.get("alias")
+        window.set("alias", name.copy() if name is not None else None)
 
 
 def complete_window(window: exp.Window, ties: list[exp.Expr]) -> None:

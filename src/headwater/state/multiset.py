@@ -110,7 +110,7 @@ class Multiset:
         self.keys = tuple(keys)
         self.time = time
         self._merged = consolidated if merges_equal else cancelled
-        self._spine = Spine(lambda merge, _: self._settled(merge), limits=limits)
+        self._spine = Spine(self._settled, limits=limits)
         self._rows = 0
         # Times below the bound are forgotten; the highest time so far, and that of the rows that
         # were there when all of them were last brought together.
@@ -285,7 +285,7 @@ class Multiset:
         kept = np.flatnonzero(is_kept)
         return run.take(kept, None if run.weights is None else run.weights.take(kept))
 
-    def _settled(self, merge: Merge) -> Run:
+    def _settled(self, merge: Merge, _has_oldest: bool) -> Run:
         run = self._merged(merge)
         if run.times is None or not (run.times < self._bound).any():
             return run
