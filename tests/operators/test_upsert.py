@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pyarrow as pa
@@ -7,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headwater.delta.delta import Delta
 from headwater.operators.statement import Engine
 from headwater.operators.upsert import UpsertOperator
-from operators.running import Memory, added, schema, table, zset
+from operators.running import Memory, added, frozen, schema, table, zset
 
 ROWS = schema(a="BIGINT", b="VARCHAR", v="DOUBLE", tags="VARCHAR[]")
 KEYS = ("a", "b")
@@ -50,6 +52,27 @@ def test_the_changes_add_up_to_the_newest_row_of_each_key(
 
     newest = {row[:2]: row for row in rows}
     assert added(total) == zset(table(ROWS, list(newest.values())))
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(rows=rows_of, cuts=st.lists(st.integers(1, 25), max_size=6))
+def test_stepwise_what_comes_out_does_not_depend_on_the_cut(
+    engine: Engine, rows: Any, cuts: Any
+) -> None:
+    upsert = UpsertOperator(ROWS, KEYS, engine, has_ticks=True, is_stepwise=True)
+    alone = UpsertOperator(ROWS, KEYS, engine, has_ticks=True)
+    log = table(ROWS, rows, __tick=range(len(rows)))
+    bounds = [0, *sorted({cut for cut in cuts if cut < len(rows)}), len(rows)]
+
+    cut = [upsert.step(log.slice(low, high - low)) for low, high in itertools.pairwise(bounds)]
+    by_row = [alone.step(log.slice(place, 1)) for place in range(len(rows))]
+
+    def said(changes: list[Delta]) -> list[Any]:
+        return [frozen(row) for change in changes for row in change.rows.to_pylist()]
+
+    assert said(cut) == said(by_row)
 
 
 def test_a_row_that_says_what_is_known_changes_nothing(engine: Engine) -> None:

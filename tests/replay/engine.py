@@ -40,7 +40,7 @@ from headwater.runtime.view import as_input
 from headwater.schema.schema import Schema
 from headwater.testing.checkpoint import MemoryCheckpoint
 from replay.logs import Cut, Log, bounds_of, log_of
-from replay.rows import Content, plain_value, plans_of, rows_of, tuples
+from replay.rows import TOPICS, Content, plain_value, plans_of, rows_of, tuples
 
 _SHARED = (
     Statement,
@@ -85,6 +85,7 @@ class Flows:
         self.plans = _placed(plans)
         self._engine = engine
         self._wanted = {scan.relation for plan in self.plans for scan in _scans(plan) if scan.ticks}
+        self._is_stepwise = any(topic.name in self._wanted for topic in TOPICS if topic.is_table)
         self._built = {plan.name: self._build(plan) for plan in self.plans}
         self._shared = {name: _shared_by(flow) for name, flow in self._built.items()}
         self._plan_of = {plan.name: plan for plan in self.plans}
@@ -116,7 +117,7 @@ class Flows:
         flows = {plan.name: self.fresh(plan.name) for plan in self.plans}
         outcomes = {plan.name: Outcome() for plan in self.plans}
         checkpoint = MemoryCheckpoint()
-        for number, cut in enumerate(log.epochs(bounds), start=1):
+        for number, cut in enumerate(log.epochs(bounds, is_stepwise=self._is_stepwise), start=1):
             if cut.is_end:
                 for outcome in outcomes.values():
                     outcome.before_end = Counter(outcome.content)

@@ -59,15 +59,21 @@ class Log:
         """All rows of all topics."""
         return sum(table.num_rows for table in self.rows.values())
 
-    def epochs(self, bounds: Sequence[int]) -> Iterator[Cut]:
-        """The log cut before each of the bounds, and then its end, at which all windows close."""
+    def epochs(self, bounds: Sequence[int], *, is_stepwise: bool = False) -> Iterator[Cut]:
+        """The log cut before each of the bounds, and then its end, at which all windows close.
+
+        Args:
+            is_stepwise: Whether what a table's row replaced within an epoch comes out too.
+
+        """
         edges = [0, *sorted({b for b in bounds if 0 < b < self.count}), self.count]
         for low, high in itertools.pairwise(edges):
             changes = {
                 name: rows.slice(*_range(self._places[name], low, high))
                 for name, rows in self._changes.items()
             }
-            yield Cut({**changes, **self._of_tables(low, high)}, low, high)
+            of_tables = self._of_tables(low, high, is_stepwise=is_stepwise)
+            yield Cut({**changes, **of_tables}, low, high)
         yield Cut({}, self.count, self.count + 1, is_end=True)
 
     def epoch(self, number: int, cut: Cut, source_sets: Sequence[tuple[str, ...]]) -> Epoch:
@@ -103,12 +109,18 @@ class Log:
             if not t.is_table
         }
 
-    def _of_tables(self, low: int, high: int) -> dict[str, pa.Table]:
-        return {
-            t.name: _content_changes(t, self.rows[t.name], self.ticks[t.name], low, high)
-            for t in TOPICS
-            if t.is_table
-        }
+    def _of_tables(self, low: int, high: int, *, is_stepwise: bool) -> dict[str, pa.Table]:
+        found = {}
+        for topic in TOPICS:
+            if topic.is_table:
+                places = self.ticks[topic.name].tolist()
+                edges = [p for p in places if low < p < high] if is_stepwise else []
+                parts = [
+                    _content_changes(topic, self.rows[topic.name], self.ticks[topic.name], *pair)
+                    for pair in itertools.pairwise([low, *edges, high])
+                ]
+                found[topic.name] = pa.concat_tables(parts)
+        return found
 
 
 def log_of(rows: Mapping[str, pa.Table], random: Random) -> Log:

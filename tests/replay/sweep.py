@@ -24,12 +24,23 @@ from dataclasses import dataclass, field
 from random import Random
 
 from headwater.operators.statement import Engine
-from headwater.plan.nodes import Aggregate, Join, Node, Pace, Scan, walk
+from headwater.plan.nodes import (
+    Aggregate,
+    Join,
+    JoinKind,
+    Map,
+    Node,
+    Pace,
+    Scan,
+    Union,
+    Windows,
+    walk,
+)
 from headwater.plan.pipeline import ViewPlan
 from replay.engine import Flows, Outcome
 from replay.logs import END_US, bounds_of, log_of
 from replay.pipelines import RandomPipeline, pipeline_of
-from replay.rows import Content, answered, rows_of
+from replay.rows import TOPICS, Content, answered, rows_of
 
 VIEWS, LOGS, RUNS = 8, 2, 3
 
@@ -108,15 +119,25 @@ def _check_log(seed: int, number: int, drawn: RandomPipeline, flows: Flows, tall
 
 
 def _decides_corrections(node: Node) -> bool:
-    """Whether a node decides lateness of rows that may be withdrawn.
+    """Whether a node decides lateness of rows that others than their own row may withdraw.
 
-    What an epoch sees of a row that came and went within it depends on the cut.
+    What an epoch sees of a row that came and went within it depends on the cut. Tables are read
+    row by row, and inner joins pass on what they say.
     """
     window = node.window if isinstance(node, Aggregate) else node
     within = node.within if isinstance(node, Join) else None
     decides = getattr(window, "lateness_us", None) is not None
     decides |= within is not None and within.lateness_us is not None
-    return decides and not all(child.append_only for child in node.inputs)
+    return decides and not all(map(_is_rowwise, node.inputs))
+
+
+def _is_rowwise(node: Node) -> bool:
+    """Whether what comes out of a plan, row by row, does not depend on the cut."""
+    if isinstance(node, Scan):
+        return node.append_only or node.relation in {t.name for t in TOPICS}
+    is_linear = isinstance(node, Map | Union | Windows)
+    is_linear |= isinstance(node, Join) and node.kind is JoinKind.INNER and node.within is None
+    return is_linear and all(map(_is_rowwise, node.inputs))
 
 
 def restarts(random: Random, run: int):

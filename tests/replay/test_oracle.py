@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 
 import pytest
 
+from headwater.operators.statement import Engine
 from headwater.plan.pipeline import ViewDefinition
 from headwater.sql import declare
-from replay.engine import stepped
+from replay.engine import Flows, stepped
+from replay.logs import bounds_of, log_of
+from replay.more_queries import MORE_QUERIES
 from replay.plan_reader import PlanReader
-from replay.queries import QUERIES
+from replay.queries import QUERIES as FIRST_QUERIES
 from replay.rows import Content, answered, answers, content_of, plans_of, rows_of, tuples
+
+QUERIES = (*FIRST_QUERIES, *MORE_QUERIES)
 
 
 def read(views: tuple[ViewDefinition, ...], seed: int) -> dict[str, Content]:
@@ -54,3 +60,27 @@ def test_views_over_views_see_one_moment() -> None:
 
     for seed in (3, 4):
         assert stepped(views, seed) == answered(views, rows_of(seed))
+
+
+@pytest.mark.parametrize("lateness", [None, "30 seconds"])
+@pytest.mark.parametrize("seed", range(6))
+def test_final_windows_over_a_table_do_not_depend_on_the_cut(
+    seed: int, lateness: str | None
+) -> None:
+    query = (
+        "SELECT campaign, window_start, count(*) AS n, sum(cost) AS spend FROM "
+        "TUMBLE(clicks, ts, INTERVAL '1 minute') JOIN campaigns USING (ad) GROUP BY ALL"
+    )
+    views = (declare.view("v", query, emit="final", lateness=lateness),)
+    random = Random(seed)
+    log = log_of(rows_of(seed, 24, in_time=seed % 2 == 0), random)
+    with Engine() as engine:
+        flows = Flows(plans_of(views), engine)
+        whole, cut, by_row = (
+            flows.run(log, bounds)["v"]
+            for bounds in ([], bounds_of(random, log.count), range(log.count))
+        )
+
+    assert whole.late
+    assert cut == whole
+    assert by_row == whole

@@ -3,6 +3,9 @@
 The newest row of each key is the content. Within an epoch the last row of a key wins; it
 withdraws the newest row there was. A row that says what is already known changes nothing. An
 epoch costs its rows, whatever the size of the table.
+
+Where somebody decides lateness over the table's rows, each row withdraws the one before it, also
+within an epoch: what held when a window closed must not depend on where the epoch was cut.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from sqlglot import exp
 
-from headwater.delta.delta import HASH, TICK, WEIGHT, Delta
+from headwater.delta.delta import HASH, TICK, WEIGHT, Delta, Int64Array, UInt64Array
 from headwater.operators import render
 from headwater.operators.accumulate import interleaved
 from headwater.operators.decimal128 import BoolArray
@@ -24,6 +27,7 @@ from headwater.state.equality import rows_equal
 from headwater.state.latest import Latest, LatestSnapshot
 
 POSITION = "__position"
+BEFORE = "__before"
 
 
 class UpsertOperator:
@@ -33,17 +37,25 @@ class UpsertOperator:
         schema: The table's columns.
         keys: Its primary key.
         has_ticks: True when the rows carry `__tick`; the changes then carry that of their row.
+        is_stepwise: True when what was replaced within an epoch comes out too.
 
     """
 
     def __init__(
-        self, schema: Schema, keys: tuple[str, ...], engine: Engine, *, has_ticks: bool = False
+        self,
+        schema: Schema,
+        keys: tuple[str, ...],
+        engine: Engine,
+        *,
+        has_ticks: bool = False,
+        is_stepwise: bool = False,
     ) -> None:
         self._rows = plain(schema)
         self._keys = list(keys)
         self._has_ticks = has_ticks
         self._latest = Latest(self._rows, keys)
-        self._last = _last_rows(schema, keys, engine)
+        self._is_stepwise = is_stepwise
+        self._taken = (_each_row if is_stepwise else _last_rows)(schema, keys, engine)
         hidden = [WEIGHT, *([TICK] if has_ticks else [])]
         self.schema = pa.schema([*self._rows, *(pa.field(name, pa.int64()) for name in hidden)])
 
@@ -56,12 +68,20 @@ class UpsertOperator:
         """
         if not rows.num_rows:
             return Delta(empty_batch(self.schema))
-        newest, hashes, ticks = self._newest(rows)
+        newest, hashes, ticks, before = self._newest(rows)
         found = self._latest.find(newest.select(self._keys), hashes)
-        existed = np.asarray(found.mask)
-        changed = ~self._unchanged(found.rows, newest, existed)
-        self._latest.put(newest, hashes)
-        changes = interleaved(found.rows, existed & changed, newest, changed, ticks)
+        old, existed = found.rows, np.asarray(found.mask)
+        is_last = np.ones(len(hashes), dtype=np.bool_)
+        if before is not None:
+            follows = before >= 0
+            is_last[before[follows]] = False
+            places = np.where(follows, len(hashes) + before, np.arange(len(hashes)))
+            old = pa.concat_batches([old.cast(newest.schema), newest]).take(pa.array(places))
+            existed = existed | follows
+        changed = ~self._unchanged(old, newest, existed)
+        last = np.flatnonzero(is_last)
+        self._latest.put(newest.take(pa.array(last)), hashes.take(last))
+        changes = interleaved(old, existed & changed, newest, changed, ticks)
         return Delta(changes.cast(self.schema))
 
     def save(self, saver: Saver) -> Any:
@@ -80,18 +100,22 @@ class UpsertOperator:
         """Rows and bytes of the content."""
         return self._latest.size()
 
-    def _newest(self, rows: Rows) -> tuple[pa.RecordBatch, Any, Any]:
-        """The last row of each key, in the order of the log, with its hash and tick."""
+    def _newest(self, rows: Rows) -> tuple[pa.RecordBatch, UInt64Array, Any, Int64Array | None]:
+        """The last row of each key, in the order of the log, with its hash and tick.
+
+        Or, stepwise, each row, with the place of the row of its key before it, or -1.
+        """
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
         positions = pa.array(np.arange(table.num_rows))
-        last = self._last.run(input=table.select(self._keys).append_column(POSITION, positions))
-        order = np.argsort(last.column(POSITION).to_numpy(), kind="stable")
-        chosen = last.take(pa.array(order))
+        taken = self._taken.run(input=table.select(self._keys).append_column(POSITION, positions))
+        order = np.argsort(taken.column(POSITION).to_numpy(), kind="stable")
+        chosen = taken.take(pa.array(order))
         names = [*self._rows.names, *([TICK] if self._has_ticks else [])]
         newest = one_batch(table.select(names).take(chosen.column(POSITION)))
         ticks = newest.column(TICK) if self._has_ticks else None
         content = newest.select(self._rows.names).cast(self._rows)
-        return content, chosen.column(HASH).to_numpy(), ticks
+        before = chosen.column(BEFORE).to_numpy() if self._is_stepwise else None
+        return content, chosen.column(HASH).to_numpy(), ticks, before
 
     def _unchanged(self, old: pa.RecordBatch, new: pa.RecordBatch, existed: BoolArray) -> BoolArray:
         """Which rows say what was already known."""
@@ -104,11 +128,32 @@ class UpsertOperator:
 
 def _last_rows(schema: Schema, keys: tuple[str, ...], engine: Engine) -> Statement:
     """The statement that finds the last position of each key, and the key's hash."""
-    key_schema = schema.select(keys)
-    typed = [*render.typed(key_schema), render.column(POSITION)]
-    rows = render.select(typed, render.INPUT, None)
+    rows, inputs = _rows_of(schema, keys)
     last = render.named(exp.Max(this=render.column(POSITION)), POSITION)
     query = render.select([render.key_hash(keys), last], rows, None)
     query = query.group_by(*map(render.column, keys), copy=False)
-    inputs = {render.INPUT: plain(key_schema).append(pa.field(POSITION, pa.int64()))}
     return Statement(engine, query, inputs, is_ordered=False)
+
+
+def _each_row(schema: Schema, keys: tuple[str, ...], engine: Engine) -> Statement:
+    """The statement that finds each row's key hash, and the position of its key's row before it."""
+    rows, inputs = _rows_of(schema, keys)
+    position = render.column(POSITION)
+    lag = exp.Lag(
+        this=position, offset=exp.Literal.number(1), default=exp.Neg(this=exp.Literal.number(1))
+    )
+    before = exp.Window(
+        this=lag,
+        partition_by=[render.column(key) for key in keys],
+        order=exp.Order(expressions=[exp.Ordered(this=position.copy())]),
+    )
+    columns = [render.key_hash(keys), position.copy(), render.named(before, BEFORE)]
+    return Statement(engine, render.select(columns, rows, None), inputs, is_ordered=False)
+
+
+def _rows_of(schema: Schema, keys: tuple[str, ...]) -> tuple[exp.Select, dict[str, pa.Schema]]:
+    """The keys and positions of the rows."""
+    key_schema = schema.select(keys)
+    typed = [*render.typed(key_schema), render.column(POSITION)]
+    inputs = {render.INPUT: plain(key_schema).append(pa.field(POSITION, pa.int64()))}
+    return render.select(typed, render.INPUT, None), inputs

@@ -98,7 +98,7 @@ class Opening:
         self._report = report
         self._is_state_known = False
         self._kept: Sequence[Manifest] = ()
-        # Views that another view reads with their places in the log.
+        # Views and tables that a view reads with their places in the log.
         self._with_ticks = {
             node.relation
             for plan in plans
@@ -230,7 +230,8 @@ class Opening:
         tables = {}
         for definition in self._pipeline.topics:
             if definition.is_table:
-                table = TableRunner(definition, self._engine)
+                is_stepwise = definition.name in self._with_ticks
+                table = TableRunner(definition, self._engine, is_stepwise=is_stepwise)
                 if manifest and definition.name in manifest.tables:
                     table.load(manifest.tables[definition.name], loader)
                 tables[definition.name] = table

@@ -18,12 +18,19 @@ from headwater.runtime.content import Content
 
 
 class TableRunner:
-    """Keeps one table."""
+    """Keeps one table.
 
-    def __init__(self, definition: TopicDefinition, engine: Engine) -> None:
+    Args:
+        is_stepwise: Whether some view decides lateness over the table's rows.
+
+    """
+
+    def __init__(self, definition: TopicDefinition, engine: Engine, *, is_stepwise: bool) -> None:
         assert definition.is_table
         self.definition = definition
-        self._upsert = UpsertOperator(definition.schema, definition.key, engine, has_ticks=True)
+        self._upsert = UpsertOperator(
+            definition.schema, definition.key, engine, has_ticks=True, is_stepwise=is_stepwise
+        )
 
     def step(self, rows: pa.Table) -> pa.Table:
         """Take the rows that were sent, in the log's order; return how the content changed.

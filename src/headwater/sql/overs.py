@@ -166,7 +166,9 @@ class _Step:
             function = self._unfiltered(function)
         bound = self._over_columns(function)
         is_total = isinstance(_inner(bound), ORDER_SENSITIVE) or is_rows(window)
-        spec = window.args.get("spec")
+        # A function of a row's place looks at no frame, and one of values would bar the ties.
+        is_framed = not isinstance(_inner(bound), (exp.Lag, exp.Lead, *_NUMBERING))
+        spec = window.args.get("spec") if is_framed else None
         text = f"{bound.sql('duckdb')} {spec.sql('duckdb') if spec is not None else ''}"
         if text not in group.calls:
             name = fresh("result", self._taken)

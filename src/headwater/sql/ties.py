@@ -30,7 +30,8 @@ ORDER_SENSITIVE = (
     exp.NthValue,
 )
 
-_ENDS = (exp.First, exp.Last, exp.FirstValue, exp.LastValue)
+# Those of them that choose a row of their frame.
+_IN_FRAME = (exp.First, exp.Last, exp.FirstValue, exp.LastValue, exp.NthValue)
 
 ColumnsOf = Callable[[exp.Query], tuple[str, ...]]
 
@@ -111,12 +112,18 @@ def complete_window(window: exp.Window, ties: list[exp.Expr]) -> None:
     argument = function.args.get("this")
     if not ties:
         return
-    if not is_range_of_values(window) or not isinstance(function, _ENDS):
+    if not is_range_of_values(window):
+        _extend(window, ties)
+        return
+    if not isinstance(function, _IN_FRAME):
+        # It looks at no frame, so none need be written.
+        window.set("spec", None)
         _extend(window, ties)
     elif not isinstance(argument, exp.Order):
         items = [item.copy() for item in window.args["order"].expressions]
         items += [exp.Ordered(this=tie.copy(), nulls_first=False) for tie in ties]
-        function.set("this", exp.Order(this=argument.copy(), expressions=items))
+        last = "offset" if isinstance(function, exp.NthValue) else "this"
+        function.set(last, exp.Order(this=function.args[last].copy(), expressions=items))
 
 
 def _extend(node: exp.Expr, ties: list[exp.Expr]) -> None:
