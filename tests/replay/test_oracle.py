@@ -84,3 +84,19 @@ def test_final_windows_over_a_table_do_not_depend_on_the_cut(
     assert whole.late
     assert cut == whole
     assert by_row == whole
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_that_are_alike_have_the_same_results_in_every_cut(seed: int) -> None:
+    query = (
+        "SELECT ad, sum(ad) OVER (PARTITION BY ad ORDER BY ad ROWS BETWEEN CURRENT ROW AND "
+        "UNBOUNDED FOLLOWING), count(*) OVER (ORDER BY ad ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING)"
+        " FROM shows"
+    )
+    random = Random(seed)
+    log = log_of(rows_of(seed, 12), random)
+    with Engine() as engine:
+        flows = Flows(plans_of([declare.view("v", query)]), engine)
+        whole, by_row = (flows.run(log, bounds)["v"] for bounds in ([], range(log.count)))
+
+    assert by_row.content == whole.content

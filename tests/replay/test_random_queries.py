@@ -1,7 +1,8 @@
 """One answer, for queries that nobody thought of.
 
 Thousands of cases here, with the same seeds each time; as many more as there is time for by
-`make oracle` (see `sweep`). A seed that once failed stays, in KEPT.
+`make oracle` (see `sweep`). What fails there is kept as a query of its own in `queries`: a seed
+means another pipeline when the grammar grows.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from replay.rows import TOPICS, in_batch, rows_of, tuples
 from replay.sweep import VIEWS, Tally, check
 
 PIPELINES, BLOCK = 60, 4
-KEPT = ()
 
 
 @pytest.mark.parametrize("first", range(0, PIPELINES, BLOCK))
@@ -28,15 +28,6 @@ def test_random_views_over_random_cuts_are_the_batch_answer(first: int) -> None:
 
     assert not tally.found, "\n\n".join(map(str, tally.found))
     assert tally.refused < tally.views / 4
-
-
-@pytest.mark.parametrize("seed", KEPT)
-def test_a_pipeline_that_once_failed_holds(seed: int) -> None:
-    tally = Tally()
-
-    check(seed, tally)
-
-    assert not tally.found, "\n\n".join(map(str, tally.found))
 
 
 @pytest.mark.parametrize("seed", range(1000, 1008))
