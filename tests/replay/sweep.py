@@ -27,7 +27,6 @@ from headwater.operators.statement import Engine
 from headwater.plan.nodes import (
     Aggregate,
     Join,
-    JoinKind,
     Map,
     Node,
     Pace,
@@ -122,7 +121,7 @@ def _decides_corrections(node: Node) -> bool:
     """Whether a node decides lateness of rows that others than their own row may withdraw.
 
     What an epoch sees of a row that came and went within it depends on the cut. Tables are read
-    row by row, and inner joins pass on what they say.
+    row by row, and joins pass on what they say.
     """
     window = node.window if isinstance(node, Aggregate) else node
     within = node.within if isinstance(node, Join) else None
@@ -136,7 +135,7 @@ def _is_rowwise(node: Node) -> bool:
     if isinstance(node, Scan):
         return node.append_only or node.relation in {t.name for t in TOPICS}
     is_linear = isinstance(node, Map | Union | Windows)
-    is_linear |= isinstance(node, Join) and node.kind is JoinKind.INNER and node.within is None
+    is_linear |= isinstance(node, Join) and node.within is None
     return is_linear and all(map(_is_rowwise, node.inputs))
 
 

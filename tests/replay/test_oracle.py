@@ -62,14 +62,24 @@ def test_views_over_views_see_one_moment() -> None:
         assert stepped(views, seed) == answered(views, rows_of(seed))
 
 
-@pytest.mark.parametrize("lateness", [None, "30 seconds"])
-@pytest.mark.parametrize("seed", range(6))
-def test_final_windows_over_a_table_do_not_depend_on_the_cut(
-    seed: int, lateness: str | None
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("join", "lateness"),
+    [
+        ("JOIN campaigns USING (ad)", None),
+        ("JOIN campaigns USING (ad)", "30 seconds"),
+        ("LEFT JOIN campaigns USING (ad)", None),
+        ("SEMI JOIN shows s ON c.ad = s.ad", None),
+        ("ANTI JOIN shows s ON c.ad = s.ad AND c.cost > s.n", None),
+        ("LEFT JOIN shows s ON c.cost > s.n", "30 seconds"),
+    ],
+)
+def test_final_windows_over_a_join_do_not_depend_on_the_cut(
+    seed: int, join: str, lateness: str | None
 ) -> None:
     query = (
-        "SELECT campaign, window_start, count(*) AS n, sum(cost) AS spend FROM "
-        "TUMBLE(clicks, ts, INTERVAL '1 minute') JOIN campaigns USING (ad) GROUP BY ALL"
+        "SELECT c.visitor, window_start, count(*) AS n, sum(cost) AS spend FROM "
+        f"TUMBLE(clicks, ts, INTERVAL '1 minute') c {join} GROUP BY ALL"
     )
     views = (declare.view("v", query, emit="final", lateness=lateness),)
     random = Random(seed)

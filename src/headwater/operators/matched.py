@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.operators.operator import Loader, Saver
-from headwater.operators.presence import COUNT, counted
+from headwater.operators.presence import COUNT, Told, counted, of_new_rows
 from headwater.operators.sides import Part, Side
 from headwater.state.equality import BoolArray, first_alike
 from headwater.state.latest import Latest
@@ -76,11 +76,12 @@ class Matched:
             side: The side's rows of the epoch, which are not yet remembered.
 
         """
-        parts = self._said_again(met)
+        told = self._count(met)
+        parts = [] if told is None else self._said_again(told, met)
         if len(side):
-            found = self._counts.find(side.rows.select(self._columns), kind_hashes(side.rows))
-            chosen = side.where(found.mask == self._wants)
-            parts.append(Part(chosen.rows.columns, chosen.weights, chosen.ticks))
+            kinds, hashes = side.rows.select(self._columns), kind_hashes(side.rows)
+            is_there = self._counts.find(kinds, hashes).mask
+            parts += of_new_rows(side, kinds, hashes, is_there, told, wants=self._wants)
         return parts
 
     def save(self, saver: Saver) -> Any:
@@ -95,11 +96,11 @@ class Matched:
         """Rows and bytes of the counts."""
         return self._counts.size()
 
-    def _said_again(self, met: Sequence[Met]) -> list[Part]:
-        """The remembered rows of kinds whose first match came or whose last one went."""
+    def _count(self, met: Sequence[Met]) -> Told | None:
+        """Count the pairs; the kinds whose first match came or whose last one went."""
         met = [pairs for pairs in met if len(pairs.kind_hashes)]
         if not met:
-            return []
+            return None
         kinds = pa.concat_batches([pairs.kinds.cast(self._kinds) for pairs in met])
         hashes = np.concatenate([pairs.kind_hashes for pairs in met])
         weights = [pairs.weights for pairs in met if pairs.weights is not None]
@@ -110,13 +111,18 @@ class Matched:
             hashes,
             np.concatenate(weights) if weights else None,
             np.concatenate(ticks) if ticks else None,
+            in_order=True,
         )
+        return Told(kinds.take(pa.array(flips.places)), hashes.take(flips.places), flips)
+
+    def _said_again(self, told: Told, met: Sequence[Met]) -> list[Part]:
+        """The remembered rows of these kinds."""
+        flips = told.flips
         if not len(flips.places):
             return []
-        flipped, order = sorted_run(
-            hashes.take(flips.places), kinds.take(pa.array(flips.places)), None
-        )
-        key_hashes = np.concatenate([p.key_hashes for p in met]).take(flips.places).take(order)
+        flipped, order = sorted_run(told.hashes, told.keys, None)
+        key_hashes = np.concatenate([p.key_hashes for p in met if len(p.kind_hashes)])
+        key_hashes = key_hashes.take(flips.places).take(order)
         rows, weight, flip = self._remembered(flipped, key_hashes)
         flip = order.take(flip)
         signs = (flips.signs if self._wants else -flips.signs).take(flip)

@@ -2,6 +2,9 @@
 
 An epoch costs the rows that it counts, and the other side's rows of the keys whose count left or
 reached zero.
+
+Where places in the log matter, a key may come and go within an epoch, and a row of the epoch finds
+it as it stood at the row's own place: so what comes out does not depend on where the epoch was cut.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ import pyarrow.compute as pc
 from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.operators.operator import Loader, Saver
 from headwater.operators.sides import Part, Side
-from headwater.state.equality import first_alike
+from headwater.state.equality import BoolArray, first_alike
 from headwater.state.latest import Latest
+from headwater.state.matching import matching
 from headwater.state.multiset import Multiset
 from headwater.state.run import sorted_run, summed
 
@@ -32,7 +36,8 @@ class Flips:
     Args:
         places: A row that was counted for each such key.
         signs: 1 or -1.
-        ticks: The last place in the log of what was counted, or None where nobody needs it.
+        ticks: The place in the log at which each came or went (in order), or the last place of
+            what was counted; None where nobody needs it.
 
     """
 
@@ -41,12 +46,14 @@ class Flips:
     ticks: Int64Array | None
 
 
-def counted(
+def counted(  # noqa: PLR0913 - what is counted, and how it is told
     counts: Latest,
     keys: pa.RecordBatch,
     hashes: UInt64Array,
     weights: Int64Array | None,
     ticks: Int64Array | None,
+    *,
+    in_order: bool = False,
 ) -> Flips:
     """Add rows to the counts of their keys.
 
@@ -56,6 +63,8 @@ def counted(
         hashes: Their hashes.
         weights: How often each row counts; None stands for once.
         ticks: The rows' places in the log.
+        in_order: Whether all is told that came and went from place to place, and not just what
+            became of it. Only with ticks.
 
     """
     run, order = sorted_run(hashes, keys, weights)
@@ -71,6 +80,10 @@ def counted(
     columns = [*rows.take(pa.array(moved)).columns, pa.array(new.take(moved))]
     batch = pa.RecordBatch.from_arrays(columns, schema=counts.schema)
     counts.put(batch, found_hashes.take(moved), removed=new.take(moved) == 0)
+    if in_order and ticks is not None:
+        before = np.zeros(len(run), dtype=np.int64)
+        before[places] = old
+        return _one_by_one(first, before.take(first), run.ones(), order, ticks)
     signs = (new != 0).astype(np.int64) - (old != 0)
     flipped = np.flatnonzero(signs)
     latest = None
@@ -79,6 +92,91 @@ def counted(
         np.maximum.at(latest, first, ticks.take(order))
         latest = latest.take(places.take(flipped))
     return Flips(order.take(places.take(flipped)), signs[flipped], latest)
+
+
+def _one_by_one(
+    groups: Int64Array,
+    before: Int64Array,
+    weights: Int64Array,
+    order: Int64Array,
+    ticks: Int64Array,
+) -> Flips:
+    """Each time that the count of a group left zero or reached it, at the end of a place.
+
+    Args:
+        groups: Rows that are alike have the same.
+        before: The count of each row's group before.
+        weights: What each row adds to it.
+        order: The rows' places among those that were counted.
+        ticks: The places in the log of those.
+
+    """
+    at = ticks.take(order)
+    sorted_ = np.lexsort((at, groups))
+    groups, at, before = groups.take(sorted_), at.take(sorted_), before.take(sorted_)
+    sums = np.cumsum(weights.take(sorted_))
+    is_first = np.ones(len(groups), dtype=np.bool_)
+    is_first[1:] = groups[1:] != groups[:-1]
+    starts = np.flatnonzero(is_first)
+    base = np.repeat((sums - weights.take(sorted_))[starts], np.diff([*starts, len(groups)]))
+    is_there = before + sums - base != 0
+    is_end = np.ones(len(groups), dtype=np.bool_)
+    is_end[:-1] = is_first[1:] | (at[1:] != at[:-1])
+    ends = np.flatnonzero(is_end)
+    was_there = np.concatenate([[False], is_there[ends][:-1]])
+    opens = np.concatenate([[True], groups[ends][1:] != groups[ends][:-1]])
+    was_there = np.where(opens, before[ends] != 0, was_there)
+    signs = is_there[ends].astype(np.int64) - was_there
+    flipped = np.flatnonzero(signs)
+    rows = order.take(sorted_[ends[flipped]])
+    return Flips(rows, signs[flipped], at[ends[flipped]])
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What came and went in an epoch, with its key."""
+
+    keys: pa.RecordBatch
+    hashes: UInt64Array
+    flips: Flips
+
+
+def of_new_rows(  # noqa: PLR0913 - the rows, with what is known of each
+    side: Side,
+    keys: pa.RecordBatch,
+    hashes: UInt64Array,
+    is_there: BoolArray,
+    told: Told | None,
+    *,
+    wants: bool,
+) -> list[Part]:
+    """The epoch's own rows that come out, and those that go again within it.
+
+    Args:
+        side: The rows.
+        keys: Their keys.
+        hashes: The hashes of these.
+        is_there: Whether each key is there at the end of the epoch.
+        told: What came and went.
+        wants: Whether rows come out whose key is there, or those whose key is not.
+
+    """
+    if told is None or told.flips.ticks is None or side.ticks is None or not len(told.hashes):
+        chosen = side.where(is_there == wants)
+        return [Part(chosen.rows.columns, chosen.weights, chosen.ticks)]
+    run, order = sorted_run(told.hashes, told.keys, None)
+    probes, places = matching(run, keys, hashes, told.keys.schema.names)
+    flips = order.take(places)
+    is_later = told.flips.ticks.take(flips) > side.ticks.take(probes)
+    probes, flips = probes[is_later], flips[is_later]
+    signs = told.flips.signs.take(flips)
+    # Sums of float64 are exact here: no key comes and goes near 2**53 times.
+    later = np.bincount(probes, weights=signs, minlength=len(side)).astype(np.int64)
+    chosen = side.where(np.asarray(is_there).astype(np.int64) - later == int(wants))
+    weights = (signs if wants else -signs) * (1 if side.weights is None else side.weights[probes])
+    columns = side.rows.take(pa.array(probes)).columns
+    again = Part(columns, weights, told.flips.ticks.take(flips))
+    return [Part(chosen.rows.columns, chosen.weights, chosen.ticks), again]
 
 
 class Presence:
@@ -101,13 +199,14 @@ class Presence:
 
     def step(self, mine: Side, other: Side) -> list[Part]:
         """The rows that came or went. The side does not have the epoch's rows yet."""
-        parts = []
+        parts, told = [], None
         if len(other):
-            parts.append(self._said_again(other))
+            told = self._count(other)
+            parts.append(self._said_again(told))
         if len(mine):
-            is_there = self._counts.find(mine.keys, self._hashes(mine)).mask
-            chosen = mine.where(is_there == self._wants)
-            parts.append(Part(chosen.rows.columns, chosen.weights, chosen.ticks))
+            hashes = self._hashes(mine)
+            is_there = self._counts.find(mine.keys, hashes).mask
+            parts += of_new_rows(mine, mine.keys, hashes, is_there, told, wants=self._wants)
         return parts
 
     def save(self, saver: Saver) -> Any:
@@ -122,12 +221,16 @@ class Presence:
         """Rows and bytes of the counts."""
         return self._counts.size()
 
-    def _said_again(self, other: Side) -> Part:
-        """Count the other side's rows; the remembered rows of the keys that came or went."""
+    def _count(self, other: Side) -> Told:
+        """Count the other side's rows; what came or went."""
         hashes = self._hashes(other)
-        flips = counted(self._counts, other.keys, hashes, other.weights, other.ticks)
-        keys = other.keys.take(pa.array(flips.places))
-        matches = self._rows.probe(keys, hashes[flips.places])
+        flips = counted(self._counts, other.keys, hashes, other.weights, other.ticks, in_order=True)
+        return Told(other.keys.take(pa.array(flips.places)), hashes[flips.places], flips)
+
+    def _said_again(self, told: Told) -> Part:
+        """The remembered rows of the keys that came or went."""
+        flips = told.flips
+        matches = self._rows.probe(told.keys, told.hashes)
         signs = flips.signs if self._wants else -flips.signs
         ticks = None if flips.ticks is None else flips.ticks.take(matches.probes)
         return Part(matches.rows.columns, signs.take(matches.probes) * matches.weights, ticks)
