@@ -24,17 +24,12 @@ from headwater.operators.functions import Functions
 from headwater.operators.operator import Epoch
 from headwater.operators.statement import Engine, Statement
 from headwater.plan.nodes import (
-    Aggregate,
-    Join,
-    MatchRecognize,
     Node,
-    Pace,
-    Process,
     Scan,
-    Windows,
     walk,
 )
 from headwater.plan.pipeline import ViewDefinition, ViewPlan
+from headwater.plan.sources import sources_of
 from headwater.plan.ticks import with_ticks
 from headwater.runtime.view import as_input
 from headwater.schema.schema import Schema
@@ -89,7 +84,9 @@ class Flows:
         self._built = {plan.name: self._build(plan) for plan in self.plans}
         self._shared = {name: _shared_by(flow) for name, flow in self._built.items()}
         self._plan_of = {plan.name: plan for plan in self.plans}
-        self.source_sets = sorted({s for plan in self.plans for s in _source_sets(plan.root)})
+        self.source_sets = sorted(
+            {s for plan in self.plans for n in walk(plan.root) for s in sources_of(n)}
+        )
 
     def fresh(self, name: str) -> Dataflow:
         """A view's dataflow before the first row."""
@@ -178,18 +175,6 @@ def _placed(plans: Sequence[ViewPlan]) -> tuple[ViewPlan, ...]:
 
 def _scans(plan: ViewPlan) -> Iterator[Scan]:
     return (node for node in walk(plan.root) if isinstance(node, Scan))
-
-
-def _source_sets(root: Node) -> Iterator[tuple[str, ...]]:
-    """The sets of topics by whose watermarks the nodes of a plan decide."""
-    for node in walk(root):
-        if isinstance(node, Windows | Pace | MatchRecognize | Process):
-            yield node.sources
-        elif isinstance(node, Aggregate) and node.window is not None:
-            yield node.window.sources
-        elif isinstance(node, Join) and node.within is not None:
-            yield node.within.left_sources
-            yield node.within.right_sources
 
 
 def _shared_by(root: object) -> dict[int, object] | None:

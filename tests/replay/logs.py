@@ -21,6 +21,7 @@ from headwater.delta.delta import TICK, WEIGHT, Int64Array
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
 from headwater.operators.operator import Epoch
 from headwater.plan.pipeline import TopicDefinition
+from headwater.plan.versions import versions_of
 from headwater.runtime.watermarks import less_delay, lowest, rising, times_us_of
 from replay.rows import START_US, TOPICS
 
@@ -96,17 +97,16 @@ class Log:
 
     @cached_property
     def _places(self) -> dict[str, Int64Array]:
-        return {t.name: self.ticks[t.name] for t in TOPICS}
+        return {versions_of(t.name) if t.is_table else t.name: self.ticks[t.name] for t in TOPICS}
 
     @cached_property
     def _changes(self) -> dict[str, pa.Table]:
-        """The rows of topics, with their places."""
+        """The rows of topics, and the versions of tables, with their places."""
         return {
-            t.name: self.rows[t.name].append_column(
+            versions_of(t.name) if t.is_table else t.name: self.rows[t.name].append_column(
                 pa.field(TICK, pa.int64()), pa.array(self.ticks[t.name])
             )
             for t in TOPICS
-            if not t.is_table
         }
 
     def _of_tables(self, low: int, high: int, *, is_stepwise: bool) -> dict[str, pa.Table]:

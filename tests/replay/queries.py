@@ -126,7 +126,8 @@ QUERIES = (
     "ASOF JOIN bids b ON c.ad = b.ad AND c.ts >= b.since GROUP BY window_start EMIT FINAL",
     "SELECT ad, at, bid FROM (SELECT ad::BIGINT AS ad, at, at AS since FROM shows) s "
     "ASOF JOIN bids USING (ad, since)",
-    "SELECT c.ad, c.ts, b.ad, b.bid FROM clicks c ASOF JOIN bids b ON c.price >= b.bid",
+    "SELECT c.ad, c.ts, b.ad, b.bid FROM clicks c ASOF JOIN (SELECT DISTINCT ON (bid) * FROM bids) "
+    "b ON c.price >= b.bid",
     # joins in time
     "SELECT c.ad, c.ts, s.at FROM clicks c JOIN shows s ON c.ad = s.ad "
     "AND c.ts BETWEEN s.at - INTERVAL '1 minute' AND s.at + INTERVAL '5 minutes'",

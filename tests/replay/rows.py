@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from headwater.operators.describe import Describer
 from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewDefinition, ViewPlan
+from headwater.plan.versions import versions_of
 from headwater.replay.batch import batch
 from headwater.sql import declare
 from headwater.sql.planner import plan_view
@@ -33,6 +34,7 @@ TOPICS = (
     ),
     declare.topic("shows", "ad INTEGER, visitor VARCHAR, n INTEGER, at TIMESTAMP", event_time="at"),
     declare.topic("campaigns", "ad BIGINT, campaign VARCHAR, budget BIGINT", key="ad"),
+    declare.topic("bids", "ad BIGINT, bid BIGINT, since TIMESTAMP", key="ad", event_time="since"),
     declare.topic(
         "things",
         "id BIGINT, big HUGEINT, amount DECIMAL(24, 2), info STRUCT(a INTEGER, b VARCHAR), "
@@ -67,7 +69,8 @@ def rows_of(seed: int, count: int = 40, *, in_time: bool = True) -> dict[str, pa
     """
     rng = random.Random(seed)
     rows = {t.name: [_MAKERS[t.name](_Values(rng)) for _ in range(count)] for t in TOPICS}
-    rows["campaigns"] = rows["campaigns"][: count // 3]
+    for table in ("campaigns", "bids"):
+        rows[table] = rows[table][: count // 3]
     for topic in TOPICS:
         made = rows[topic.name]
         # Rows that say what another says.
@@ -130,6 +133,10 @@ def _campaign(some: _Values) -> dict[str, Any]:
     }
 
 
+def _bid(some: _Values) -> dict[str, Any]:
+    return {"ad": some.rng.randrange(4), "bid": some.below(9), "since": some.when()}
+
+
 def _thing(some: _Values) -> dict[str, Any]:
     rng = some.rng
     return {
@@ -145,7 +152,13 @@ def _thing(some: _Values) -> dict[str, Any]:
     }
 
 
-_MAKERS = {"clicks": _click, "shows": _show, "campaigns": _campaign, "things": _thing}
+_MAKERS = {
+    "clicks": _click,
+    "shows": _show,
+    "campaigns": _campaign,
+    "bids": _bid,
+    "things": _thing,
+}
 
 
 def _arrival(topic: TopicDefinition, rng: random.Random) -> Callable[[dict[str, Any]], datetime]:
@@ -214,5 +227,6 @@ def answers(queries: tuple[str, ...], seed: int) -> dict[str, Content]:
 
 @cache
 def content_of(seed: int) -> dict[str, pa.Table]:
-    """The rows of topics and the content of tables, as a view reads them."""
-    return in_batch((), rows_of(seed))
+    """The rows of topics and the content and versions of tables, as a view reads them."""
+    rows = rows_of(seed)
+    return in_batch((), rows) | {versions_of(t.name): rows[t.name] for t in TOPICS if t.is_table}

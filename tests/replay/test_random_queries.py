@@ -14,7 +14,7 @@ import pytest
 from replay.logs import END_US
 from replay.pipelines import pipeline_of
 from replay.plan_reader import PlanReader, is_readable
-from replay.rows import TOPICS, in_batch, rows_of, tuples
+from replay.rows import content_of, in_batch, rows_of, tuples
 from replay.sweep import VIEWS, Tally, check
 
 PIPELINES, BLOCK = 60, 4
@@ -34,8 +34,7 @@ def test_random_views_over_random_cuts_are_the_batch_answer(first: int) -> None:
 def test_random_plans_mean_what_their_queries_say(seed: int) -> None:
     drawn = pipeline_of(seed, VIEWS)
     expected = in_batch(tuple(drawn.views), rows_of(seed), now_us=END_US)
-    names = [topic.name for topic in TOPICS]
-    with PlanReader({name: expected[name] for name in names}) as reader:
+    with PlanReader(content_of(seed)) as reader:
         for plan in drawn.plans:
             answer = expected[plan.name]
             if not is_readable(plan.root):

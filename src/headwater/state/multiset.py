@@ -285,7 +285,7 @@ class Multiset:
         kept = np.flatnonzero(is_kept)
         return run.take(kept, None if run.weights is None else run.weights.take(kept))
 
-    def _settled(self, merge: Merge, _has_oldest: bool) -> Run:
+    def _settled(self, merge: Merge, _has_oldest: bool = True) -> Run:
         run = self._merged(merge)
         if run.times is None or not (run.times < self._bound).any():
             return run
