@@ -249,14 +249,14 @@ def test_final_over_a_computed_time_is_refused() -> None:
     assert "t is computed" in refusal(query, emit="final")
 
 
-def test_final_over_a_window_of_a_window_is_refused() -> None:
+def test_final_over_a_window_of_a_session_is_refused() -> None:
     query = """
         SELECT count(*) FROM TUMBLE((SELECT w.ts, window_start AS inner_start
-        FROM TUMBLE(clicks, ts, INTERVAL '1 minute') w), ts, INTERVAL '1 day')
+        FROM SESSION(clicks, ts, INTERVAL '1 minute') w), ts, INTERVAL '1 day')
         GROUP BY window_end
     """
 
-    assert "a window of a window" in refusal(query, emit="final")
+    assert "a window of a session" in refusal(query, emit="final")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 The rows of an epoch are grouped by DuckDB into partial results, in one statement with the maps
 below; these are added to the totals of their groups. An epoch costs its rows once, in DuckDB, and
-its groups once, in the totals; never the number of groups that exist.
+its groups once, in the totals; never the number of groups that exist. Groups whose key is closed
+(`plan.closing`) are forgotten.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from headwater.operators.isolate import run_isolating
 from headwater.operators.layout import layout
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.statement import Engine, Rows, Statement, plain
+from headwater.plan.closing import bounded
 from headwater.plan.nodes import Aggregate, Panes
 from headwater.state.run import ascending
 
@@ -45,6 +47,7 @@ class AggregateOperator:
         )
         self._counting = counting(node, self._layout, engine)
         self._totals = Totals(engine, self._layout)
+        self._bounded = bounded(node)
         self._visible = node.schema.names
         self.schema = shown_schema(node, [WEIGHT, *([TICK] if TICK in hidden else [])])
 
@@ -61,6 +64,9 @@ class AggregateOperator:
             partials, _ = run_isolating(self._partial, rows, epoch.failed)
             partials = self._layout.settled(partials)
         changes = self._totals.add(by_hash(partials))
+        if self._bounded is not None:
+            (key,) = self._bounded.columns
+            self._totals.forget_below(key, epoch.passed(self._bounded.frontier).end_us)
         shown = published(self._layout, changes)
         hidden = [changes.column(name) for name in self.schema.names[len(self._visible) :]]
         columns = [*(shown[name] for name in self._visible), *hidden]

@@ -1,7 +1,8 @@
 """Each row once, as long as it is there at least once.
 
 The number of times that a row is there is remembered; where rows are never withdrawn it is enough
-to remember that it was seen. An epoch costs a look-up per row that changed.
+to remember that it was seen. A row with a closed time (`plan.closing`) is forgotten. An epoch costs
+a look-up per row that changed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from headwater.delta.delta import TICK, Delta, Int64Array
 from headwater.operators.meeting import meeting
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.sides import Part, output_schema, together, visible_fields
+from headwater.plan.closing import bounded
 from headwater.plan.nodes import Distinct
 from headwater.state.equality import first_alike, taken
 from headwater.state.latest import Latest
@@ -39,6 +41,7 @@ class DistinctOperator:
         self._names = [f.name for f in fields]
         self._weighted = not node.append_only
         self._has_ticks = TICK in input_schema.names
+        self._bounded = bounded(node)
         count = [pa.field(_COUNT, pa.int64())] if self._weighted else []
         self._known = Latest(pa.schema([*fields, *count]), self._names)
         self.schema = output_schema(fields, weighted=self._weighted, has_ticks=self._has_ticks)
@@ -48,6 +51,26 @@ class DistinctOperator:
         (change,) = inputs
         if not len(change):
             return together([], self.schema)
+        distinct = self._changed(change)
+        if self._bounded is not None:
+            (column,) = self._bounded.columns
+            self._known.forget_below(column, epoch.passed(self._bounded.frontier).end_us)
+        return distinct
+
+    def save(self, saver: Saver) -> Any:
+        """Hand over the rows that are there."""
+        return self._known.save(saver)
+
+    def load(self, manifest: Any, loader: Loader) -> None:
+        """Take the rows back."""
+        self._known.load(manifest, loader)
+
+    def state_size(self) -> tuple[int, int]:
+        """Rows and bytes that are remembered."""
+        return self._known.size()
+
+    def _changed(self, change: Delta) -> Delta:
+        """The rows of a change that came for the first time or left."""
         if not self._weighted:
             change = self._firsts(change)
         order = ascending(change.hashes, None)
@@ -70,18 +93,6 @@ class DistinctOperator:
         return together(
             parts(distinct, change.hashes.take(places), totals.take(places), ticks), self.schema
         )
-
-    def save(self, saver: Saver) -> Any:
-        """Hand over the rows that are there."""
-        return self._known.save(saver)
-
-    def load(self, manifest: Any, loader: Loader) -> None:
-        """Take the rows back."""
-        self._known.load(manifest, loader)
-
-    def state_size(self) -> tuple[int, int]:
-        """Rows and bytes that are remembered."""
-        return self._known.size()
 
     def _firsts(self, change: Delta) -> Delta:
         """The change without most of the rows that come again in it."""

@@ -10,6 +10,8 @@ that and an anti join whose rows have nulls on the right; a FULL join is the sam
 sides changed. Whether a row has a match is counted: where equal keys are all that decides, the
 other side's rows of each key (SEMI and ANTI joins then remember nothing else of it); where a
 condition decides too, the pairs of each kind of row.
+
+Rows of a key that the other side does not bring any more (`plan.closing`) are forgotten.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.delta.delta import TICK, Delta
+from headwater.delta.watermark import BEFORE_ALL
 from headwater.operators.feed import KeyHash
 from headwater.operators.matched import Matched
 from headwater.operators.operator import Epoch, Loader, Saver
@@ -37,6 +40,7 @@ from headwater.operators.sides import (
     visible_fields,
 )
 from headwater.operators.statement import Engine
+from headwater.plan.closing import Bounded, bounded_sides
 from headwater.plan.nodes import Join, JoinKind
 
 
@@ -56,8 +60,9 @@ class JoinOperator:
         self._node = node
         self._has_ticks = TICK in left.names or TICK in right.names
         self._weighted = not node.append_only
-        self._left = _half(node, left, engine, is_left=True)
-        self._right = _half(node, right, engine, is_left=False)
+        self._bounds = bounded_sides(node)
+        self._left = _half(node, left, engine, self._bounds[0], is_left=True)
+        self._right = _half(node, right, engine, self._bounds[1], is_left=False)
         self._pairing = _pairing(node, self._left, self._right, engine)
         self._unmatched = _unmatched(node, self._left, self._right)
         fields = visible_fields(left)
@@ -82,6 +87,8 @@ class JoinOperator:
         self._left.remember(left)
         if self._pairing is not None:
             self._right.remember(right)
+        if self._bounds != (None, None):
+            self._forget(epoch)
         return together(parts, self.schema)
 
     def save(self, saver: Saver) -> Any:
@@ -104,6 +111,23 @@ class JoinOperator:
         sizes = [self._left.rows.size(), self._right.rows.size()]
         sizes += [side.counts.size() for side in self._unmatched]
         return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
+
+    def _forget(self, epoch: Epoch) -> None:
+        """Drop the rows of keys that the other side does not bring any more."""
+        left, right = self._bounds
+        of_left, of_right = (
+            BEFORE_ALL if by is None else epoch.passed(by.frontier).end_us for by in self._bounds
+        )
+        both = BEFORE_ALL
+        if left is not None and right is not None and _are_paired(self._node, left, right):
+            both = min(of_left, of_right)
+            for side in self._unmatched:
+                of_mine = side.is_left is isinstance(side.counts, Matched)
+                by = left if of_mine else right
+                side.counts.forget_below(by.columns[0], both)
+        # A withdrawn row is told by the remembered ones of its kind, where kinds are counted.
+        self._left.rows.forget_below(both if self._left.kinds else of_left)
+        self._right.rows.forget_below(both if self._right.kinds else of_right)
 
     def _taken(self, half: Half, change: Delta, epoch: Epoch) -> tuple[Side, Side | None]:
         """The rows that can match, as they are remembered, and those whose key has a null."""
@@ -142,14 +166,23 @@ class _Unmatched:
         return self.counts.step([p.met(self.mine, is_left=self.is_left) for p in met], mine)
 
 
-def _half(node: Join, schema: pa.Schema, engine: Engine, *, is_left: bool) -> Half:
+def _are_paired(node: Join, left: Bounded, right: Bounded) -> bool:
+    """Whether the columns by which the sides are bounded are compared with each other."""
+    pairs = zip(node.left_keys, node.right_keys, strict=True)
+    return (left.columns[0], right.columns[0]) in pairs
+
+
+def _half(
+    node: Join, schema: pa.Schema, engine: Engine, by: Bounded | None, *, is_left: bool
+) -> Half:
+    closing = None if by is None else by.columns[0]
     keys = node.left_keys if is_left else node.right_keys
     is_counted = node.kind is JoinKind.FULL or (node.kind is not JoinKind.INNER and is_left)
     if node.condition is None or not is_counted:
-        return Half(schema, keys)
+        return Half(schema, keys, closing=closing)
     columns = node.left.schema if is_left else node.right.schema
     kinds = list(dict.fromkeys((*keys, *read_by(node.condition, columns))))
-    return Half(schema, keys, kinds, KeyHash(kinds, columns, engine))
+    return Half(schema, keys, kinds, KeyHash(kinds, columns, engine), closing=closing)
 
 
 def _pairing(node: Join, left: Half, right: Half, engine: Engine) -> Pairing | None:

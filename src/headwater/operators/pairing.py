@@ -36,6 +36,7 @@ class Half:
         keys: Of them the key columns.
         kinds: The columns that make a row's kind, when kinds are counted (see `Matched`).
         kind_hash: Hashes these.
+        closing: The key by which rows are forgotten, if there is one.
 
     """
 
@@ -45,13 +46,15 @@ class Half:
         keys: Sequence[str],
         kinds: Sequence[str] = (),
         kind_hash: KeyHash | None = None,
+        *,
+        closing: str | None = None,
     ) -> None:
         fields = visible_fields(schema)
         self.names = [field.name for field in fields]
         self.keys, self.kinds, self._kind_hash = tuple(keys), list(kinds), kind_hash
         if kind_hash is not None:
             fields.append(pa.field(KIND, pa.uint64()))
-        self.rows = Multiset(pa.schema(fields), keys)
+        self.rows = Multiset(pa.schema(fields), keys, closing=closing)
 
     def dressed(self, side: Side) -> Side:
         """The side's rows as they are remembered."""

@@ -209,6 +209,10 @@ class Presence:
             parts += of_new_rows(mine, mine.keys, hashes, is_there, told, wants=self._wants)
         return parts
 
+    def forget_below(self, key: str, bound: int) -> None:
+        """Drop the counts of keys before the bound: nobody asks for them, or adds to them."""
+        self._counts.forget_below(key, bound)
+
     def save(self, saver: Saver) -> Any:
         """Hand over the counts."""
         return self._counts.save(saver)

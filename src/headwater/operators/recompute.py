@@ -3,8 +3,8 @@
 With keys, a group of the output depends only on the input rows with its key: the rows of the
 touched groups are gathered as they were before the epoch and as they are after it, the query runs
 over both, and the difference is published. Without keys the query runs over everything, and its
-last answer is remembered. An epoch costs what the touched groups hold, or, without keys, what
-there is.
+last answer is remembered. The rows of groups whose key is closed (`plan.closing`) are forgotten. An
+epoch costs what the touched groups hold, or, without keys, what there is.
 
 The query runs on one thread, so that sums of floats come out with the same bits when an epoch is
 stepped again.
@@ -34,6 +34,7 @@ from headwater.operators.groups import (
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.runs import joined
 from headwater.operators.statement import Engine, Statement, empty_batch, plain
+from headwater.plan.closing import bounded
 from headwater.plan.nodes import Node, Recompute
 from headwater.state.multiset import Multiset
 
@@ -50,9 +51,11 @@ class RecomputeOperator:
     def __init__(self, node: Recompute, input_schemas: Sequence[pa.Schema], engine: Engine) -> None:
         self._node = node
         self._keys = node.keys[0] if node.keys else ()
+        self._bounded = bounded(node)
+        closing = (None,) * len(node.sources) if self._bounded is None else self._bounded.columns
         self._sides = [
-            _Side(source, keys, engine)
-            for source, keys in zip(node.sources, node.keys, strict=True)
+            _Side(source, keys, column, engine)
+            for source, keys, column in zip(node.sources, node.keys, closing, strict=True)
         ]
         inputs = {_raw(position): side.rows for position, side in enumerate(self._sides)}
         self._query = Statement(engine, _typed(node), inputs, is_ordered=True)
@@ -79,6 +82,8 @@ class RecomputeOperator:
         after = self._run([rows for _, rows in gathered])
         for side, change in zip(self._sides, inputs, strict=True):
             side.known.insert(change)
+            if self._bounded is not None:
+                side.known.forget_below(epoch.passed(self._bounded.frontier).end_us)
         return self._differing(before, after)
 
     def save(self, saver: Saver) -> Any:
@@ -130,9 +135,11 @@ class RecomputeOperator:
 class _Side:
     """The remembered rows of one input."""
 
-    def __init__(self, source: Node, keys: tuple[str, ...], engine: Engine) -> None:
+    def __init__(
+        self, source: Node, keys: tuple[str, ...], closing: str | None, engine: Engine
+    ) -> None:
         self.rows = plain(source.schema)
-        self.known = Multiset(self.rows, keys)
+        self.known = Multiset(self.rows, keys, closing=closing)
         self._keys = keys
         names = self.rows.names
         typed = [*render.typed(source.schema), render.column(BEFORE), render.column(AFTER)]

@@ -20,6 +20,7 @@ from headwater.operators.groups import weights_of
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.runs import joined
 from headwater.operators.sides import Part, output_schema, together, visible_fields
+from headwater.plan.closing import bounded
 from headwater.plan.nodes import SetOperation, SetRule
 from headwater.state.equality import first_alike, taken
 from headwater.state.latest import Latest
@@ -38,7 +39,7 @@ class SetOperator:
     """
 
     def __init__(self, node: SetOperation, schemas: Sequence[pa.Schema]) -> None:
-        self._rule = node.rule
+        self._rule, self._bounded = node.rule, bounded(node)
         self._rows = pa.schema(visible_fields(schemas[0]))
         counts = [pa.field(name, pa.int64()) for name in _COUNTS]
         self._known = Latest(pa.schema([*self._rows, *counts]), self._rows.names)
@@ -64,9 +65,13 @@ class SetOperator:
             [taken(column, places) for column in rows.columns], schema=self._rows
         )
         ticks = self._ticks(inputs, order, groups)
-        return self._changed(
+        changed = self._changed(
             distinct, hashes.take(places), counts, None if ticks is None else ticks.take(places)
         )
+        if self._bounded is not None:
+            column = self._bounded.columns[0]
+            self._known.forget_below(column, epoch.passed(self._bounded.frontier).end_us)
+        return changed
 
     def save(self, saver: Saver) -> Any:
         """Hand over the rows and their counts."""

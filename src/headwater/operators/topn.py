@@ -34,6 +34,7 @@ from headwater.operators.groups import (
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.statement import Engine, Statement, plain
 from headwater.operators.winners import Winners
+from headwater.plan.closing import bounded
 from headwater.plan.nodes import Place, TopN
 from headwater.state.multiset import Multiset
 from headwater.state.piled import Piled
@@ -55,9 +56,13 @@ class TopNOperator:
     def __init__(self, node: TopN, input_schema: pa.Schema, engine: Engine) -> None:
         self._node = node
         self._rows = plain(node.input.schema)
-        known = Piled(self._rows, node.partition, beside=[order.column for order in node.order])
+        self._bounded = bounded(node)
+        closing = None if self._bounded is None else self._bounded.columns[0]
+        beside = [order.column for order in node.order]
+        known = Piled(self._rows, node.partition, beside=beside, closing=closing)
         self._is_pruned = node.input.append_only
-        self._known = known if self._is_pruned else Multiset(self._rows, node.partition)
+        whole = Multiset(self._rows, node.partition, closing=closing)
+        self._known = known if self._is_pruned else whole
         keys = [input_schema.field(name) for name in (*node.partition, HASH)]
         self._touched = touched(engine, pa.schema(keys), node.partition)
         inputs = {render.INPUT: weighed_schema(self._rows)}
@@ -83,7 +88,12 @@ class TopNOperator:
 
     def step(self, inputs: Sequence[Delta], epoch: Epoch) -> Delta:
         """Rank the touched partitions before and after the change; return the difference."""
-        (change,) = inputs
+        changed = self._changed(inputs[0])
+        if self._bounded is not None:
+            self._known.forget_below(epoch.passed(self._bounded.frontier).end_us)
+        return changed
+
+    def _changed(self, change: Delta) -> Delta:
         if self._winners is None or not len(change):
             return self._ranked(change)
         placed = self._winners.placed(change)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from headwater.plan.frontier import Frontier
 from headwater.plan.inputs import OneInput, TwoInputs
 from headwater.schema.schema import Schema
 
@@ -27,6 +28,7 @@ class Scan:
         schema: The columns that the plan reads, a subset of the relation's.
         append_only: True for topics and for append-only views.
         ticks: True when rows must carry their place in the log's order (see `Windows`).
+        closed: The columns of a view that are closed, each with what closes it (see `closing`).
 
     """
 
@@ -34,6 +36,7 @@ class Scan:
     schema: Schema
     append_only: bool
     ticks: bool = False
+    closed: tuple[tuple[str, Frontier], ...] = ()
 
     @property
     def inputs(self) -> tuple[Node, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headwater.plan.closing import bounded, bounded_sides
 from headwater.plan.nodes import (
     Aggregate,
     AsofJoin,
@@ -17,7 +18,12 @@ from headwater.plan.nodes import (
 
 
 def sources_of(node: Node) -> set[tuple[str, ...]]:
-    """The sets of topics by whose lowest watermarks the node itself decides."""
+    """The sets of topics by whose lowest watermarks the node itself decides, or forgets."""
+    found = bounded_sides(node) if isinstance(node, Join) else (bounded(node),)
+    return _decides(node) | {by.frontier.sources for by in found if by is not None}
+
+
+def _decides(node: Node) -> set[tuple[str, ...]]:
     match node:
         case Windows() | Process() | MatchRecognize() | Pace() | Hold() | Panes():
             return {node.sources}

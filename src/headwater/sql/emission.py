@@ -24,6 +24,7 @@ from headwater.plan.nodes import (
     Scan,
     TemporalFilter,
     Union,
+    WindowKind,
     Windows,
     walk,
 )
@@ -34,7 +35,7 @@ from headwater.sql.declare import is_timestamp
 from headwater.sql.firings import publishes_firings
 from headwater.sql.places import hint_for, place_of
 from headwater.sql.relations import Relation
-from headwater.sql.times import behind_us, event_times, sources_below
+from headwater.sql.times import behind_us, sources_below, times_below
 from headwater.sql.tree import bottom_up, with_inputs
 from headwater.sql.windows import END, NAMES, START, WindowCall
 
@@ -203,11 +204,12 @@ def check(
     window = _window_of(node)
     assert window is not None
     place = _place_of_window(definition)
-    if any(_window_of(n) is not None for child in node.inputs for n in walk(child)):
+    below = [_window_of(n) for child in node.inputs for n in walk(child)]
+    if any(inner is not None and inner.spec.kind is WindowKind.SESSION for inner in below):
         raise DefinitionError(
-            f"{what} cannot decide over a window of a window",
+            f"{what} cannot decide over a window of a session, which may still grow",
             place=place,
-            hint="let the inner one publish changes: make each window a view of its own",
+            hint="make the sessions a view of their own that publishes changes",
         )
     if any(isinstance(n, TemporalFilter) for child in node.inputs for n in walk(child)):
         raise DefinitionError(
@@ -215,7 +217,7 @@ def check(
             place=place,
             hint="compare with now() in a view over the windows",
         )
-    times = event_times(node.inputs[0], window.spec.time)
+    times = times_below(node.inputs[0], window.spec.time)
     if times is None:
         raise DefinitionError(
             f"{what} needs the event time of a topic, and {window.spec.time} is computed",
@@ -224,19 +226,19 @@ def check(
         )
     for name, column in times:
         relation = relations[name.lower()]
-        if relation.event_time is None:
+        if not relation.times:
             raise DefinitionError(
                 f"{what} needs a watermark, and {name} has no event time",
                 place=place,
                 hint=f"declare it: WATERMARK FOR {column} AS {column} - INTERVAL '10 seconds', "
                 f"or event_time={column!r}",
             )
-        if relation.event_time.lower() != column.lower():
+        if column.lower() not in dict(relation.times):
+            known = relation.event_time or relation.times[0][0]
             raise DefinitionError(
-                f"{what} needs the event time of {name}, "
-                f"which is {relation.event_time}, not {column}",
+                f"{what} needs the event time of {name}, which is {known}, not {column}",
                 place=place,
-                hint=f"use {relation.event_time} in the window, or EMIT CHANGES",
+                hint=f"use {known} in the window, or EMIT CHANGES",
             )
 
 

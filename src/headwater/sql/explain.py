@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from sqlglot import exp
 
+from headwater.plan.closing import bounded, bounded_sides
 from headwater.plan.nodes import (
     Aggregate,
     AsofJoin,
@@ -150,7 +151,22 @@ def _lines(node: Node) -> list[str]:
         MatchRecognize: _match,
         TemporalFilter: _temporal,
     }
-    return writers[type(node)](node)
+    return [*writers[type(node)](node), *_forgets(node)]
+
+
+def _forgets(node: Node) -> list[str]:
+    """By which column a node forgets what time has passed."""
+    found = bounded_sides(node) if isinstance(node, Join) else (bounded(node),)
+    lines = []
+    for by in found:
+        if by is not None:
+            behind_us = by.frontier.behind_us
+            later = f", {duration(behind_us)} later" if behind_us else ""
+            names = _names(by.frontier.sources)
+            lines.append(
+                f"forgets each {by.columns[0]} that the watermark of {names} has passed{later}"
+            )
+    return lines
 
 
 def _scan(node: Scan) -> list[str]:

@@ -255,10 +255,11 @@ class _Clause:
                     f"{relation.event_time}, not {source}",
                     f"use ORDER BY {relation.event_time}",
                 )
-            if relation.final:
+            if relation.final or dict(relation.times).get(source.lower()):
+                why = "when their windows have closed" if relation.final else "with their partners"
                 raise self._error(
                     at,
-                    f"the rows of {name} come when their windows have closed, so all are late here",
+                    f"the rows of {name} come {why}, so all are late here",
                     f"match over what {name} reads",
                 )
 

@@ -203,7 +203,8 @@ class Planner:
             raise DefinitionError(f"there is no relation {name}", place=self.definition.origin)
         if name.lower() in self.nodes:
             return self.nodes[name.lower()]
-        return Scan(relation.name, relation.schema, relation.append_only)
+        schema, closed = relation.schema, relation.closed
+        return Scan(relation.name, schema, relation.append_only, closed=closed)
 
     def table(self, table: exp.Table, names: Names) -> Node:
         """A relation, a CTE or a window table function, without its alias.

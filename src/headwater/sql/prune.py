@@ -49,7 +49,9 @@ def _prune(node: Node, needed: frozenset[str]) -> Node:  # noqa: PLR0911 - one f
     match node:
         case Scan():
             # A batch must have a column to have a number of rows.
-            return replace(node, schema=_kept(node.schema, needed or node.schema.names[:1]))
+            schema = _kept(node.schema, needed or node.schema.names[:1])
+            closed = tuple(by for by in node.closed if by[0] in schema)
+            return replace(node, schema=schema, closed=closed)
         case Map():
             return _prune_map(node, needed)
         case Windows():

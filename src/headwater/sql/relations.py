@@ -8,11 +8,13 @@ from typing import Protocol
 
 from sqlglot import exp
 
+from headwater.plan.closing import closed_columns
+from headwater.plan.frontier import Frontier
 from headwater.plan.nodes import Map, Node, Process, Scan, Transform, WindowKind, Windows, walk
 from headwater.plan.pipeline import Emit, TopicDefinition, ViewPlan
 from headwater.plan.versions import Versioned, versions_of
 from headwater.schema.schema import Schema
-from headwater.sql.times import behind_us, event_times, sources_below
+from headwater.sql.times import behind_us, event_times, sources_below, times_below
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,10 @@ class Relation:
         final: A view whose rows are published when their window has closed.
         fingerprint: Changes when what it contains could; empty for topics and tables.
         placed: Each of its rows has a place of its own in the log of one topic.
-        behind_us: How far its event time may be behind the watermark for a row in time.
+        times: The columns whose watermark it has, in lower case, each with how far it may be behind
+            for a row in time: the event time, and the bounds of windows.
         key: The primary key of a table.
+        closed: The columns of a view that are closed, each with what closes it.
 
     """
 
@@ -46,8 +50,9 @@ class Relation:
     final: bool = False
     fingerprint: str = ""
     placed: bool = False
-    behind_us: int = 0
+    times: tuple[tuple[str, int], ...] = ()
     key: tuple[str, ...] = ()
+    closed: tuple[tuple[str, Frontier], ...] = ()
 
 
 class Describe(Protocol):
@@ -77,6 +82,7 @@ def relation_of_topic(topic: TopicDefinition) -> Relation:
         is_table=topic.is_table,
         event_time=topic.event_time,
         sources=(topic.name,) if has_time else (),
+        times=((topic.event_time.lower(), 0),) if topic.event_time else (),
         ready=has_time and topic.ready < 1.0,
         placed=not topic.is_table,
         key=topic.key,
@@ -124,7 +130,8 @@ def relation_of_view(plan: ViewPlan, relations: Mapping[str, Relation]) -> Relat
         final=plan.definition.emit is Emit.FINAL,
         fingerprint=plan.fingerprint,
         placed=is_placed(plan.root, known),
-        behind_us=_behind_us(plan, event_time, known),
+        times=_times(plan, event_time, known),
+        closed=tuple(closed_columns(plan.root).items()),
     )
 
 
@@ -159,14 +166,20 @@ def _event_time(plan: ViewPlan, relations: Mapping[str, Relation]) -> str | None
     return None
 
 
-def _behind_us(plan: ViewPlan, event_time: str | None, relations: Mapping[str, Relation]) -> int:
-    """How far the view's event time may be behind; of a step in Python as that of what it reads."""
-    if event_time is None:
-        return 0
-    if plan.definition.python is None:
-        return behind_us(plan.root, event_time, relations) or 0
-    scans = [node for node in walk(plan.root) if isinstance(node, Scan)]
-    return max((relations[scan.relation.lower()].behind_us for scan in scans), default=0)
+def _times(
+    plan: ViewPlan, event_time: str | None, relations: Mapping[str, Relation]
+) -> tuple[tuple[str, int], ...]:
+    """The view's columns that carry a time, and how far each may be behind the watermark."""
+    if plan.definition.python is not None:
+        scans = [node for node in walk(plan.root) if isinstance(node, Scan)]
+        behind = [us for scan in scans for _, us in relations[scan.relation.lower()].times]
+        return () if event_time is None else ((event_time.lower(), max(behind, default=0)),)
+    found = []
+    for name in plan.schema.names:
+        times = times_below(plan.root, name)
+        if times and all(c.lower() in dict(relations[r.lower()].times) for r, c in times):
+            found.append((name.lower(), behind_us(plan.root, name, relations) or 0))
+    return tuple(found)
 
 
 def _is_event_time(relation: Relation, column: str) -> bool:

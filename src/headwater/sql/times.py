@@ -8,13 +8,16 @@ stand in the log after the watermark has passed it: so far it is behind.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
 from headwater.plan.frontier import Frontier
 from headwater.plan.nodes import (
+    Aggregate,
     AsofJoin,
+    GroupWindow,
     Join,
     Map,
     Node,
@@ -30,11 +33,23 @@ if TYPE_CHECKING:
     from headwater.sql.relations import Relation
 
 
-def event_times(node: Node, name: str) -> list[tuple[str, str]] | None:  # noqa: PLR0911
+def event_times(node: Node, name: str) -> list[tuple[str, str]] | None:
     """The relations' columns that a column passes on unchanged; None where that cannot be told.
 
     Only through nodes that pass on, with each row, its place in the log.
     """
+    return _origins(node, name, of_windows=False)
+
+
+def times_below(node: Node, name: str) -> list[tuple[str, str]] | None:
+    """As `event_times`, also of a column that holds the bounds of windows over such times."""
+    return _origins(node, name, of_windows=True)
+
+
+def _origins(  # noqa: PLR0911 - one for each node
+    node: Node, name: str, *, of_windows: bool
+) -> list[tuple[str, str]] | None:
+    below = partial(_origins, of_windows=of_windows)
     match node:
         case Scan():
             return [(node.relation, name)] if name in node.schema else None
@@ -42,19 +57,28 @@ def event_times(node: Node, name: str) -> list[tuple[str, str]] | None:  # noqa:
             expression = dict(node.projections).get(name)
             if not isinstance(expression, exp.Column):
                 return None
-            return event_times(node.input, expression.name)
+            return below(node.input, expression.name)
         case Windows():
-            return None if name in (node.start, node.end) else event_times(node.input, name)
+            if name not in (node.start, node.end):
+                return below(node.input, name)
+            return below(node.input, node.spec.time) if of_windows and _is_fixed(node) else None
+        case Aggregate() if node.window is not None:
+            is_bound = name in (node.window.start, node.window.end) and _is_fixed(node.window)
+            return below(node.input, node.window.spec.time) if of_windows and is_bound else None
         case Join() | AsofJoin():
-            side = node.left if name in node.left.schema else node.right
-            return event_times(side, name)
+            return below(node.left if name in node.left.schema else node.right, name)
         case Union():
-            found = [event_times(branch, name) for branch in node.inputs]
+            found = [below(branch, name) for branch in node.inputs]
             if any(times is None for times in found):
                 return None
             return [time for times in found for time in times or ()]
         case _:
             return None
+
+
+def _is_fixed(window: Windows | GroupWindow) -> bool:
+    """Whether the windows stay what they are: a session may grow."""
+    return window.spec.kind is not WindowKind.SESSION
 
 
 def behind_us(  # noqa: PLR0911 - one for each node
@@ -65,7 +89,7 @@ def behind_us(  # noqa: PLR0911 - one for each node
     A join without a bound in time adds nothing: what it puts out that is behind is late.
 
     Args:
-        name: A column for which `event_times` has an answer.
+        name: A column for which `times_below` has an answer.
         relations: What the plan reads, by name in lower case.
 
     Returns:
@@ -74,16 +98,19 @@ def behind_us(  # noqa: PLR0911 - one for each node
     """
     match node:
         case Scan():
-            return relations[node.relation.lower()].behind_us
+            return dict(relations[node.relation.lower()].times).get(name.lower(), 0)
         case Map():
             source = dict(node.projections)[name]
             return behind_us(node.input, source.name, relations)
         case Windows():
+            if name in (node.start, node.end):
+                return _behind_of_bound(node, node, name, relations)
             below = behind_us(node.input, name, relations)
             if not node.final:
                 return below
-            is_session = node.spec.kind is WindowKind.SESSION
-            return None if below is None or is_session else below + node.spec.size_us
+            return None if below is None or not _is_fixed(node) else below + node.spec.size_us
+        case Aggregate() if node.window is not None:
+            return _behind_of_bound(node, node.window, name, relations)
         case Join() if node.within is not None:
             return _behind_in_time(node, node.within, name, relations)
         case Join():
@@ -97,6 +124,17 @@ def behind_us(  # noqa: PLR0911 - one for each node
             return _farthest(behind_us(branch, name, relations) for branch in node.inputs)
         case _:
             return None
+
+
+def _behind_of_bound(
+    node: Windows | Aggregate,
+    window: Windows | GroupWindow,
+    name: str,
+    relations: Mapping[str, Relation],
+) -> int | None:
+    """A window's rows come before its end has passed, or when it does."""
+    below = behind_us(node.input, window.spec.time, relations)
+    return below if below is None or name == window.end else below + window.spec.size_us
 
 
 def _behind_in_time(
@@ -118,7 +156,7 @@ def _of_sides(
 ) -> tuple[int | None, int | None]:
     """How far the times of both sides are behind; a time that is no event time adds nothing."""
     left, right = (
-        behind_us(side, time, relations) if event_times(side, time) else 0
+        behind_us(side, time, relations) if times_below(side, time) else 0
         for side, time in ((node.left, timed.left_time), (node.right, timed.right_time))
     )
     return left, right
@@ -143,10 +181,9 @@ def frontier_of(node: Node, time: str, relations: Mapping[str, Relation]) -> Fro
         None where it does not, or where rows in time may be behind without a bound.
 
     """
-    for name, column in event_times(node, time) or [("", "")]:
+    for name, column in times_below(node, time) or [("", "")]:
         relation = relations.get(name.lower())
-        event_time = None if relation is None else relation.event_time
-        if event_time is None or event_time.lower() != column.lower():
+        if relation is None or column.lower() not in dict(relation.times):
             return None
     sources, behind = sources_below(node, relations), behind_us(node, time, relations)
     return Frontier(sources, behind) if sources and behind is not None else None

@@ -19,7 +19,7 @@ from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import BoolArray
 from headwater.state.matching import matching
-from headwater.state.run import Merge, Run, conformed, load_run, merge, times_of
+from headwater.state.run import Merge, Run, closing_of, conformed, load_run, merge
 from headwater.state.spine import Limits, Loose, Peek, Spine
 
 
@@ -138,7 +138,7 @@ class Latest:
         """Drop, in time, rows whose key will never be asked for again.
 
         Args:
-            column: One of the keys, a timestamp, date or integer without nulls.
+            column: One of the keys, a timestamp, date or integer; rows in which it is null stay.
             bound: Rows below this (in the column's own unit) may go.
 
         """
@@ -195,7 +195,7 @@ class Latest:
         if self._bound is None or not len(run):
             return run
         column, bound = self._bound
-        kept = np.flatnonzero(times_of(run.rows.column(column)) >= bound)
+        kept = np.flatnonzero(closing_of(run.rows.column(column)) >= bound)
         if len(kept) == len(run):
             return run
         return run.take(kept, None if run.weights is None else run.weights.take(kept))

@@ -26,6 +26,7 @@ from headwater.state.run import (
     Merge,
     Run,
     cancelled,
+    closing_of,
     conformed,
     consolidated,
     load_run,
@@ -91,24 +92,28 @@ class Multiset:
         keys: The key columns; may be empty, then all rows have the same key.
         time: A timestamp, date or integer column without nulls by which rows of one hash are sorted
             before they are by arrival.
+        closing: A timestamp by which rows may be forgotten, where they are not sorted by one; rows
+            in which it is null stay.
         merges_equal: False where equal rows that nobody withdraws may stay apart; merges are
             then cheaper where many rows share a key. Only without `time`.
         limits: How large the rows may grow before they are split by hash.
 
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how rows are kept, by keyword
         self,
         schema: pa.Schema,
         keys: Sequence[str],
         *,
         time: str | None = None,
+        closing: str | None = None,
         merges_equal: bool = True,
         limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self.schema = schema
         self.keys = tuple(keys)
         self.time = time
+        self._closing = closing
         self._merged = consolidated if merges_equal else cancelled
         self._spine = Spine(self._settled, limits=limits)
         self._rows = 0
@@ -130,8 +135,9 @@ class Multiset:
     ) -> None:
         """Add rows of the multiset's schema; weights of None stand for 1."""
         times = None if self.time is None else times_of(rows.column(self.time))
-        if times is not None and len(times):
-            self._high = max(self._high, int(times.max()))
+        closing = times if self._closing is None else closing_of(rows.column(self._closing))
+        if closing is not None and len(closing):
+            self._high = max(self._high, int(closing.max()))
         self._spine.add(Loose(hashes, rows, weights, times))
         self._rows += len(hashes) if weights is None else int(weights.sum())
 
@@ -287,9 +293,14 @@ class Multiset:
 
     def _settled(self, merge: Merge, _has_oldest: bool = True) -> Run:
         run = self._merged(merge)
-        if run.times is None or not (run.times < self._bound).any():
+        if self._bound == _BEFORE_ALL:
             return run
-        kept = np.flatnonzero(run.times >= self._bound)
+        times = run.times
+        if self._closing is not None:
+            times = closing_of(run.rows.column(self._closing))
+        if times is None or not (times < self._bound).any():
+            return run
+        kept = np.flatnonzero(times >= self._bound)
         return run.take(kept, None if run.weights is None else run.weights.take(kept))
 
 

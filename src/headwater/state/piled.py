@@ -26,12 +26,14 @@ from headwater.state.equality import first_alike
 from headwater.state.matching import matching
 from headwater.state.multiset import Matches
 from headwater.state.pile import Pile, PilePeek
-from headwater.state.run import Merge, Run, conformed, load_run, merge, summed
+from headwater.state.run import Merge, Run, closing_of, conformed, load_run, merge, summed
 from headwater.state.spine import Limits, Loose, Peek, Spine
 
 PLACE = "__place"
 # So many rows of the pile may be held no more, beside half of them, before it forgets some.
 _GARBAGE_MIN = 1 << 16
+# Fewer rows than this are not worth looking through for those that may go.
+_FORGOTTEN_MIN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Piled:
         schema: The columns of the rows.
         keys: The key columns; may be empty, then all rows of one hash are found by it.
         beside: Further columns that are at hand without the pile.
+        closing: A key, a timestamp, by which rows may be forgotten; those in which it is null stay.
         limits: How large the runs may grow before they are split by hash.
 
     """
@@ -93,6 +96,7 @@ class Piled:
         keys: Sequence[str],
         *,
         beside: Sequence[str] = (),
+        closing: str | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self.schema = schema
@@ -102,6 +106,9 @@ class Piled:
         self._pile = Pile(schema)
         self._spine = Spine(lambda merge, _: _settled(merge, self._pile.peek()), limits=limits)
         self._rows = 0
+        self._closing = closing
+        # Up to where rows were forgotten, and how many were left then.
+        self._bound, self._left_rows = int(np.iinfo(np.int64).min), 0
 
     def insert(self, delta: Delta) -> None:
         """Add the delta's rows, which carry the hash of the key columns, by name."""
@@ -145,6 +152,18 @@ class Piled:
             rows = pa.RecordBatch.from_pylist([], schema=self.narrow)
             return Found(_NOWHERE, rows, _NOWHERE, _NOWHERE)
         return self._together(parts)
+
+    def forget_below(self, bound: int) -> None:
+        """Drop the rows before the bound; nobody will ask for them again.
+
+        They go when there are twice as many rows as were left the last time.
+        """
+        if bound <= self._bound or self._rows < 2 * self._left_rows + _FORGOTTEN_MIN:
+            return
+        self._bound, pile = bound, self._pile.peek()
+        runs = self._spine.settled(anew=lambda merge, _: self._not_before(_settled(merge, pile)))
+        self._rows = self._left_rows = sum(int(run.ones().sum()) for run in runs)
+        self._forget()
 
     def take(self, places: Int64Array) -> pa.RecordBatch:
         """Whole rows; quickest when the places ascend."""
@@ -192,6 +211,12 @@ class Piled:
         self._rows += len(hashes) if weights is None else int(weights.sum())
         if len(self._pile) > 2 * self._rows + _GARBAGE_MIN:
             self._forget()
+
+    def _not_before(self, run: Run) -> Run:
+        """The rows of a run that are not before the bound."""
+        assert self._closing is not None
+        kept = np.flatnonzero(closing_of(run.rows.column(self._closing)) >= self._bound)
+        return run.take(kept, None if run.weights is None else run.weights.take(kept))
 
     def _forget(self) -> None:
         """Let the pile forget what is no longer held."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headwater.delta.delta import HASH, WEIGHT, Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
@@ -315,6 +316,14 @@ def times_of(column: pa.Array) -> Int64Array:
     if pa.types.is_timestamp(column.type):
         return column.view(pa.int64()).to_numpy()
     return column.to_numpy().astype(np.int64)
+
+
+def closing_of(column: pa.Array) -> Int64Array:
+    """As `times_of`, for times by which rows are forgotten: a null is never before a bound."""
+    if not column.null_count:
+        return times_of(column)
+    times = pc.fill_null(column.cast(pa.int64()), np.iinfo(np.int64).max)
+    return np.asarray(times.to_numpy(), dtype=np.int64)
 
 
 def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
