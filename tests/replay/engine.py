@@ -211,7 +211,11 @@ def _add(total: Counter[Any], rows: Sequence[Any], weights: Any) -> None:
 def _named(batch: pa.RecordBatch) -> list[Any]:
     """Late rows, which may be of several forms, as names and values."""
     names = [name for name in batch.schema.names if name not in HIDDEN]
-    columns = [batch.column(name).to_pylist() for name in names]
+    # A watermark may be further than a time of Python's: as text it is compared all the same.
+    plain = [
+        c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in map(batch.column, names)
+    ]
+    columns = [column.to_pylist() for column in plain]
     rows = zip(*columns, strict=True)
     return [
         tuple(sorted((n, repr(plain_value(v))) for n, v in zip(names, row, strict=True)))

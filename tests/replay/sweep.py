@@ -124,9 +124,9 @@ def _decides_corrections(node: Node) -> bool:
     row by row, and joins pass on what they say.
     """
     window = node.window if isinstance(node, Aggregate) else node
-    within = node.within if isinstance(node, Join) else None
+    timed = node.within if isinstance(node, Join) else node
     decides = getattr(window, "lateness_us", None) is not None
-    decides |= within is not None and within.lateness_us is not None
+    decides |= getattr(timed, "decision", None) is not None
     return decides and not all(map(_is_rowwise, node.inputs))
 
 
