@@ -3,7 +3,7 @@
 Where the columns of an ORDER BY are numbers, dates or times without nulls, rows are placed by a few
 sorts in numpy: by each of these columns and then by the hash of the partition. Only row numbers
 move; whole rows are gathered once it is known which are wanted. Where one row of each partition is
-wanted, nearly all others are left out before anything is sorted (`meeting`).
+wanted, it is found where the rows of the partition meet, without a sort (`meeting`).
 
 Costs a few passes over the order columns; the other columns are not looked at.
 """
@@ -17,10 +17,13 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.delta.delta import Int64Array, UInt64Array
-from headwater.operators.meeting import meeting
+from headwater.operators.meeting import Meeting, meeting
 from headwater.plan.nodes import Order
-from headwater.state.equality import BoolArray, rows_equal
+from headwater.state.equality import BoolArray, rows_equal, taken
 from headwater.state.run import ascending, times_of
+
+# So often strangers meet again; the few that are then left are sorted.
+_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Placed:
     """Rows by partition and, in each, by place.
 
     Args:
-        rows: Which rows, as they are placed.
+        rows: Which rows; those of a partition one after the other, by place.
         places: Their places, from 0. Rows that the order does not tell apart have places all the
             same, in no order that can be relied on.
         has_ties: Whether there are such rows among these.
@@ -38,6 +41,13 @@ class Placed:
     rows: Int64Array
     places: Int64Array
     has_ties: bool
+
+    def with_firsts(self, rows: Int64Array) -> Placed:
+        """These and more rows, each the first of a partition of its own."""
+        places = np.zeros(len(rows), dtype=np.int64)
+        return Placed(
+            np.concatenate([rows, self.rows]), np.concatenate([places, self.places]), self.has_ties
+        )
 
     @property
     def firsts(self) -> Int64Array:
@@ -83,12 +93,26 @@ class Placing:
         if not numbers or len(numbers) < len(values):
             return None
         keys = rows.select(self._partition).columns
-        some = _best_of_meetings(hashes, keys, numbers[0]) if stop == 1 else None
-        order = _sorted(hashes, numbers, some)
-        same = hashes[order[1:]] == hashes[order[:-1]]
-        if not _is_one_partition(keys, order, same):
-            return None
-        return _first(order, same, numbers, stop)
+        if stop == 1:
+            alone, rest = _best(hashes, keys, numbers[0])
+            found = _placed(hashes, keys, numbers, rest, stop)
+            return None if found is None else found.with_firsts(alone)
+        return _placed(hashes, keys, numbers, None, stop)
+
+
+def _placed(
+    hashes: UInt64Array,
+    keys: Sequence[pa.Array],
+    values: Sequence[Int64Array],
+    some: Int64Array | None,
+    stop: int,
+) -> Placed | None:
+    """Some rows, or all, placed by sorting; None where partitions share a hash."""
+    order = _sorted(hashes, values, some)
+    same = hashes[order[1:]] == hashes[order[:-1]]
+    if not _is_one_partition(keys, order, same):
+        return None
+    return _first(order, same, values, stop)
 
 
 def _numbers(column: pa.Array, order: Order) -> Int64Array | None:
@@ -111,19 +135,49 @@ def _numbers(column: pa.Array, order: Order) -> Int64Array | None:
     return ~values if order.is_descending else values
 
 
-def _best_of_meetings(
+def _best(
     hashes: UInt64Array, keys: Sequence[pa.Array], values: Int64Array
-) -> Int64Array | None:
-    """The rows that may be first in their partition; None for all.
+) -> tuple[Int64Array, Int64Array | None]:
+    """The rows that alone have the least value of their partition, as far as rows meet.
 
-    Of the rows at home where they meet those with the least value stay, and so do all strangers.
+    Of rows at home where they meet the best is found without a sort. Strangers meet again, by other
+    bits of their hash.
+
+    Returns:
+        Such rows, and those among which the other best rows are to be sought; None for all.
+
     """
-    met = meeting(hashes, keys)
-    if met is None:
-        return None
-    least = np.full(1 << met.bits, np.iinfo(np.int64).max)
-    np.minimum.at(least, met.places[met.is_home], values[met.is_home])
-    return np.flatnonzero(~met.is_home | (values == least[met.places]))
+    alone: list[Int64Array] = []
+    tied: list[Int64Array] = []
+    rows: Int64Array | None = None
+    for _ in range(_ROUNDS):
+        met = meeting(hashes, keys)
+        if met is None:
+            break
+        is_best = met.is_home & (values == _least(met, values).take(met.places))
+        best = np.flatnonzero(is_best)
+        is_alone = np.bincount(met.places[best], minlength=1 << met.bits)[met.places[best]] == 1
+        alone.append(_of(rows, best[is_alone]))
+        tied.append(_of(rows, best[~is_alone]))
+        strangers = np.flatnonzero(~met.is_home)
+        rows = _of(rows, strangers)
+        hashes, values = hashes[strangers] << np.uint64(met.bits), values[strangers]
+        keys = [taken(key, strangers) for key in keys]
+    if rows is None:
+        return np.zeros(0, dtype=np.int64), None
+    return np.concatenate(alone), np.concatenate([*tied, rows])
+
+
+def _least(met: Meeting, values: Int64Array) -> Int64Array:
+    """The least value of the rows at home at each place."""
+    highest = np.iinfo(np.int64).max
+    least = np.full(1 << met.bits, highest)
+    np.minimum.at(least, met.places, np.where(met.is_home, values, highest))
+    return least
+
+
+def _of(rows: Int64Array | None, places: Int64Array) -> Int64Array:
+    return places if rows is None else rows[places]
 
 
 def _sorted(

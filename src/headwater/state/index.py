@@ -17,6 +17,8 @@ import numpy as np
 from headwater.delta.delta import Int64Array, UInt64Array
 
 _STEPS = 6
+# Hashes are sifted by so many top bits.
+_SIFT_BITS = 18
 _SPARSE_BELOW = 1 << 20
 
 
@@ -68,6 +70,14 @@ class HashIndex:
         if self._starts is None:
             return Ranges(hits, places, None)
         return Ranges(hits, self._starts.take(places), self._starts.take(places + 1))
+
+
+def sifted(hashes: UInt64Array, sought: UInt64Array) -> Int64Array:
+    """Of many hashes the places of those that begin as one of a few sought ones does."""
+    shift = np.uint64(64 - _SIFT_BITS)
+    is_near = np.zeros(1 << _SIFT_BITS, dtype=bool)
+    is_near[sought >> shift] = True
+    return np.flatnonzero(is_near[hashes >> shift])
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,14 @@ import pyarrow.compute as pc
 from headwater.delta.delta import HASH, WEIGHT, Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import first_alike
-from headwater.state.index import HashIndex, Ranges, search
+from headwater.state.index import HashIndex, Ranges, search, sifted
 
 # An index costs about as much as so many binary searches as it has hashes, divided by this.
 _INDEX_WORTH = 8
 _INDEX_PROBES_MIN = 1 << 14
 _MANY_PROBES = 1 << 12
+# So many probes for each hash are sifted first: hardly any of them is there.
+_SIFT_SHARE = 64
 # A run that spans less than this is that of a shard.
 _NARROW = 1 << 60
 
@@ -68,6 +70,10 @@ class Run:
         if not len(self.hashes) or not len(probes):
             nothing = np.zeros(0, dtype=np.int64)
             return Ranges(nothing, nothing, None)
+        if len(probes) >= _MANY_PROBES and len(self.hashes) * _SIFT_SHARE <= len(probes):
+            near = sifted(probes, self.hashes)
+            found = search(self.hashes, probes.take(near))
+            return Ranges(near.take(found.probes), found.first, found.end)
         low, high = self.hashes[0], self.hashes[-1]
         if int(high) - int(low) >= _NARROW:
             return self._find(probes)

@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.state.checkpoint import Saver
+from headwater.state.index import sifted
 from headwater.state.run import Merge, Run, merge, sorted_run
 
 # A run is merged into the one before it when it has at least this part of its rows.
@@ -34,8 +35,6 @@ _LIKE_SIZE = 2
 _SCAN_SHARE = 16
 # So often all waiting rows may be scanned before they are sorted, which costs about as much.
 _SCANS_MAX = 16
-# A scan first compares so many top bits of the hash.
-_SCAN_BITS = 18
 # A shard takes over so many bits of the hash.
 _SHARD_BITS = 5
 # Runs are handed down to the shards when they have this part of the rows that a spine may have.
@@ -315,10 +314,7 @@ def joined(loose: Sequence[Loose]) -> Loose:
 
 def _with_hashes(loose: Loose, hashes: UInt64Array) -> Loose:
     """The rows that have one of these hashes."""
-    shift = np.uint64(64 - _SCAN_BITS)
-    is_near = np.zeros(1 << _SCAN_BITS, dtype=bool)
-    is_near[hashes >> shift] = True
-    near = np.flatnonzero(is_near[loose.hashes >> shift])
+    near = sifted(loose.hashes, hashes)
     sought = np.sort(hashes)
     found = loose.hashes[near]
     at = np.minimum(np.searchsorted(sought, found), len(sought) - 1)
