@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from headwater.delta.delta import TICK, WEIGHT
 from headwater.delta.watermark import WatermarkCurve
 from headwater.operators import counting as module
+from headwater.operators import render
 from headwater.operators.counting import Counting, counting
-from headwater.operators.layout import layout
+from headwater.operators.layout import SLICE, layout
 from headwater.operators.operator import Epoch
-from headwater.operators.statement import Engine
+from headwater.operators.statement import Engine, Statement
 from headwater.operators.windowed import WindowedOperator, by_slice, partial_statement
 from headwater.plan.nodes import (
     Aggregate,
@@ -129,6 +130,33 @@ def test_counts_as_duckdb_groups(
     expected = statement.run(input=given_rows)
     assert by_slice(counted).to_pylist() == by_slice(expected).to_pylist()
     assert counted.schema.equals(expected.schema)
+
+
+@slow
+@given(rows=st.lists(row, min_size=8, max_size=40), ticked=st.booleans())
+def test_keys_that_are_near_in_the_log_alone_are_counted_block_by_block(
+    engine: Engine, *, rows: list[Any], ticked: bool
+) -> None:
+    spread = [
+        (300 * n + int(r[1]) % 7, *r[1:3], n, BEGIN + timedelta(microseconds=n // 3 * 10))
+        for n, r in enumerate(rows)
+    ]
+    hidden = {TICK: range(len(rows))} if ticked else {}
+    given_rows = table(ROWS, [*spread, *spread[-1:]], **{n: [*v, 99] for n, v in hidden.items()})
+    node = node_of(["k"], spec_of(10, 10, 0), lateness=5 if ticked else None)
+    counter, statement = counter_of(node, given_rows, engine)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_CELLS_MAX_SHARE", 250)
+        assert counter.partials(given_rows, has_ticks=ticked) is None
+        counted = counter.partials(given_rows, has_ticks=ticked, may_repeat=True)
+
+    assert counted is not None
+    made = layout(node, is_weighted=False, has_ticks=ticked)
+    kinds = {render.INPUT: made.carried(SLICE)}
+    merge = Statement(engine, made.combined(render.INPUT, (SLICE,)), kinds, is_ordered=False)
+    found = by_slice(merge.run(input=counted))
+    assert found.to_pylist() == by_slice(statement.run(input=given_rows)).to_pylist()
 
 
 @pytest.mark.parametrize(

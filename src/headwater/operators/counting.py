@@ -93,13 +93,16 @@ class Counting:
         self._schema = layout.carried(*([] if node.window is None else [SLICE]))
         self._hash = KeyHash(list(layout.keys.names), layout.keys, engine)
 
-    def partials(self, rows: Rows, *, has_ticks: bool) -> pa.RecordBatch | None:
+    def partials(
+        self, rows: Rows, *, has_ticks: bool, may_repeat: bool = False
+    ) -> pa.RecordBatch | None:
         """The partial results of all rows; None when these rows cannot be counted.
 
         Args:
             rows: Rows of the stage below the node's stretch.
             has_ticks: Whether the last place in the log of each group is wanted. Where it is not,
                 groups are said to stand before all.
+            may_repeat: Whether a group may come out several times, in parts.
 
         """
         if rows.num_rows < _ROWS_MIN:
@@ -114,9 +117,23 @@ class Counting:
             return None
         cells = prod(axis.count for axis in axes)
         if cells > _CELLS_MAX_SHARE * rows.num_rows:
-            return None
+            return self._by_block(batches, has_ticks=has_ticks) if may_repeat else None
         tally = self._tally(_blocks(batches, 4 * cells), axes, cells, has_ticks=has_ticks)
-        return self._batch(tally, axes)
+        return self._hashed(self._columns(tally, axes))
+
+    def _by_block(
+        self, batches: Sequence[pa.RecordBatch], *, has_ticks: bool
+    ) -> pa.RecordBatch | None:
+        """As `partials`, block by block: keys and times of neighbours in the log are near."""
+        parts: list[dict[str, pa.Array]] = []
+        for block in _blocks(batches, _BLOCK_ROWS):
+            axes = self._axes([block])
+            cells = 0 if axes is None else prod(axis.count for axis in axes)
+            if axes is None or cells > _CELLS_MAX_SHARE * max(block.num_rows, _ROWS_MIN):
+                return None
+            tally = self._tally([block], axes, cells, has_ticks=has_ticks)
+            parts.append(self._columns(tally, axes))
+        return self._hashed({n: pa.concat_arrays([part[n] for part in parts]) for n in parts[0]})
 
     def times(self, rows: Rows) -> list[tuple[Int64Array, Int64Array]] | None:
         """The times and the places in the log of all rows; None when a time is null."""
@@ -203,8 +220,8 @@ class Counting:
             index += offsets
         return index
 
-    def _batch(self, tally: _Tally, axes: list[_Axis]) -> pa.RecordBatch:
-        """The cells that have rows, as partial results."""
+    def _columns(self, tally: _Tally, axes: list[_Axis]) -> dict[str, pa.Array]:
+        """The cells that have rows, as columns of partial results without their hash."""
         cells = np.flatnonzero(tally.present)
         columns: dict[str, pa.Array] = {}
         rest = cells
@@ -215,12 +232,6 @@ class Counting:
         for key, axis in reversed(keys):
             rest, nth = np.divmod(rest, axis.count)
             columns[key.name] = _of_numbers(nth + axis.low, key.type.arrow)
-        names = self._layout.keys.names
-        known = pa.RecordBatch.from_arrays([columns[name] for name in names], names=list(names))
-        if not names:
-            columns[HASH] = pa.array(np.zeros(len(cells), dtype=np.uint64))
-        else:
-            columns[HASH] = self._hash.of(known)
         rows = pa.array(tally.rows[cells].astype(np.int64))
         columns[ROWS] = rows
         for term in self._layout.terms:
@@ -233,6 +244,16 @@ class Counting:
         if TICK in self._schema.names:
             last = np.full(len(cells), BEFORE_ALL) if tally.last is None else tally.last[cells]
             columns[TICK] = pa.array(last)
+        return columns
+
+    def _hashed(self, columns: dict[str, pa.Array]) -> pa.RecordBatch:
+        """Partial results with the hash of their keys."""
+        names = self._layout.keys.names
+        known = pa.RecordBatch.from_arrays([columns[name] for name in names], names=list(names))
+        if not names:
+            columns[HASH] = pa.array(np.zeros(len(columns[ROWS]), dtype=np.uint64))
+        else:
+            columns[HASH] = self._hash.of(known)
         arrays = [columns[name] for name in self._schema.names]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 

@@ -27,12 +27,14 @@ from headwater.operators.counting import counting
 from headwater.operators.isolate import run_isolating
 from headwater.operators.lateness import Lateness, late_batch, late_rows, ticks_of, times
 from headwater.operators.layout import FROM, ROWS, SLICE, START, Layout, layout
+from headwater.operators.merging import can_merge, merged
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.render import TIME
 from headwater.operators.runs import Runs, joined
 from headwater.operators.slices import Grid, Span
 from headwater.operators.statement import Engine, Rows, Statement, empty_batch, plain
 from headwater.plan.nodes import Aggregate, GroupWindow
+from headwater.state.run import ascending
 
 
 class WindowedOperator:
@@ -166,7 +168,7 @@ class WindowedOperator:
         # Of rows that come before their windows close the place is not asked again.
         closing = epoch.closing(self._window.frontier)
         if self._pending is not None and self._rule.is_before(times, closing, 0):
-            return self._counting.partials(rows, has_ticks=False)
+            return self._counting.partials(rows, has_ticks=False, may_repeat=True)
         if not self._rule.is_before(times, curve, self._rule.lateness_us):
             return None
         return self._counting.partials(rows, has_ticks=True)
@@ -209,7 +211,7 @@ class WindowedOperator:
             return Delta(empty_batch(self.schema))
         # One epoch's partial results by slice are already one row per group and tumbling window.
         is_merged = self._grid.is_tumbling and self._pending is None
-        merged = by_window(due if is_merged else self._layout.settled(self._merge.run(input=due)))
+        merged = by_window(due) if is_merged else self._merged(due)
         if curve is not None and self._has_ticks:
             merged = self._ticked(merged, curve)
         if self._totals is not None:
@@ -219,6 +221,15 @@ class WindowedOperator:
         if WEIGHT in self.schema.names:
             rows = rows.append_column(WEIGHT, pa.array(ones(len(kept))))
         return self._shown(rows)
+
+    def _merged(self, due: pa.RecordBatch) -> pa.RecordBatch:
+        """One row for each group and window, as `by_window` orders them."""
+        if can_merge(self._layout):
+            keys = [*self._layout.keys.names, START]
+            found = merged(due, _window_hashes(due), self._layout, keys)
+            if found is not None:
+                return found
+        return by_window(self._layout.settled(self._merge.run(input=due)))
 
     def _ticked(self, merged: pa.RecordBatch, curve: WatermarkCurve) -> pa.RecordBatch:
         """A closed window's row stands where the window closed, or where its correction came."""
@@ -326,11 +337,16 @@ def by_slice(partials: pa.RecordBatch) -> pa.RecordBatch:
 
 def by_window(merged: pa.RecordBatch) -> pa.RecordBatch:
     """Partial results of windows, each with the hash of its key and window, in that order."""
-    hashes = mixed(merged.column(HASH).to_numpy(), merged.column(START).to_numpy())
+    hashes = _window_hashes(merged)
     index = merged.schema.get_field_index(HASH)
-    order = np.argsort(hashes, kind="stable")
+    order = ascending(hashes, None)
     hashed = merged.set_column(index, merged.schema.field(index), pa.array(hashes))
     return hashed.take(pa.array(order))
+
+
+def _window_hashes(rows: pa.RecordBatch) -> npt.NDArray[np.uint64]:
+    """The hash of each row's key and window."""
+    return mixed(rows.column(HASH).to_numpy(), rows.column(START).to_numpy())
 
 
 def mixed(hashes: npt.NDArray[np.uint64], starts: Int64Array) -> npt.NDArray[np.uint64]:
