@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.operators import meeting
+from headwater.operators import meeting, placing
 from headwater.operators.placing import Placing
 from headwater.plan.nodes import Order
 from operators.running import answer
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=150, deadline=None)
 floats = st.sampled_from([0.0, -0.0, 1.5, -2.5, float("inf"), float("-inf"), float("nan")])
 rows_of = st.lists(st.tuples(st.integers(0, 5), floats, st.integers(-3, 3)), min_size=1)
 
@@ -27,18 +27,27 @@ def hashes_of(keys: Any, bits: int) -> Any:
 
 
 @quick
-@given(rows=rows_of, stop=st.integers(1, 4), descending=st.booleans(), meets=st.booleans())
+@given(
+    rows=rows_of,
+    stop=st.integers(1, 4),
+    first=st.sampled_from("fn"),
+    descending=st.booleans(),
+    meets=st.booleans(),
+)
 def test_rows_before_a_place_are_those_of_that_rank(
-    rows: Any, stop: int, descending: bool, meets: bool
+    rows: Any, stop: int, first: str, descending: bool, meets: bool
 ) -> None:
+    second = "n" if first == "f" else "f"
     batch = pa.record_batch(
         [pa.array(column) for column in zip(*rows, strict=True)], names=["p", "f", "n"]
     )
-    orders = (Order("f", descending), Order("n"))
+    orders = (Order(first, descending), Order(second))
     with pytest.MonkeyPatch.context() as patch:
         if meets:
             patch.setattr(meeting, "ROWS_MIN", 1)
             patch.setattr(meeting, "BITS_MAX", 2)
+            # One sort by key and value, where they are small numbers.
+            patch.setattr(placing, "_ROWS_MIN", 1)
         placed = Placing(["p"], orders).placed(batch, hashes_of(batch.column("p"), 40), stop)
 
     assert placed is not None
@@ -46,7 +55,8 @@ def test_rows_before_a_place_are_those_of_that_rank(
     table = pa.Table.from_batches([batch])
     way = "DESC" if descending else "ASC"
     wanted = answer(
-        f"SELECT * FROM t QUALIFY rank() OVER (PARTITION BY p ORDER BY f {way}, n) <= {stop}",
+        f"""SELECT * FROM t QUALIFY
+            rank() OVER (PARTITION BY p ORDER BY {first} {way}, {second}) <= {stop}""",
         t=table,
     )
     assert answer("FROM t", t=pa.Table.from_batches([found])) == wanted
