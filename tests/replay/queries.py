@@ -17,6 +17,17 @@ QUERIES = (
     "SELECT ad, bool_and(ok), bool_or(ok), count_if(cost > 1) FROM clicks GROUP BY ad",
     "SELECT campaign, sum(budget), count(*), avg(budget) FROM campaigns GROUP BY campaign",
     "SELECT campaign, min(budget), max(budget) FROM campaigns GROUP BY campaign",
+    "SELECT max(campaign), min(campaign), count(*), min(budget) FROM campaigns",
+    "SELECT max(campaign) FROM campaigns WHERE ad > 1000",
+    "SELECT visitor, max(total), min(total) FILTER (WHERE total > 1), avg(total) FROM (SELECT ad, "
+    "visitor, sum(cost) AS total FROM clicks GROUP BY ALL) GROUP BY visitor",
+    "SELECT ad, visitor, window_start, max(cost), min(price), max(ok), min(ts) FROM "
+    "SESSION(clicks PARTITION BY ad, ts, INTERVAL '1 minute') GROUP BY ALL",
+    "SELECT campaign, max(price), min(ts::DATE), max(visitor), count(DISTINCT visitor), "
+    "count(DISTINCT visitor) FILTER (WHERE ok) FROM clicks JOIN campaigns USING (ad) "
+    "GROUP BY ROLLUP (campaign)",
+    "SELECT campaign, window_start, max(price), max(ok), sum(cost) FROM TUMBLE(clicks, ts, "
+    "INTERVAL '3 minutes') JOIN campaigns USING (ad) GROUP BY campaign, window_start EMIT FINAL",
     "SELECT ad, median(price), count(DISTINCT visitor), sum(cost) FROM clicks GROUP BY ad",
     "SELECT count(DISTINCT visitor), string_agg(visitor, ',' ORDER BY visitor) FROM clicks",
     "SELECT ad, list(visitor ORDER BY visitor, ts) AS l FROM clicks GROUP BY ad",

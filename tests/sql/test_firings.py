@@ -98,7 +98,11 @@ REFUSALS = (
     ),
     (
         "SELECT max(n) FROM (SELECT ad, count(*) AS n FROM clicks GROUP BY ad)" + EVERY,
-        "needs what merges, and here max cannot take back a row that is withdrawn",
+        "needs the rows of one topic, and here it would be over a GROUP BY; aggregate",
+    ),
+    (
+        "SELECT ad, median(cost) FROM clicks GROUP BY ad" + EVERY,
+        "needs what merges, and here median keeps no partial result",
     ),
 )
 

@@ -102,15 +102,42 @@ def test_a_filter_of_an_aggregate_is_a_case_below_it() -> None:
     )
 
 
-def test_a_maximum_over_rows_that_may_be_withdrawn_is_recomputed_by_key() -> None:
+def test_a_maximum_over_rows_that_may_be_withdrawn_keeps_the_values_in_order() -> None:
     assert tree("SELECT campaign, max(ad) AS m FROM campaigns GROUP BY campaign") == dedent("""\
-        map campaign, result AS m
-          recompute by campaign, for the keys that changed
-              recomputed because max cannot take back a row that is withdrawn
-              SELECT campaign, MAX(ad) AS result FROM input GROUP BY campaign
-              keeps its input
+        map campaign, max_ad AS m
+          aggregate by campaign: max(ad) AS max_ad
+              keeps one row for each group and in it all values of ad, in order
             map campaign, ad
               scan campaigns: changes of ad, campaign""")
+
+
+def test_what_several_aggregates_read_is_computed_once() -> None:
+    query = """
+        SELECT campaign, max(cost) AS most, min(ts) AS since FROM clicks JOIN campaigns USING (ad)
+        GROUP BY campaign
+    """
+
+    assert tree(query) == dedent("""\
+        map campaign, max_cost AS most, min_ts AS since
+          bring together by campaign: max_cost, min_ts
+              keeps one row for each group
+            union of 2 inputs
+              map campaign, max_cost, CAST(NULL AS TIMESTAMP) AS min_ts
+                aggregate by campaign: max(cost) AS max_cost
+                    keeps one row for each group and in it all values of cost, in order
+                  map campaign, cost
+                    map cost, campaign
+                      join on ad = campaigns_ad
+                          keeps both sides by key
+                        scan clicks: rows of ad, cost, ts
+                        map ad AS campaigns_ad, campaign
+                          scan campaigns: changes of ad, campaign
+              map campaign, CAST(NULL AS DECIMAL(12, 6)) AS max_cost, min_ts
+                aggregate by campaign: min(ts) AS min_ts
+                    keeps one row for each group and in it all values of ts, in order
+                  map campaign, ts
+                    map ts, campaign
+                      join on ad = campaigns_ad (once, as above)""")
 
 
 def test_a_distinct_count_is_an_aggregate_of_its_own_beside_the_others() -> None:

@@ -12,6 +12,7 @@ from headwater.operators.aggregate import AggregateOperator
 from headwater.operators.asof import AsofOperator
 from headwater.operators.completeness import CompletenessOperator
 from headwater.operators.distinct import DistinctOperator
+from headwater.operators.extremes import ExtremesOperator
 from headwater.operators.feed import Keys
 from headwater.operators.gate import GateOperator
 from headwater.operators.hold import HoldOperator
@@ -134,6 +135,8 @@ def feeds_of(node: Node) -> tuple[Keys, ...] | None:  # noqa: PLR0911 - one for 
         return (node.left.schema.names, node.right.schema.names)
     if isinstance(node, Join | AsofJoin):
         return (node.left_keys, node.right_keys)
+    if isinstance(node, Aggregate) and node.is_in_order:
+        return (node.keys,)
     if isinstance(node, Distinct):
         return (node.input.schema.names,)
     if isinstance(node, SetOperation):
@@ -191,6 +194,8 @@ def operator_of(  # noqa: PLR0911, PLR0912 - one for each node
         return TemporalOperator(node, *schemas)
     if isinstance(node, TopN):
         return TopNOperator(node, schemas[0], engine)
+    if isinstance(node, Aggregate):
+        return ExtremesOperator(node, schemas[0], engine)
     if isinstance(node, Transform):
         return TransformOperator(node, schemas[0], engine)
     if isinstance(node, Process):

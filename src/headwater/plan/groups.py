@@ -51,9 +51,9 @@ class Partial:
 
     Args:
         name: The output column.
-        merge: How values and partial results combine. MIN, MAX, BIT_OR, and SUM of a floating
-            column, only over append-only input (else the planner uses `Recompute`). ONLY without
-            a window.
+        merge: How values and partial results combine. BIT_OR, and SUM of a floating column, only
+            over append-only input (else the planner uses `Recompute`). ONLY without a window. MIN
+            and MAX over other input without a window, and without others beside them.
         argument: The input column that is aggregated; None counts rows (COUNT only). For QUANTILE
             an integer of at most 64 bits.
         fraction: For QUANTILE, a decimal number from 0 to 1, as it is written in SQL.
@@ -123,6 +123,15 @@ class Aggregate(OneInput):
     partials: tuple[Partial, ...]
     schema: Schema
     window: GroupWindow | None = None
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether it is of extremes, of one column, that may be withdrawn.
+
+        Then all values of a group are kept, in their order.
+        """
+        extremes = (Merge.MIN, Merge.MAX)
+        return any(p.merge in extremes for p in self.partials) and not self.input.append_only
 
     @property
     def append_only(self) -> bool:

@@ -11,14 +11,26 @@ from dataclasses import replace
 from headwater.plan.nodes import AsofJoin, Join, Node, Recompute, Scan, SetOperation, Union
 
 
-def with_ticks(node: Node) -> Node:
-    """The same plan, with `ticks` set on every scan."""
+def with_ticks(root: Node) -> Node:
+    """The same plan, with `ticks` set on every scan; a node that several read stays one."""
+    done: dict[int, Node] = {}
+
+    def ticked(node: Node) -> Node:
+        if id(node) not in done:
+            done[id(node)] = _over(node, [ticked(child) for child in node.inputs])
+        return done[id(node)]
+
+    return ticked(root)
+
+
+def _over(node: Node, inputs: list[Node]) -> Node:
+    """The node over other inputs; a scan with ticks."""
     if isinstance(node, Scan):
         return replace(node, ticks=True)
     if isinstance(node, Join | AsofJoin | SetOperation):
-        return replace(node, left=with_ticks(node.left), right=with_ticks(node.right))
+        return replace(node, left=inputs[0], right=inputs[1])
     if isinstance(node, Union):
-        return replace(node, inputs=tuple(with_ticks(child) for child in node.inputs))
+        return replace(node, inputs=tuple(inputs))
     if isinstance(node, Recompute):
-        return replace(node, sources=tuple(with_ticks(child) for child in node.sources))
-    return replace(node, input=with_ticks(node.input))
+        return replace(node, sources=tuple(inputs))
+    return replace(node, input=inputs[0])

@@ -3,7 +3,8 @@
 The map below computes keys and arguments (a FILTER becomes a CASE), the aggregate keeps counts,
 sums and extremes that merge, and the block's remaining expressions are rewritten over its columns:
 an average is a sum over a count. Where one of the functions does not merge, or would not over rows
-that can be withdrawn, the touched groups are recomputed by key instead.
+that can be withdrawn, the touched groups are recomputed by key instead. Extremes of rows that can
+be withdrawn are found among all values of a group, which an aggregate of their own keeps in order.
 
 Each value of a DISTINCT counts once, so it is read by an aggregate of its own (`arguments`). The
 results of several aggregates are brought together by the keys, in one that keeps nothing else.
@@ -28,7 +29,7 @@ from headwater.plan.nodes import (
 )
 from headwater.schema.schema import Schema
 from headwater.sql import by_value, grouping
-from headwater.sql.arguments import Arguments, DistinctValues, aggregate, case
+from headwater.sql.arguments import Arguments, DistinctValues, aggregate, case, is_known
 from headwater.sql.build import (
     INPUT,
     column,
@@ -188,6 +189,7 @@ class _Merging:
         self._names: dict[str, str] = {}
         self._plain: list[Partial] = []
         self._of_values: dict[DistinctValues, list[Partial]] = {}
+        self._in_order: dict[str, tuple[Arguments, list[Partial]]] = {}
         self._is_distinct = False
         self._is_windowed = any(
             isinstance(key, exp.Column) and by_value.is_of_window(node, key.name) for key in group
@@ -249,11 +251,18 @@ class _Merging:
     def node(self) -> Node:
         """The aggregate over its map."""
         branches = []
-        if self._plain or not self._of_values:
+        if self._plain or not (self._of_values or self._in_order):
             branches.append(self._aggregate(self._arguments.node(), self._plain))
         for values, partials in self._of_values.items():
             only_counts = all(partial.merge is Merge.COUNT for partial in partials)
             rows = values.node(keeps_groups=not self._plain, only_counts=only_counts)
+            branches.append(self._aggregate(rows, partials))
+        for arguments, partials in self._in_order.values():
+            rows = arguments.node()
+            if self._plain:
+                rows = self._planner.build.filter(
+                    rows, [is_known(column(partials[0].argument or ""))]
+                )
             branches.append(self._aggregate(rows, partials))
         return branches[0] if len(branches) == 1 else self._together(branches)
 
@@ -299,11 +308,13 @@ class _Merging:
                 break
         else:
             base = merge.value if argument is None else f"{merge.value}_{argument}"
-            taken = [p.name for some in (self._plain, *self._of_values.values()) for p in some]
+            in_order = (some for _, some in self._in_order.values())
+            all_ = (self._plain, *self._of_values.values(), *in_order)
+            taken = [p.name for some in all_ for p in some]
             name = fresh(base, [*(key.name for key in self.keys), *taken])
             known = Partial(name, merge, argument, fraction)
             partials.append(known)
-        if partials is self._plain or merge is not Merge.COUNT:
+        if not self._is_distinct or merge is not Merge.COUNT:
             return column(known.name)
         # A group without any value may have no row among the values.
         return exp.Coalesce(this=column(known.name), expressions=[exp.Literal.number(0)])
@@ -385,9 +396,12 @@ class _Merging:
         name = name_of(call)
         if not _is(found, _COMPARED):
             raise _NotMergeable(f"{name} of {found} keeps no partial result")
-        if not self._append_only:
-            raise _NotMergeable(f"{name} cannot take back a row that is withdrawn")
-        return self._partial(Merge(name), argument, condition)
+        if self._append_only:
+            return self._partial(Merge(name), argument, condition)
+        value = case(condition, argument)
+        fresh_ones = Arguments(self._planner, self._input, self._group), list[Partial]()
+        arguments, partials = self._in_order.setdefault(value.sql("duckdb"), fresh_ones)
+        return self._result(partials, Merge(name), arguments.name(value, "argument"), None)
 
     def _bits(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
         """The bits that all have are those that none has not."""

@@ -119,7 +119,7 @@ class DistinctValues:
         projections = [*self._keys, (name, case(self._conditions[text], self._value))]
         rows = build.map(self._input, projections)
         if not keeps_groups:
-            rows = build.filter(rows, [_is_known(column(name))])
+            rows = build.filter(rows, [is_known(column(name))])
         return build.distinct(rows)
 
     def _flagged(self, *, keeps_groups: bool, only_counts: bool) -> Node:
@@ -133,7 +133,7 @@ class DistinctValues:
         shown: exp.Expr = exp.Literal.number(1) if only_counts else column(value)
         if keeps_groups and only_counts:
             # A null is no value, whatever held.
-            held = [exp.and_(_is_known(column(value)), test) for test in held]
+            held = [exp.and_(is_known(column(value)), test) for test in held]
         columns: list[Projection] = [(name, column(name)) for name, _ in self._keys]
         columns += [
             (name, case(test, shown)) for name, test in zip(self._names.values(), held, strict=True)
@@ -167,7 +167,7 @@ class DistinctValues:
 
     def _wanted(self) -> list[exp.Expr]:
         """Which rows can count at all."""
-        wanted = [_is_known(self._value.copy())]
+        wanted = [is_known(self._value.copy())]
         conditions = [c for c in self._conditions.values() if c is not None]
         if len(conditions) == len(self._conditions):
             wanted.append(exp.or_(*(exp.paren(c.copy()) for c in conditions)))
@@ -210,5 +210,6 @@ def _integer(value: exp.Expr) -> exp.Expr:
     return exp.Cast(this=value, to=exp.DataType.build("INTEGER"))
 
 
-def _is_known(value: exp.Expr) -> exp.Expr:
+def is_known(value: exp.Expr) -> exp.Expr:
+    """IS NOT NULL."""
     return exp.Not(this=exp.Is(this=value, expression=exp.null()))

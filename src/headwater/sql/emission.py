@@ -114,15 +114,18 @@ def _told_once(node: Node) -> Node:
     if not isinstance(node, Union) or not node.of_same_rows:
         return node
     first, *others = node.inputs
-    return with_inputs(node, [first, *(bottom_up(other, _silent) for other in others)])
+    telling = {id(n) for n in walk(first)}
 
+    def silent(other: Node) -> Node:
+        if id(other) in telling:
+            return other
+        if isinstance(other, Windows):
+            return replace(other, tells=False)
+        if isinstance(other, Aggregate) and other.window is not None:
+            return replace(other, window=replace(other.window, tells=False))
+        return other
 
-def _silent(node: Node) -> Node:
-    if isinstance(node, Windows):
-        return replace(node, tells=False)
-    if isinstance(node, Aggregate) and node.window is not None:
-        return replace(node, window=replace(node.window, tells=False))
-    return node
+    return with_inputs(node, [first, *(bottom_up(other, silent) for other in others)])
 
 
 def _decided_window(

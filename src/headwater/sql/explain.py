@@ -70,7 +70,7 @@ def explain(plan: ViewPlan) -> str:
     lines = [f"view {plan.name} ({columns})", f"  {_emission(plan)}"]
     if plan.order:
         lines.append("  read in the order of " + ", ".join(_ordered(o) for o in plan.order))
-    _write(plan.root, 1, lines)
+    _write(plan.root, 1, lines, set())
     return "\n".join(lines)
 
 
@@ -118,13 +118,18 @@ def _ordered(order: tuple[str, bool]) -> str:
     return order[0] + (" descending" if order[1] else "")
 
 
-def _write(node: Node, depth: int, lines: list[str]) -> None:
+def _write(node: Node, depth: int, lines: list[str], written: set[int]) -> None:
+    """A node and what it reads; of what is computed once for several, the rest at the first."""
     indent = "  " * depth
     first, *more = _lines(node)
+    if id(node) in written and node.inputs:
+        lines.append(f"{indent}{first} (once, as above)")
+        return
+    written.add(id(node))
     lines.append(f"{indent}{first}")
     lines += [f"{indent}    {line}" for line in more]
     for child in node.inputs:
-        _write(child, depth + 1, lines)
+        _write(child, depth + 1, lines, written)
 
 
 def _lines(node: Node) -> list[str]:
@@ -206,6 +211,8 @@ def _aggregate(node: Aggregate) -> list[str]:
         if node.partials and all(p.merge is Merge.ONLY for p in node.partials):
             found = _names(p.name for p in node.partials)
             return [f"bring together{keys}: {found}", state]
+        if node.is_in_order:
+            counts = f" and in it all values of {node.partials[0].argument}, in order"
         return [f"aggregate{keys}: {computed}", state + counts]
     lines = [f"aggregate{keys} and window: {computed}", _spec(window.spec)]
     state = "keeps one row for each group and slice of time"

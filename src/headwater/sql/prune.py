@@ -37,11 +37,23 @@ from headwater.plan.nodes import (
 )
 from headwater.schema.schema import Schema
 from headwater.sql.build import column, column_names, is_identity, nullable
+from headwater.sql.shared import Parts, apart, read_of, together
 
 
 def prune(root: Node) -> Node:
-    """The plan without unread columns; the root keeps all of its own."""
-    return _prune(root, frozenset(root.schema.names))
+    """The plan without unread columns; the root keeps all of its own.
+
+    A part that several nodes read keeps what any of them needs.
+    """
+    parts = apart(root)
+    whole = _prune(parts.whole, frozenset(root.schema.names))
+    needed = read_of(whole, parts.shared)
+    shared: dict[str, Node] = {}
+    for name, part in parts.shared.items():
+        shared[name] = _prune(part, needed.get(name, frozenset()))
+        for other, names in read_of(shared[name], parts.shared).items():
+            needed[other] = needed.get(other, frozenset()) | names
+    return together(Parts(whole, shared))
 
 
 def _prune(node: Node, needed: frozenset[str]) -> Node:  # noqa: PLR0911 - one for each node

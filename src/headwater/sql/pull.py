@@ -31,12 +31,13 @@ from headwater.plan.nodes import (
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column
 from headwater.sql.build import column, column_names, fresh, nullable
+from headwater.sql.shared import each_part
 from headwater.sql.tree import bottom_up
 
 
 def pull_windows(root: Node) -> Node:
     """The plan with every window pulled up that can be."""
-    return bottom_up(root, _rule)
+    return each_part(root, lambda part: bottom_up(part, _rule))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class _Pulled:
 
 
 def _rule(node: Node) -> Node:
-    if not isinstance(node, Aggregate) or node.window is not None:
+    if not isinstance(node, Aggregate) or node.window is not None or node.is_in_order:
         return node
     pulled = _pull(node.input)
     if pulled is None:

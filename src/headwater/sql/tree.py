@@ -24,5 +24,12 @@ def with_inputs(node: Node, inputs: Sequence[Node]) -> Node:
 
 
 def bottom_up(node: Node, rule: Callable[[Node], Node]) -> Node:
-    """Apply a rule to every node, inputs first."""
-    return rule(with_inputs(node, [bottom_up(child, rule) for child in node.inputs]))
+    """Apply a rule to every node, inputs first; to one that several others read once."""
+    done: dict[int, Node] = {}
+
+    def rewritten(node: Node) -> Node:
+        if id(node) not in done:
+            done[id(node)] = rule(with_inputs(node, [rewritten(n) for n in node.inputs]))
+        return done[id(node)]
+
+    return rewritten(node)
