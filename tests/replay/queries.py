@@ -17,6 +17,11 @@ QUERIES = (
     "SELECT ad, bool_and(ok), bool_or(ok), count_if(cost > 1) FROM clicks GROUP BY ad",
     "SELECT campaign, sum(budget), count(*), avg(budget) FROM campaigns GROUP BY campaign",
     "SELECT campaign, min(budget), max(budget) FROM campaigns GROUP BY campaign",
+    "SELECT visitor, stddev(n), var_pop(n), variance(n) FILTER (WHERE n > 1), stddev_samp(n), "
+    "stddev_pop(n), var_samp(ad) FROM shows GROUP BY visitor",
+    "SELECT stddev(n), var_pop(n) FROM shows WHERE n > 1000",
+    "SELECT ad, stddev(c::INTEGER + 2000000000) FROM (SELECT ad, visitor, count(*) AS c FROM "
+    "clicks GROUP BY ad, visitor) GROUP BY ad",
     "SELECT max(campaign), min(campaign), count(*), min(budget) FROM campaigns",
     "SELECT max(campaign) FROM campaigns WHERE ad > 1000",
     "SELECT visitor, max(total), min(total) FILTER (WHERE total > 1), avg(total) FROM (SELECT ad, "

@@ -28,7 +28,7 @@ from headwater.plan.nodes import (
     walk,
 )
 from headwater.schema.schema import Schema
-from headwater.sql import by_value, grouping
+from headwater.sql import by_value, grouping, moments
 from headwater.sql.arguments import Arguments, DistinctValues, aggregate, case, is_known
 from headwater.sql.build import (
     INPUT,
@@ -212,6 +212,7 @@ class _Merging:
             "bit_and": self._bits,
             "quantile_disc": self._quantile,
             "histogram": self._histogram,
+            **dict.fromkeys(moments.NAMES, self._spread),
         }
 
     @property
@@ -389,6 +390,15 @@ class _Merging:
         count = self._partial(Merge.COUNT, _bare(call), condition)
         total = exp.Cast(this=total, to=_DOUBLE.copy())
         return exp.paren(exp.Div(this=total, expression=count))
+
+    def _spread(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
+        argument, name = _bare(call), name_of(call)
+        if not moments.is_exact(self._arguments.type_of(argument)):
+            raise _NotMergeable(f"{name} of this type keeps no partial result")
+        count = self._partial(Merge.COUNT, argument, condition)
+        total = self._partial(Merge.SUM, argument, condition)
+        squares = self._partial(Merge.SUM, moments.square(argument), condition)
+        return moments.spread(name, count, total, squares)
 
     def _extreme(self, call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
         argument = _bare(call)
