@@ -66,7 +66,7 @@ def closed_columns(node: Node) -> Closed:
 def bounded(node: Node) -> Bounded | None:
     """By which column a node that keeps state by key, and is no join, may forget."""
     match node:
-        case Aggregate() if node.window is None:
+        case Aggregate() if node.window is None and not node.is_in_order:
             return _first(node.inputs, [node.keys])
         case Distinct() | SetOperation():
             return _first(node.inputs, [node.schema.names] * len(node.inputs))
