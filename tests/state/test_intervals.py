@@ -45,7 +45,8 @@ def near(intervals: Intervals, sought: list[tuple[Any, int, int]], distance: int
     return [tuple(row.values()) for row in rows.to_pylist()]
 
 
-# Intervals are [10 n, 10 n + length]: they never overlap, whatever comes and goes.
+# Intervals are [30 n, 30 n + length]: whatever comes and goes, they are 21 apart, as sessions are
+# a gap apart.
 steps = st.lists(
     st.tuples(st.sampled_from(KEYS), st.integers(0, 12), st.integers(0, 9), st.booleans()),
     max_size=40,
@@ -56,11 +57,11 @@ steps = st.lists(
 @given(
     steps=steps,
     sought=st.lists(
-        st.tuples(st.sampled_from(KEYS), st.integers(-10, 140), st.integers(0, 30)),
+        st.tuples(st.sampled_from(KEYS), st.integers(-10, 420), st.integers(0, 60)),
         min_size=1,
         max_size=4,
     ),
-    distance=st.integers(1, 25),
+    distance=st.integers(1, 21),
     is_saved=st.booleans(),
 )
 def test_what_is_near_is_found_and_nothing_else(
@@ -68,14 +69,14 @@ def test_what_is_near_is_found_and_nothing_else(
 ) -> None:
     intervals, known = new(), {}
     for version, (key, n, length, is_gone) in enumerate(steps):
-        row = (key, 10 * n, 10 * n + length, version)
+        row = (key, 30 * n, 30 * n + length, version)
         put(intervals, [row], [is_gone])
         if is_gone:
-            known.pop((key, 10 * n), None)
+            known.pop((key, 30 * n), None)
         else:
-            known[(key, 10 * n)] = row
+            known[(key, 30 * n)] = row
         if version % 7 == 0:
-            near(intervals, [(key, 0, 200)], 1)
+            near(intervals, [(key, 0, 500)], 1)
     if is_saved:
         memory = Memory()
         manifest = intervals.save(memory)

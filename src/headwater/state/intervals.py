@@ -82,6 +82,11 @@ class Intervals:
     def near(self, sought: Stretches, distance: int) -> tuple[pa.RecordBatch, UInt64Array]:
         """The intervals, each once, less than `distance` away from one of the stretches.
 
+        Args:
+            sought: The stretches.
+            distance: At most how far the intervals of a key are apart. So an interval that begins
+                before a stretch hides all that are before it.
+
         Returns:
             Intervals by hash, key and time, and their hashes.
 
@@ -91,7 +96,6 @@ class Intervals:
         while len(todo):
             since, is_all = _starts_before(runs, todo, back)
             some = self._since(runs, todo, since, distance)
-            # A live interval that begins before the stretch hides all that are before it.
             done = is_all | some.reaches_back(len(todo))
             found.append(some.near(todo, distance))
             todo = todo.take(np.flatnonzero(~done))
