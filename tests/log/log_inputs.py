@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from headwater.log.topic import Chunk, Topic
+from headwater.log.chunk import Chunk
+from headwater.log.topic import Topic
 from headwater.plan.pipeline import TopicDefinition
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, DataType

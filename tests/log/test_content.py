@@ -10,8 +10,9 @@ from uuid import UUID
 import pyarrow as pa
 import pytest
 
+from headwater.log.chunk import Chunk
 from headwater.log.lane import SealAt
-from headwater.log.topic import Chunk, Topic
+from headwater.log.topic import Topic
 from headwater.plan.pipeline import TopicDefinition
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, DataType, parse_type

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pytest
 
 from headwater.log.changes import ChangeLog
+from headwater.log.chunk import Chunk
 from headwater.log.lane import SealAt
-from headwater.log.topic import Chunk, Topic
+from headwater.log.topic import Topic
 from headwater.plan.pipeline import TopicDefinition
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, parse_type

@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from headwater.log.chunk import Chunk
 from headwater.log.lane import SealAt
 from headwater.log.segment import Entry, SegmentFiles
-from headwater.log.topic import Chunk, Topic
+from headwater.log.topic import Topic
 from headwater.storage.blobs import Blobs
 from headwater.testing.disk import FakeDisk
 from log.log_inputs import CLICKS, START_US, batch

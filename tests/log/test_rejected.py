@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from headwater.log.chunk import Chunk
 from headwater.log.rejected import rejected_definition, rejected_rows
-from headwater.log.topic import Chunk, Topic
+from headwater.log.topic import Topic
 from headwater.storage.blobs import Blobs
 from headwater.testing.disk import FakeDisk
 from log.log_inputs import CLICKS, START_US

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headwater.log.chunk import Chunk
 from headwater.log.lane import SealAt
-from headwater.log.topic import Chunk, Topic
+from headwater.log.topic import Topic
 from headwater.plan.pipeline import TopicDefinition
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, parse_type
@@ -50,7 +51,7 @@ def topic_of(steps: list[tuple[int, int, str]], seal_rows: int = 20) -> tuple[To
 def _small_row_groups() -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("headwater.log.content.ROW_GROUP_ROWS", 5)
-        patch.setattr("headwater.log.topic._LONG_ROWS", 3)
+        patch.setattr("headwater.log.chunk._LONG_ROWS", 3)
         yield
 
 

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from headwater.errors import StateError
-from headwater.log.topic import Chunk, Topic
+from headwater.log.chunk import Chunk
+from headwater.log.topic import Topic
 from headwater.plan.pipeline import TopicDefinition
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, parse_type

@@ -13,8 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headwater.errors import DefinitionError, StateError
+from headwater.log.chunk import Chunk
 from headwater.log.lane import SealAt
-from headwater.log.topic import Chunk, Topic
+from headwater.log.topic import Topic
 from headwater.plan.pipeline import TopicDefinition
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, DataType

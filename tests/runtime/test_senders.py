@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
-from headwater.log.topic import Chunk
+from headwater.log.chunk import Chunk
 from headwater.plan.pipeline import TopicDefinition
 from headwater.runtime import senders
 from headwater.runtime.ingest import Ingest

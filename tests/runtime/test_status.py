@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 import headwater as hw
-from headwater.log.topic import Chunk
+from headwater.log.chunk import Chunk
 from headwater.run.live import Live
 from headwater.runtime.holding import held, held_by
 from headwater.runtime.records import Fact, FactKind

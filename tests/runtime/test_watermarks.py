@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
-from headwater.log.topic import Chunk
+from headwater.log.chunk import Chunk
 from headwater.plan.pipeline import TopicDefinition
 from headwater.runtime.records import Fact, FactKind
 from headwater.runtime.watermarks import TopicWatermark, lowest

@@ -21,7 +21,7 @@ from sqlglot import exp
 
 from headwater.delta.delta import TICK, Int64Array
 from headwater.delta.watermark import WatermarkCurve
-from headwater.log.topic import Chunk
+from headwater.log.chunk import Chunk
 from headwater.operators import render
 from headwater.operators.statement import one_batch
 from headwater.plan.nodes import Hold, Map, Node, Panes, Windows, walk

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from headwater.clock import Clock
 from headwater.errors import DefinitionError
-from headwater.log.topic import Chunk, Topic
+from headwater.log.chunk import Chunk
+from headwater.log.topic import Topic
 from headwater.runtime.records import Append, Fact, FactKind, Kind
 from headwater.storage.journal import Journal
 from headwater.storage.ticket import Ticket

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from headwater.errors import StateError
-from headwater.log.topic import Chunk, Topic
+from headwater.log.chunk import Chunk
+from headwater.log.topic import Topic
 from headwater.runtime.checksum import checksum
 from headwater.runtime.records import PAUSED, Append, EpochRecord, Fact, Kind
 from headwater.runtime.stepper import Cut, Stepper

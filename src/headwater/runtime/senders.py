@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from headwater.delta.delta import Int64Array
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, Shares, WatermarkCurve
-from headwater.log.topic import Chunk
+from headwater.log.chunk import Chunk
 from headwater.plan.pipeline import TopicDefinition
 from headwater.runtime.records import Fact, FactKind
 from headwater.runtime.watermarks import Holder, Points, less_delay, times_us_of

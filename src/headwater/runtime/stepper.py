@@ -21,7 +21,8 @@ from headwater.delta.delta import TICK
 from headwater.delta.watermark import WatermarkCurve
 from headwater.errors import HeadwaterError, StateError
 from headwater.log.adjacent import adjacent
-from headwater.log.topic import Chunk, Topic
+from headwater.log.chunk import Chunk
+from headwater.log.topic import Topic
 from headwater.operators.operator import Epoch
 from headwater.plan.nodes import Completeness, Scan, walk
 from headwater.plan.sources import sources_of
