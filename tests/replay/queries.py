@@ -20,7 +20,7 @@ QUERIES = (
     "SELECT visitor, stddev(n), var_pop(n), variance(n) FILTER (WHERE n > 1), stddev_samp(n), "
     "stddev_pop(n), var_samp(ad) FROM shows GROUP BY visitor",
     "SELECT stddev(n), var_pop(n) FROM shows WHERE n > 1000",
-    "SELECT ad, stddev(c::INTEGER + 2000000000) FROM (SELECT ad, visitor, count(*) AS c FROM "
+    "SELECT ad, stddev(c::INTEGER + 2000) FROM (SELECT ad, visitor, count(*) AS c FROM "
     "clicks GROUP BY ad, visitor) GROUP BY ad",
     "SELECT max(campaign), min(campaign), count(*), min(budget) FROM campaigns",
     "SELECT max(campaign) FROM campaigns WHERE ad > 1000",
