@@ -52,7 +52,7 @@ class Limits:
             few hashes sorts one piece.
         scan_rows: Fewer waiting rows than this are sorted at the first look.
         weighted_rows: So many rows with weights may wait. They may cancel others, and would be kept
-            for ever where nobody looks.
+            for ever where nobody looks; the more wait, the longer the epoch takes that sorts them.
 
     """
 
@@ -60,7 +60,7 @@ class Limits:
     size_bytes: int = 1 << 29
     piece_rows: int = 1 << 20
     scan_rows: int = 1 << 14
-    weighted_rows: int = 1 << 18
+    weighted_rows: int = 1 << 13
 
 
 @dataclass(frozen=True, slots=True)
