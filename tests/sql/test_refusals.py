@@ -249,6 +249,13 @@ def test_final_over_a_computed_time_is_refused() -> None:
     assert "t is computed" in refusal(query, emit="final")
 
 
+def test_final_over_the_time_of_a_table_is_refused() -> None:
+    query = "SELECT count(*) FROM TUMBLE(bids, since, INTERVAL '1 day') GROUP BY window_start"
+
+    assert "rows of table bids are replaced" in refusal(query, emit="final")
+    assert "rows of table bids are replaced" in refusal(query, lateness="1 hour")
+
+
 def test_final_over_a_window_of_a_session_is_refused() -> None:
     query = """
         SELECT count(*) FROM TUMBLE((SELECT w.ts, window_start AS inner_start

@@ -236,6 +236,12 @@ def check(
                 hint=f"declare it: WATERMARK FOR {column} AS {column} - INTERVAL '10 seconds', "
                 f"or event_time={column!r}",
             )
+        if not relation.sources:
+            raise DefinitionError(
+                f"{what} decides by the rows that were sent, and rows of table {name} are replaced",
+                place=place,
+                hint="send the rows to a topic too, or use EMIT CHANGES without lateness",
+            )
         if column.lower() not in dict(relation.times):
             known = relation.event_time or relation.times[0][0]
             raise DefinitionError(
