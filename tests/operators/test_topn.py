@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +24,14 @@ values = st.tuples(
     st.none() | st.integers(0, 2),
 )
 cuts_of = st.lists(st.integers(1, 25), max_size=6)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forgetful() -> Iterator[None]:
+    """Piles forget after a few rows, as they do after many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headwater.state.piled._GARBAGE_MIN", 2)
+        yield
 
 
 @quick

@@ -98,12 +98,13 @@ class Winners:
 
     def changed(self, change: Delta, held: Held) -> Delta:
         """Remember what is held from now on; return what is published of the difference."""
-        fresh, come = self._remembered(change, held)
         has_number = self._node.number is not None
         withdrawn, added = held.moves(self._node.offset, has_number=has_number)
         is_new = added >= len(held.found)
         places = held.found.places
+        # Before they are withdrawn, as what is withdrawn may be forgotten at once.
         parts = [self._known.take(places[withdrawn]), self._known.take(places[added[~is_new]])]
+        fresh, come = self._remembered(change, held)
         parts.append(_chosen(fresh, come, added[is_new]))
         columns = list(joined(parts, self._known.schema).columns)
         if has_number:

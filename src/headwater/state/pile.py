@@ -61,7 +61,11 @@ class _Piece:
 
     def at(self, places: Int64Array) -> Int64Array:
         """Where in the piece's rows the places are."""
-        return places - self.first if self.ids is None else np.searchsorted(self.ids, places)
+        if self.ids is None:
+            return places - self.first
+        at = np.minimum(np.searchsorted(self.ids, places), len(self.ids) - 1)
+        assert (self.ids[at] == places).all(), "a row is asked for that was forgotten"
+        return at
 
     def all_ids(self) -> Int64Array:
         """The place of each row."""
