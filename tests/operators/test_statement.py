@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 import sqlglot
+from duckdb import func
 from sqlglot import exp
 
 from headwater.errors import RecordError
+from headwater.operators.functions import Functions
 from headwater.operators.statement import PARALLEL_ROWS_MIN, Engine, Statement
 
 NUMBERS = pa.schema([("a", pa.int64())])
@@ -33,6 +38,38 @@ def test_rows_keep_their_order_on_both_instances(engine: Engine, rows: int) -> N
 
     assert answer.column("b").to_pylist() == [2 * a for a in range(0, rows, 3)]
     assert answer.schema == doubled.schema
+
+
+class Meeting(Functions):
+    """One function, in which two threads meet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met: list[int] = []
+        self._barrier = Barrier(2)
+
+    def register(self, connection: duckdb.DuckDBPyConnection) -> None:
+        kind = func.PythonUDFType.ARROW
+        connection.create_function("meet", self._meet, ["BIGINT"], "BIGINT", type=kind)
+
+    def _meet(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        # Once is enough: a broken barrier holds nobody.
+        if len(column):
+            with suppress(BrokenBarrierError):
+                self.met.append(self._barrier.wait(timeout=20))
+                self._barrier.abort()
+        return column
+
+
+def test_a_big_batch_keeps_its_order_on_two_threads() -> None:
+    with Engine() as engine:
+        engine.functions = meeting = Meeting()
+        count = 3 * PARALLEL_ROWS_MIN
+
+        answer = statement(engine, "SELECT meet(a) AS b FROM input").run(input=numbers(count))
+
+        assert meeting.met
+        assert answer.column("b").equals(numbers(count).column("a"))
 
 
 def test_a_table_in_chunks_is_read_whole(engine: Engine) -> None:

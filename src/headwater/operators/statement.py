@@ -73,6 +73,7 @@ class Instance:
         self._connection.execute("SET TimeZone = 'UTC'")
         functions.register(self._connection)
         self._registered: list[str] = []
+        self._texts: dict[str, str] = {}
 
     def prepare(self, name: str, query: exp.Query, sources: Mapping[str, Source]) -> None:
         """Bind `query`, whose tables are the names of `sources`, as statement `name`."""
@@ -80,17 +81,26 @@ class Instance:
         for table, source in registered.items():
             self._connection.register(table, sources[source])
             self._registered.append(table)
-        text = _reading(query, {source: table for table, source in registered.items()})
-        self._connection.execute(f"PREPARE {name} AS {text.sql('duckdb')}")
+        reading = _reading(query, {source: table for table, source in registered.items()})
+        text = reading.sql("duckdb")
+        if self.is_parallel:
+            self._texts[name] = text
+        else:
+            self._connection.execute(f"PREPARE {name} AS {text}")
+            self._texts[name] = f"EXECUTE {name}"
 
     def run(self, name: str) -> pa.Table:
         """Run a prepared statement.
+
+        To keep the order of rows DuckDB runs an EXECUTE with one thread, whatever it has, but not
+        a query. So the parallel instance is given the text again: for big batches planning is
+        nothing.
 
         `_submit` is what the client itself runs a relation with. Its public spellings cost twice
         the time for a small batch: `execute` copies the rows and warns that it does, `sql` plans
         the statement again.
         """
-        result = self._connection._submit(f"EXECUTE {name}", None, "arrow", OUTPUT_ROWS)
+        result = self._connection._submit(self._texts[name], None, "arrow", OUTPUT_ROWS)
         return result.arrow_table()
 
     def close(self) -> None:
