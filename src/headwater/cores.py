@@ -1,4 +1,4 @@
-"""Two halves of one computation, on two cores.
+"""Two halves of one computation, or one after another, on two cores.
 
 For work in numpy, Arrow or zlib over large arrays, which lets go of Python's lock.
 """
@@ -6,7 +6,7 @@ For work in numpy, Arrow or zlib over large arrays, which lets go of Python's lo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 A = TypeVar("A")
@@ -29,3 +29,50 @@ def halves(sizes: Sequence[int]) -> tuple[list[int], list[int]]:
         found[lighter].append(number)
         totals[lighter] += sizes[number]
     return found
+
+
+class Behind:
+    """Runs calls in a thread of its own, one after the other, behind whoever hands them over.
+
+    Args:
+        name: The thread's.
+
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._thread: ThreadPoolExecutor | None = None
+        self._running: Future[None] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call is not done yet."""
+        return self._running is not None and not self._running.done()
+
+    def run(self, call: Callable[[], None]) -> None:
+        """Hand over a call, once the one before is done.
+
+        Raises:
+            BaseException: What the one before raised; then this one is not run.
+
+        """
+        self.wait()
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix=self._name)
+        self._running = self._thread.submit(call)
+
+    def wait(self) -> None:
+        """Return when nothing is to be done.
+
+        Raises:
+            BaseException: What the last call raised; said once.
+
+        """
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
+
+    def close(self) -> None:
+        """Wait for what runs, and end the thread."""
+        if self._thread is not None:
+            self._thread.shutdown()

@@ -12,10 +12,10 @@ not there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from headwater.cores import Behind
 from headwater.log.changes import ChangeLog
 from headwater.log.topic import Topic
 from headwater.runtime.archiver import Archiver
@@ -45,8 +45,7 @@ class Checkpointer:
         self._checkpoints = checkpoints
         self._archiver = archiver
         self._logs = logs
-        self._writer: ThreadPoolExecutor | None = None
-        self._running: Future[None] | None = None
+        self._writer = Behind("headwater-checkpoint")
         self._note()
 
     def take(self) -> None:
@@ -56,7 +55,7 @@ class Checkpointer:
             StateError: It, or the one before it, could not be written.
 
         """
-        self._wait()
+        self._writer.wait()
         self._begin()()
 
     def take_if_due(self) -> None:
@@ -66,26 +65,18 @@ class Checkpointer:
             StateError: The one before could not be written.
 
         """
-        if self._running is not None and not self._running.done():
+        if self._writer.is_busy:
             return
-        self._wait()
+        self._writer.wait()
         settings, clock = self._runtime.settings, self._runtime.clock
         grown = self._runtime.journal.written_bytes - self._noted_bytes
         is_time = clock.monotonic() - self._noted_at >= settings.checkpoint_seconds
         if grown >= settings.checkpoint_bytes or (grown and is_time):
-            if self._writer is None:
-                self._writer = ThreadPoolExecutor(1, thread_name_prefix="headwater-checkpoint")
-            self._running = self._writer.submit(self._begin())
+            self._writer.run(self._begin())
 
     def close(self) -> None:
         """Wait for what is being written."""
-        if self._writer is not None:
-            self._writer.shutdown()
-
-    def _wait(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            running.result()
+        self._writer.close()
 
     def _note(self) -> None:
         """The next one is due when so much or so long has passed from here on."""
@@ -101,6 +92,7 @@ class Checkpointer:
         """
         self._note()
         runtime = self._runtime
+        runtime.loop.finish()
         progress, stepper = runtime.loop.progress, runtime.loop.stepper
         if stepper.paused:
             return self._flush

@@ -42,6 +42,8 @@ class Content:
 class LogContent:
     """The rows of a view that never withdraws one: its log of changes."""
 
+    is_apart = True
+
     def __init__(self, changes: ChangeLog) -> None:
         self._changes = changes
 
@@ -88,6 +90,11 @@ class KeptContent:
         # only as long as the content is the log.
         self._added = 0
         self._ready = 0
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether `add` leaves the engine alone, which steps use: rows of the log may be hashed."""
+        return not self._is_log
 
     def hashed(self, delta: Delta) -> Delta:
         """The delta with the hash over its columns, if it must have one."""

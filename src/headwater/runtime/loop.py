@@ -7,16 +7,20 @@ sync after it was computed.
 
 The epoch's journal record holds all that the computation depended on, and a checksum of what came
 out: recovery steps through the records again (`runtime.recovery`).
+
+An epoch that put out much is committed and published by a second thread while the next is computed:
+no step depends on what changes then. Epochs are committed in their order all the same.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from headwater.clock import Clock
+from headwater.cores import Behind
 from headwater.errors import HeadwaterError
 from headwater.runtime.checksum import checksum
 from headwater.runtime.content import Content
@@ -30,6 +34,8 @@ from headwater.storage.journal import Journal
 EPOCH_ROWS_MAX = 1_500_000
 # Rows may be wide: an epoch takes in about so many bytes at most.
 EPOCH_BYTES_MAX = 256 << 20
+# An epoch that put out so many rows is worth a second thread.
+_BEHIND_ROWS_MIN = 1 << 16
 Sample = tuple[float, int, int, dict[str, int]]
 
 
@@ -81,13 +87,15 @@ class EpochLoop:
         self._clock = clock
         self._checkpoint = checkpoint
         self._epoch_rows_max = epoch_rows_max
+        self._behind = Behind("headwater-commit")
         self._stopping = False
         self._thread: threading.Thread | None = None
         # Rows of topics taken in and of views put out since the start, and about once a second
         # (monotonic seconds, epoch, tick, counts), for rates.
         self.counts: Counter[str] = Counter()
         self.samples: deque[Sample] = deque(maxlen=12)
-        self.visible = self._look()
+        tables = {name: table.content() for name, table in stepper.tables.items()}
+        self.visible = self._look(progress, tables)
 
     def start(self) -> None:
         """Begin to run epochs in a thread of its own."""
@@ -109,6 +117,7 @@ class EpochLoop:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self._behind.close()
 
     def wait_for(self, tick: int, facts: int, timeout: float | None = None) -> bool:
         """Return once all before `tick` and `facts` is published; False after `timeout` seconds.
@@ -129,28 +138,34 @@ class EpochLoop:
         return done
 
     def run_epoch(self) -> bool:
-        """Compute and commit one epoch; False when there was nothing to take in."""
+        """Compute one epoch; False when there was nothing to take in, and all is committed."""
         cut = self._cut()
         if cut is None:
+            self.finish()
             return False
         steps = self.stepper.step(cut)
-        self._commit(cut, steps)
+        self.progress = Progress(cut.epoch, cut.tick_to, self.progress.facts + len(cut.facts))
+        commit = self._commit_of(cut, steps)
+        self.finish()
+        if self._is_worth_a_thread(steps):
+            self._behind.run(commit)
+        else:
+            commit()
         return True
 
-    def publish(self, cut: Cut, steps: dict[str, Stepped]) -> None:
-        """Show an epoch that the journal holds."""
-        for view in self.stepper.views:
-            if view.name in steps:
-                view.publish(steps[view.name], cut.epoch)
-                self.counts[view.name] += len(steps[view.name].delta)
-        self.counts.update(self.stepper.rows_taken)
-        self.progress = Progress(cut.epoch, cut.tick_to, self.progress.facts + len(cut.facts))
+    def finish(self) -> None:
+        """Return when what was computed is committed and published.
 
-    def show(self) -> None:
-        """Let readers see what was published."""
-        with self.published:
-            self.visible = self._look()
-            self.published.notify_all()
+        Raises:
+            BaseException: It could not be. Then the loop has failed: its state is ahead of what the
+                journal has, and no checkpoint may be taken of it.
+
+        """
+        try:
+            self._behind.wait()
+        except BaseException as error:
+            self.failure = error
+            raise
 
     def rates(self) -> tuple[float, float, dict[str, float]]:
         """Over the last seconds: epochs and rows a second, and rows a second by name."""
@@ -171,6 +186,7 @@ class EpochLoop:
                 if not self.run_epoch():
                     self._wait_for_work()
                 self._checkpoint()
+            self.finish()
         except BaseException as error:
             # Whatever it is, computing on would be guessing: readers get the error, a restart
             # recovers.
@@ -196,18 +212,35 @@ class EpochLoop:
         wakes_at = self.stepper.wakes_at()
         return wakes_at is not None and wakes_at <= now_us
 
-    def _commit(self, cut: Cut, steps: dict[str, Stepped]) -> None:
-        record = EpochRecord(
-            cut.epoch,
-            cut.tick_to,
-            self.progress.facts + len(cut.facts),
-            cut.time_us,
-            {name: checksum(stepped.delta) for name, stepped in steps.items() if len(stepped.delta)}
-            | dict.fromkeys(self.stepper.paused, PAUSED),
+    def _is_worth_a_thread(self, steps: Mapping[str, Stepped]) -> bool:
+        """Whether an epoch may and should be committed while the next is computed."""
+        rows = sum(len(stepped.delta) for stepped in steps.values())
+        return rows >= _BEHIND_ROWS_MIN and all(
+            view.is_apart for view in self.stepper.views if view.name in steps
         )
-        self._journal.append(Kind.EPOCH, [record.encode()]).wait()
-        self.publish(cut, steps)
-        self.show()
+
+    def _commit_of(self, cut: Cut, steps: Mapping[str, Stepped]) -> Callable[[], None]:
+        """What puts an epoch into the journal and then shows it, also when steps have gone on."""
+        stepper, progress = self.stepper, self.progress
+        paused, rows_taken = dict.fromkeys(stepper.paused, PAUSED), stepper.rows_taken
+        tables = {name: table.content() for name, table in stepper.tables.items()}
+
+        def commit() -> None:
+            sums = {n: checksum(step.delta) for n, step in steps.items() if len(step.delta)}
+            record = EpochRecord(
+                progress.epoch, progress.tick, progress.facts, cut.time_us, sums | paused
+            )
+            self._journal.append(Kind.EPOCH, [record.encode()]).wait()
+            for view in stepper.views:
+                if view.name in steps:
+                    view.publish(steps[view.name], cut.epoch)
+                    self.counts[view.name] += len(steps[view.name].delta)
+            self.counts.update(rows_taken)
+            with self.published:
+                self.visible = self._look(progress, tables)
+                self.published.notify_all()
+
+        return commit
 
     def _wait_for_work(self) -> None:
         seconds = _soonest(self._intake.note_idle(), 1.0)
@@ -224,10 +257,9 @@ class EpochLoop:
             or len(self._intake.facts) > self.progress.facts
         )
 
-    def _look(self) -> Visible:
-        contents = {view.name: view.content() for view in self.stepper.views}
-        contents |= {name: table.content() for name, table in self.stepper.tables.items()}
-        return Visible(self.progress.epoch, self.progress.tick, self.progress.facts, contents)
+    def _look(self, progress: Progress, tables: Mapping[str, Content]) -> Visible:
+        views = {view.name: view.content() for view in self.stepper.views}
+        return Visible(progress.epoch, progress.tick, progress.facts, {**views, **tables})
 
     def _sample(self) -> None:
         now = self._clock.monotonic()

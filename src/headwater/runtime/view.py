@@ -74,6 +74,11 @@ class ViewRunner:
         scans = (node for node in walk(self.plan.root) if isinstance(node, Scan))
         return tuple(dict.fromkeys(table_of(scan.relation) for scan in scans))
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether an epoch may be published while the next is stepped."""
+        return self._content.is_apart
+
     def step(self, inputs: Mapping[str, pa.Table], epoch: Epoch) -> Stepped:
         """Compute one epoch; nothing is visible yet."""
         epoch.late.clear()
