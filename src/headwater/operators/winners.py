@@ -106,14 +106,16 @@ class Winners:
         parts = [self._known.take(places[withdrawn]), self._known.take(places[added[~is_new]])]
         fresh, come = self._remembered(change, held)
         parts.append(_chosen(fresh, come, added[is_new]))
-        columns = list(joined(parts, self._known.schema).columns)
+        # As they lie: wide rows are not copied into one piece.
+        filled = [part for part in parts if part.num_rows]
+        columns = list(pa.Table.from_batches(filled, self._known.schema).columns)
         if has_number:
             numbers = np.concatenate([held.before[withdrawn], held.after[added]]) + 1
             columns.append(pa.array(numbers))
         weights = np.repeat(np.array([-1, 1], dtype=np.int64), [len(withdrawn), len(added)])
         hashes = held.hashes[np.concatenate([withdrawn, added])]
         columns += [pa.array(weights), pa.array(hashes)]
-        return Delta(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+        return Delta(pa.Table.from_arrays(columns, schema=self._schema))
 
     def _before(self, found: Found, hashes: UInt64Array) -> Int64Array | None:
         """The places that the found rows had, as far as anybody wants them; None if some tie."""

@@ -110,7 +110,7 @@ class KeptContent:
             self._make_ready(self._added)
             self._is_log = False
         if not self._is_log:
-            rows = conformed(one_batch(delta.rows), self._rows.schema)
+            rows = conformed(delta.rows, self._rows.schema)
             # Rows that cannot cancel others may wait unsorted.
             weights = None if _only_adds(delta) else delta.weights
             self._rows.insert_rows(rows, delta.hashes, weights)

@@ -1,9 +1,9 @@
 """A pile: rows in the order of their arrival, found by the place that each was given.
 
 Wide rows are put down here once, as the batches in which they came, and stay where they are:
-what sorts and merges them by key (`state.piled`) moves their places only. Batches of a like size
-become one when there are several of them, so that there are few however many epochs there were; a
-row is copied as often as the number of rows has digits in base eight.
+what sorts and merges them by key (`state.piled`) moves their places only. Small batches of a like
+size become one when there are several of them, so that there are few however many epochs there
+were; a row is copied as often as the number of rows in such a piece has digits in base eight.
 
 A row keeps its place for ever. Where a good part of a batch is no longer wanted the rest
 is copied together, and remembers which places it has.
@@ -24,9 +24,9 @@ from headwater.state.gather import taken
 
 # So many batches of a like size become one: sizes are alike that have as many octal digits.
 _ALIKE = 8
-# Larger ones are left as they are: one copy takes no longer than a short moment.
-_PIECE_ROWS_MAX = 1 << 22
-_PIECE_BYTES_MAX = 1 << 29
+# Larger ones are left as they are: to copy them again costs more than to look into one more.
+_PIECE_ROWS_MAX = 1 << 20
+_PIECE_BYTES_MAX = 1 << 26
 _PLACE = "__place"
 
 
@@ -93,14 +93,13 @@ class PilePeek:
 
     def _ascending(self, places: Int64Array) -> pa.RecordBatch:
         firsts = [piece.first for piece in self._pieces]
-        bounds = [*np.searchsorted(places, firsts).tolist(), len(places)]
+        bounds = np.append(np.searchsorted(places, firsts), len(places))
         parts = []
-        for nth, piece in enumerate(self._pieces):
-            low, high = bounds[nth], bounds[nth + 1]
-            if high > low:
-                at = piece.at(places[low:high])
-                is_whole = len(at) == len(piece) and bool((at[1:] > at[:-1]).all())
-                parts.append(piece.rows if is_whole else taken(piece.rows, at))
+        for nth in np.flatnonzero(bounds[1:] > bounds[:-1]).tolist():
+            piece = self._pieces[nth]
+            at = piece.at(places[bounds[nth] : bounds[nth + 1]])
+            is_whole = len(at) == len(piece) and bool((at[1:] > at[:-1]).all())
+            parts.append(piece.rows if is_whole else taken(piece.rows, at))
         return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
 
 
@@ -126,12 +125,14 @@ class Pile:
         """The memory that is held, or mapped."""
         return sum(piece.size_bytes for piece in self._pieces)
 
-    def add(self, rows: pa.RecordBatch) -> Int64Array:
+    def add(self, rows: pa.RecordBatch | pa.Table) -> Int64Array:
         """Put rows of the pile's schema down; return their places, which count up."""
-        first, self._next = self._next, self._next + rows.num_rows
-        if rows.num_rows:
-            self._pieces.append(_Piece(first, self._next, rows))
-            self._join_alike()
+        first = self._next
+        for batch in [rows] if isinstance(rows, pa.RecordBatch) else rows.to_batches():
+            if batch.num_rows:
+                self._pieces.append(_Piece(self._next, self._next + batch.num_rows, batch))
+                self._next += batch.num_rows
+                self._join_alike()
         return np.arange(first, self._next)
 
     def take(self, places: Int64Array) -> pa.RecordBatch:

@@ -115,13 +115,14 @@ class Piled:
         self.insert_rows(conformed(delta.rows, self.schema), delta.hashes, delta.weights)
 
     def insert_rows(
-        self, rows: pa.RecordBatch, hashes: UInt64Array, weights: Int64Array | None
+        self, rows: pa.RecordBatch | pa.Table, hashes: UInt64Array, weights: Int64Array | None
     ) -> None:
-        """Add rows of the schema; weights of None stand for 1."""
+        """Add rows of the schema; weights of None stand for 1. A table's batches stay apart."""
         places = self._pile.add(rows)
         if weights is not None:
             places = np.where(weights < 0, ~places, places)
-        self._add(rows.select(self.narrow.names), places, hashes, weights)
+        narrow = [_whole_column(rows.column(name)) for name in self.narrow.names]
+        self._add(narrow, places, hashes, weights)
 
     def withdraw(self, rows: pa.RecordBatch, places: Int64Array, hashes: UInt64Array) -> None:
         """Take rows out that were found, each once.
@@ -132,7 +133,7 @@ class Piled:
             hashes: Of their keys.
 
         """
-        self._add(rows, places, hashes, np.full(len(places), -1))
+        self._add(rows.columns, places, hashes, np.full(len(places), -1))
 
     def find(self, keys: pa.RecordBatch, hashes: UInt64Array) -> Found:
         """The rows of equal key for each of `keys`, which are all different.
@@ -201,12 +202,12 @@ class Piled:
 
     def _add(
         self,
-        rows: pa.RecordBatch,
+        narrow: Sequence[pa.Array],
         places: Int64Array,
         hashes: UInt64Array,
         weights: Int64Array | None,
     ) -> None:
-        placed = pa.RecordBatch.from_arrays([*rows.columns, pa.array(places)], schema=self._placed)
+        placed = pa.RecordBatch.from_arrays([*narrow, pa.array(places)], schema=self._placed)
         self._spine.add(Loose(hashes, placed, weights))
         self._rows += len(hashes) if weights is None else int(weights.sum())
         if len(self._pile) > 2 * self._rows + _GARBAGE_MIN:
@@ -275,6 +276,10 @@ def _settled(merge: Merge, pile: PilePeek) -> Run:
 def _with_places(rows: pa.RecordBatch, places: Int64Array) -> pa.RecordBatch:
     columns = [*rows.columns[:-1], pa.array(places)]
     return pa.RecordBatch.from_arrays(columns, schema=rows.schema)
+
+
+def _whole_column(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _whole(places: Int64Array) -> Int64Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,8 @@ from headwater.delta.delta import HASH, WEIGHT, Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import first_alike
 from headwater.state.index import HashIndex, Ranges, search, sifted
+
+RowsT = TypeVar("RowsT", pa.RecordBatch, pa.Table)
 
 # An index costs about as much as so many binary searches as it has hashes, divided by this.
 _INDEX_WORTH = 8
@@ -332,10 +335,10 @@ def closing_of(column: pa.Array) -> Int64Array:
     return np.asarray(times.to_numpy(), dtype=np.int64)
 
 
-def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The columns of `schema` from a batch that has them, and others."""
-    columns = [batch.column(name) for name in schema.names]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+def conformed(rows: RowsT, schema: pa.Schema) -> RowsT:
+    """The columns of `schema` from rows that have them, and others."""
+    columns = [rows.column(name) for name in schema.names]
+    return type(rows).from_arrays(columns, schema=schema)
 
 
 def gathered(runs: Sequence[Run], places: Sequence[Int64Array]) -> pa.RecordBatch:
