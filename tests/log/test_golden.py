@@ -19,6 +19,7 @@ from headwater.log.changes import ChangeLog
 from headwater.log.chunk import Chunk
 from headwater.log.lane import SealAt
 from headwater.log.topic import Topic
+from headwater.log.zones import Newest
 from headwater.plan.pipeline import TopicDefinition
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, parse_type
@@ -26,7 +27,7 @@ from headwater.storage.blobs import Blobs
 from headwater.storage.local import LocalDisk
 
 GOLDEN = Path(__file__).parent / "golden"
-FORMATS = ("1", "2")
+FORMATS = ("1", "2", "3")
 
 SCHEMA = Schema(
     (
@@ -84,6 +85,8 @@ def test_the_files_of_every_format_are_read(number: str, tmp_path: Path) -> None
     assert topic.read_ticks(0, 99) == CHUNKS
     assert topic.offset_at_time(0, event_time_us=START_US + 7) == 0
     assert topic.offset_at_time(0, arrived_us=START_US + 2) == 6
+    highest = [Newest(0, START_US + 7, START_US + 2), Newest(1, START_US + 100, START_US + 9)]
+    assert topic.newest(0, 99) == highest
     changes = log.read(0, 99)
     rows = [row for chunk in CHUNKS for row in chunk.rows.to_pylist()]
     assert changes.select(SCHEMA.names).to_pylist() == rows

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
 from headwater.log.chunk import Chunk
+from headwater.log.zones import Newest
 from headwater.plan.pipeline import TopicDefinition
 from headwater.runtime.records import Fact, FactKind
 from headwater.runtime.watermarks import TopicWatermark, lowest
@@ -134,9 +135,45 @@ def test_the_curve_does_not_depend_on_the_cut(
     assert found == expected
     assert parts.current_us == whole.current_us
 
-    followed = TopicWatermark(definition(partitions=2))
-    followed.follow(taken, facts)
-    assert followed.current_us == whole.current_us
+
+@given(chunks, st.sets(st.integers(0, 8)), st.integers(1, 2), st.integers(-20, 200))
+def test_following_ends_where_the_curve_does(
+    appends: list[tuple[int, list[int | None]]], cuts: set[int], partitions: int, floor: int
+) -> None:
+    taken, tick = [], 0
+    for partition, times in appends:
+        taken.append(chunk(tick, times, partition % partitions))
+        tick += len(times)
+    whole, followed = (TopicWatermark(definition(partitions=partitions)) for _ in range(2))
+    for mark in (whole, followed):
+        mark.curve([], [Fact(FactKind.ADVANCE, "clicks", partitions - 1, floor, 0)])
+
+    whole.curve(taken, [])
+    edges = [0, *sorted(c for c in cuts if c < len(taken)), len(taken)]
+    for low, high in pairwise(edges):
+        followed.follow(newest(taken[low:high]))
+
+    assert followed.save() == whole.save()
+
+
+def newest(taken: list[Chunk]) -> list[Newest]:
+    """What the log says of these rows."""
+    found = []
+    for partition in {c.partition for c in taken}:
+        some = [c for c in taken if c.partition == partition]
+        times = [BEFORE_ALL]
+        times += [t for c in some for t in c.rows["ts"].cast(pa.int64()).drop_null().to_pylist()]
+        found.append(Newest(partition, max(times), some[-1].arrived_us))
+    return found
+
+
+def test_where_a_partition_is_idle_the_order_of_rows_matters() -> None:
+    mark = TopicWatermark(definition(partitions=2))
+    assert mark.is_orderly
+
+    mark.curve([chunk(0, [5])], [Fact(FactKind.IDLE, "clicks", 1, 0, 1)])
+
+    assert not mark.is_orderly
 
 
 @given(

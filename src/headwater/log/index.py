@@ -55,6 +55,10 @@ class Index:
         columns = zip(*(index.marks for index in indexes), strict=True)
         return Index(np.concatenate(starts), tuple(np.concatenate(column) for column in columns))
 
+    def with_marks(self, count: int) -> Index:
+        """The same with its first marks alone."""
+        return Index(self.starts, self.marks[:count])
+
     def __len__(self) -> int:
         return len(self.starts) - 1
 

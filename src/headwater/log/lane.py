@@ -51,8 +51,8 @@ class Shape:
     Args:
         schema: The Arrow types of the stored rows.
         marks: How many marks an append has. Mark 0 ascends from chunk to chunk.
-        summarise: More marks of the chunks that begin at the given rows of a table; they are
-            computed when a segment is written.
+        summarise: More marks of the chunks that begin at the given rows of a table, which sum up
+            their rows; they are computed when a segment is written.
         archive_columns: The columns of a sealed file beside those of the schema.
         archive_folder: Where below `data/` a sealed file goes whose first chunk has these marks;
             empty, or with a slash at its end.
@@ -183,15 +183,16 @@ class Lane:
     def _write_hot(self, tail: Tail, first: int, last: int) -> Segment:
         table = pa.Table.from_batches(tail.batches[first:last], self._shape.schema)
         index = Index.of(tail.starts[first : last + 1], [m[first:last] for m in tail.marks])
-        more = self._shape.summarise(table, index.starts[:-1] - index.starts[0])
-        index = Index(index.starts, index.marks + more)
+        index = self._summed_up(table, index)
         name = f"{HOT}/{self._name(index)}.arrow"
         return self._files.write(name, arrow_file(table, index), index)
 
     def _write_sealed(self, group: Sequence[Segment]) -> Segment:
-        index = Index.join([segment.content.index for segment in group])
+        appended = self._shape.marks
+        index = Index.join([segment.content.index.with_marks(appended) for segment in group])
         batches = [batch for s in group for batch in s.read(s.position_first, s.position_to, None)]
         table = pa.Table.from_batches(batches, self._shape.schema).unify_dictionaries()
+        index = self._summed_up(table, index)
         firsts = tuple(int(column[0]) for column in index.marks)
         name = f"{ARCHIVE}/{self._shape.archive_folder(firsts)}{self._name(index)}"
         if not is_parquet_exact(self._shape.schema):
@@ -199,6 +200,11 @@ class Lane:
         for column, values in self._shape.archive_columns(index).items():
             table = table.append_column(column, values)
         return self._files.write(f"{name}.parquet", parquet_file(table, index), index)
+
+    def _summed_up(self, table: pa.Table, index: Index) -> Index:
+        """The index of a table with the marks that sum up its rows."""
+        more = self._shape.summarise(table, index.starts[:-1] - index.starts[0])
+        return Index(index.starts, index.marks + more)
 
     def _name(self, index: Index) -> str:
         return f"{self._stem}{index.starts[0]:020}-{index.starts[-1] - 1:020}"

@@ -1,8 +1,9 @@
 """The manifest of a topic or of a view's changes: which files hold which rows.
 
-A JSON value: `{"format": 2, "lanes": [[entry, ...], ...]}`, with the entries of each lane in the
-order of their positions (see `segment.Entry`). Format 1 had one checksum for a whole Arrow file. It
-says nothing of the rows in memory. Whoever keeps the checkpoints stores it; a file counts as soon
+A JSON value: `{"format": 3, "lanes": [[entry, ...], ...]}`, with the entries of each lane in the
+order of their positions (see `segment.Entry`). Format 1 had one checksum for a whole Arrow file,
+format 2 of event times only the highest of each append, and did not say of which column. It says
+nothing of the rows in memory. Whoever keeps the checkpoints stores it; a file counts as soon
 as a stored manifest names it.
 """
 
@@ -17,8 +18,8 @@ from headwater.log.segment import Entry, SegmentFiles, missing
 
 Manifest = dict[str, Any]
 
-_FORMAT = 2
-_READ = (1, 2)
+_FORMAT = 3
+_READ = (1, 2, 3)
 
 
 def save_lanes(lanes: Sequence[Lane]) -> Manifest:

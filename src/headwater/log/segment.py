@@ -26,6 +26,7 @@ import pyarrow as pa
 from headwater.errors import StateError
 from headwater.log.content import ArrowContent, Content, ParquetContent, damage_of
 from headwater.log.index import Index
+from headwater.log.snapshot import Highest
 from headwater.log.stretches import Checked, Part, Stretch, stretches_of
 from headwater.storage.blobs import Blobs
 
@@ -44,6 +45,8 @@ class Entry:
         firsts: Each mark of its first chunk.
         highest: Each mark's highest value.
         stretches: The checksums of an Arrow file.
+        summed_up: The column that marks after the appends' own tell of; None where an earlier
+            version wrote them, which did not say.
 
     """
 
@@ -55,6 +58,7 @@ class Entry:
     firsts: tuple[int, ...]
     highest: tuple[int, ...]
     stretches: tuple[Stretch, ...] = ()
+    summed_up: str | None = None
 
     @property
     def is_hot(self) -> bool:
@@ -83,10 +87,14 @@ class SegmentFiles:
 
     Args:
         schema: The Arrow types of the stored rows.
+        summed_up: The column that the marks after the appends' own are to tell of.
 
     """
 
-    def __init__(self, blobs: Blobs, folder: str, schema: pa.Schema) -> None:
+    def __init__(
+        self, blobs: Blobs, folder: str, schema: pa.Schema, summed_up: str | None = None
+    ) -> None:
+        self.summed_up = summed_up
         self._blobs = blobs
         self._folder = folder
         self._schema = schema
@@ -116,6 +124,7 @@ class SegmentFiles:
             firsts=tuple(int(column[0]) for column in index.marks),
             highest=tuple(int(column.max()) for column in index.marks),
             stretches=stretches_of(parts) if is_arrow(name) else (),
+            summed_up=self.summed_up,
         )
         return Segment(entry, self, self._opened(entry, is_new=True) if entry.is_hot else None)
 
@@ -230,10 +239,34 @@ class Segment:
 
     def first_with(self, mark: int, value: int, chunk_from: int) -> int | None:
         """The first chunk from `chunk_from` on that has rows whose `mark` is at least `value`."""
+        if self.entry.summed_up not in (None, self._files.summed_up):
+            # It tells of the column that had the event time once.
+            return chunk_from if chunk_from < len(self.content.index) else None
         if self.entry.highest[mark] < value:
             return None
         is_match = self.content.index.marks[mark][chunk_from:] >= value
         return chunk_from + int(np.argmax(is_match)) if is_match.any() else None
+
+    @property
+    def is_summed_up(self) -> bool:
+        """Whether the marks after the appends' own tell of the column that is asked for."""
+        column = self._files.summed_up
+        return column is not None and self.entry.summed_up == column
+
+    def highest(self, mark: int, position_from: int, position_to: int) -> Highest:
+        """The highest of a mark that sums up rows, as far as it is known of [from, to)."""
+        if not self.is_summed_up:
+            return Highest(None, [(position_from, position_to)])
+        if (position_from, position_to) == (self.position_first, self.position_to):
+            return Highest(self.entry.highest[mark], [])
+        starts = self.content.index.starts
+        first = int(np.searchsorted(starts, position_from))
+        last = int(np.searchsorted(starts, position_to, side="right")) - 1
+        if first >= last:
+            return Highest(None, [(position_from, position_to)])
+        spans = [(position_from, int(starts[first])), (int(starts[last]), position_to)]
+        value = int(self.content.index.marks[mark][first:last].max())
+        return Highest(value, [(low, high) for low, high in spans if low < high])
 
     def starts(self, chunk_from: int, chunk_to: int) -> list[int]:
         """Where the chunks begin, and last where the last of them ends."""

@@ -17,6 +17,19 @@ import pyarrow as pa
 from headwater.delta.delta import Int64Array
 
 
+class Highest(NamedTuple):
+    """The highest value that a mark has over some rows, as far as marks know it.
+
+    Args:
+        value: Over the chunks that lie whole among the rows; None where there is none.
+        unknown: The positions [from, to) of the rows that it does not tell of.
+
+    """
+
+    value: int | None
+    unknown: list[tuple[int, int]]
+
+
 class Part(Protocol):
     """A stretch of positions with at least one chunk: a `Segment` or a `TailPart`."""
 
@@ -44,6 +57,15 @@ class Part(Protocol):
 
     def first_with(self, mark: int, value: int, chunk_from: int) -> int | None:
         """The first chunk from `chunk_from` on that may have rows whose `mark` is >= `value`."""
+        ...
+
+    @property
+    def is_summed_up(self) -> bool:
+        """Whether its marks sum up the rows, beside those that its appends were given."""
+        ...
+
+    def highest(self, mark: int, position_from: int, position_to: int) -> Highest:
+        """The highest of a mark that sums up rows, as far as it is known of [from, to)."""
         ...
 
     def starts(self, chunk_from: int, chunk_to: int) -> list[int]:
@@ -159,6 +181,19 @@ class Snapshot:
             bounds = np.clip(part.starts(first, last), low, high)
             found.append(np.repeat(part.marks(mark, first, last), np.diff(bounds)))
         return np.concatenate(found)
+
+    def highest(self, mark: int, position_from: int, position_to: int) -> Highest:
+        """The highest of a mark that sums up rows, as far as it is known of [from, to)."""
+        found = [
+            part.highest(
+                mark,
+                max(position_from, part.position_first),
+                min(position_to, part.position_to),
+            )
+            for part in self._between(position_from, position_to)
+        ]
+        known = [part.value for part in found if part.value is not None]
+        return Highest(max(known, default=None), [span for part in found for span in part.unknown])
 
     def read(
         self, position_from: int, position_to: int, columns: Sequence[str] | None

@@ -13,6 +13,8 @@ from itertools import accumulate
 
 import pyarrow as pa
 
+from headwater.log.snapshot import Highest
+
 _SAMPLE = 100
 
 
@@ -110,6 +112,16 @@ class TailPart:
         column = self._tail.marks[mark]
         found = (c for c in range(chunk_from, self.chunks) if column[c] >= value)
         return next(found, None)
+
+    @property
+    def is_summed_up(self) -> bool:
+        """Rows are summed up when they are written to a file."""
+        return False
+
+    def highest(self, mark: int, position_from: int, position_to: int) -> Highest:
+        """Nothing is known of these rows."""
+        del mark
+        return Highest(None, [(position_from, position_to)])
 
     def starts(self, chunk_from: int, chunk_to: int) -> list[int]:
         """Where the chunks begin, and last where the last of them ends."""

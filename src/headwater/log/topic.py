@@ -29,6 +29,7 @@ import pyarrow as pa
 
 from headwater.delta.delta import Int64Array
 from headwater.errors import DefinitionError
+from headwater.log import zones
 from headwater.log.chunk import Chunk, chunks_of, stored_chunk
 from headwater.log.columns import (
     ARRIVED,
@@ -51,11 +52,12 @@ from headwater.log.lane import (
 from headwater.log.manifest import Manifest, load_entries, names_in, save_lanes, tidy
 from headwater.log.segment import Entry, SegmentFiles
 from headwater.log.snapshot import Snapshot
+from headwater.log.zones import Newest
 from headwater.plan.pipeline import TopicDefinition
 from headwater.storage.blobs import Blobs
 
-# Marks of a chunk. The last two are known of chunks in segments only.
-_TICK, _ARRIVED, _TIME_HIGHEST = 0, 1, 2
+# The marks that an append is given. More of them (`zones`) are known of chunks in segments only.
+_TICK, _ARRIVED = 0, 1
 
 
 class Topic:
@@ -87,7 +89,7 @@ class Topic:
         self.definition = definition
         self.schema: pa.Schema = definition.schema.arrow
         self._time_column = _column_name(definition)
-        self._files = SegmentFiles(blobs, folder, self.schema)
+        self._files = SegmentFiles(blobs, folder, self.schema, self._time_column)
         self._shape = Shape(
             schema=self.schema,
             marks=2,
@@ -246,6 +248,22 @@ class Topic:
             found.sort(key=lambda chunk: chunk.tick_first)
         return found
 
+    def newest(self, tick_from: int, tick_to: int) -> list[Newest]:
+        """Of each partition that has rows with ticks in [tick_from, tick_to), the highest time.
+
+        What lies in files whole appends long is not read.
+        """
+        assert self._time_column is not None, f"topic {self.definition.name} has no event time"
+        found = []
+        for partition, lane in enumerate(self._lanes):
+            snapshot = lane.snapshot()
+            span = snapshot.position_of_tick(tick_from), snapshot.position_of_tick(tick_to)
+            if span[0] < span[1]:
+                highest_us = zones.highest_us(snapshot, span, self._time_column)
+                arrived_us = int(snapshot.marks_by_row(_ARRIVED, span[1] - 1, span[1])[0])
+                found.append(Newest(partition, highest_us, arrived_us))
+        return found
+
     def rows_between(self, tick_from: int, tick_to: int) -> int:
         """How many rows have ticks in [tick_from, tick_to)."""
         snapshots = [lane.snapshot() for lane in self._lanes]
@@ -371,7 +389,7 @@ class Topic:
             return next((start for start, _ in chunks), snapshot.position_to)
         assert event_time_us is not None
         assert self._time_column is not None, f"topic {self.definition.name} has no event time"
-        for start, end in snapshot.chunks_with(_TIME_HIGHEST, event_time_us):
+        for start, end in snapshot.chunks_with(zones.HIGHEST, event_time_us):
             rows = pa.Table.from_batches(snapshot.read(start, end, (self._time_column,)))
             is_match = times_us(rows.column(0)) >= event_time_us
             if is_match.any():
@@ -417,10 +435,10 @@ class Topic:
         return found
 
     def _summarise(self, table: pa.Table, rows: Int64Array) -> tuple[Int64Array, ...]:
-        """The highest event time of each chunk, where `rows` says the chunks begin."""
+        """What is known of the event times of each chunk, where `rows` says the chunks begin."""
         if self._time_column is None:
             return ()
-        return (np.maximum.reduceat(times_us(table.column(self._time_column)), rows),)
+        return zones.summaries(times_us(table.column(self._time_column)), rows)
 
 
 def _width(kind: pa.DataType) -> int | None:

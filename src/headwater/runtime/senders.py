@@ -72,14 +72,6 @@ class SenderWatermark:
         # One table, so that who asks from another thread sees rows of one length.
         self._table = np.empty((3, 0), dtype=np.int64)
 
-    def follow(self, chunks: Sequence[Chunk], facts: Sequence[Fact]) -> None:
-        """Move the watermark to the end of the epoch, where nobody asks how it ran.
-
-        A watermark may have stood higher within the epoch than its senders do at the end, so there
-        is no shorter way.
-        """
-        self.curves(chunks, facts)
-
     def curves(
         self, chunks: Sequence[Chunk], facts: Sequence[Fact]
     ) -> tuple[WatermarkCurve, WatermarkCurve]:

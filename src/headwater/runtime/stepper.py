@@ -11,7 +11,7 @@ and is not stepped again, nor is what reads it. The others go on.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +92,7 @@ class Stepper:
             if isinstance(node, Completeness)
         }
         self._deciding = {name for sources in self._sources for name in sources}
-        self._read = _columns_read(topics, tables, views)
+        self._read = _columns_read(topics, tables, views, self._deciding)
         scans = [n for v in views for n in walk(v.plan.root) if isinstance(n, Scan)]
         self._read_topics = {
             name: topic
@@ -111,7 +111,12 @@ class Stepper:
             )
             for name, columns in self._read.items()
         }
-        self.rows_taken = {n: sum(c.rows.num_rows for c in part) for n, part in chunks.items()}
+        self.rows_taken = {
+            name: sum(chunk.rows.num_rows for chunk in chunks[name])
+            if name in chunks
+            else topic.rows_between(cut.tick_from, cut.tick_to)
+            for name, topic in self.topics.items()
+        }
         epoch = self._epoch(cut, chunks)
         inputs = self._inputs(chunks)
         steps: dict[str, Stepped] = {}
@@ -139,13 +144,13 @@ class Stepper:
             tick_to = further
         if tick_to - tick_from < _SEAM_ROWS_MIN or not self._read_topics:
             return tick_to
-        return self._seam(tick_from, tick_to)
+        return self._seam(tick_from, tick_to, is_last=tick_to == tick_max)
 
-    def _seam(self, tick_from: int, tick_to: int) -> int:
+    def _seam(self, tick_from: int, tick_to: int, *, is_last: bool) -> int:
         """Where to end a large epoch that might go on to `tick_to`, so that it copies little.
 
         Rows of an epoch that lie in one file are taken as they lie; those of two are put together.
-        Where these are few bytes an epoch more would cost as much.
+        Where these are few bytes an epoch more would cost as much, also one for the last of them.
         """
         size_bytes, name = max(
             (topic.rows_between(tick_from, tick_to) * topic.row_bytes(self._read[name]), name)
@@ -155,6 +160,8 @@ class Stepper:
         if size_bytes > _COPIED_BYTES_MAX:
             seams = self._read_topics[name].seams(tick_from + length // 8, tick_to)
             return seams[0] if seams else tick_to
+        if is_last:
+            return tick_to
         seams = self._read_topics[name].seams(tick_from + length // 2, tick_to)
         return seams[-1] if seams else tick_to
 
@@ -220,10 +227,24 @@ class Stepper:
             if name in self._deciding:
                 complete[name], ready[name] = watermark.curves(chunks[name], facts)
             else:
-                watermark.follow(chunks[name], facts)
+                self._follow(watermark, cut, facts)
             if watermark.current_us > before_us:
                 watermark.risen_us = cut.time_us
         return complete, ready
+
+    def _follow(
+        self, watermark: TopicWatermark | SenderWatermark, cut: Cut, facts: Sequence[Fact]
+    ) -> None:
+        """Move a watermark that nobody decides by to the end of the epoch."""
+        definition = watermark.definition
+        topic, span = self.topics[definition.name], (cut.tick_from, cut.tick_to)
+        if isinstance(watermark, TopicWatermark) and watermark.is_orderly and not facts:
+            watermark.follow(topic.newest(*span))
+            return
+        # It may have stood higher within the epoch than whoever it waits for does at the end.
+        schema, wanted = definition.schema, (definition.event_time, definition.watermark_by)
+        columns = [schema[name].name for name in wanted if name is not None]
+        watermark.curves(topic.read_ticks(*span, columns, joined=not cut.facts), facts)
 
 
 def _rows(chunks: Sequence[Chunk], *, has_ticks: bool) -> pa.Table:
@@ -261,22 +282,30 @@ def _source_sets(views: Sequence[ViewRunner]) -> set[tuple[str, ...]]:
 
 
 def _columns_read(
-    topics: Mapping[str, Topic], tables: Mapping[str, TableRunner], views: Sequence[ViewRunner]
+    topics: Mapping[str, Topic],
+    tables: Mapping[str, TableRunner],
+    views: Sequence[ViewRunner],
+    deciding: Container[str],
 ) -> dict[str, tuple[str, ...]]:
-    """The columns of each topic that somebody needs; topics that nobody reads are left out."""
+    """The columns of each topic that an epoch reads; topics that nobody reads are left out.
+
+    The event times of topics that no view decides lateness by are not among them.
+    """
     needed: dict[str, set[str]] = {}
     for view in views:
         for node in walk(view.plan.root):
             if isinstance(node, Scan) and node.relation in topics:
-                names = (name.lower() for name in node.schema.names)
-                needed.setdefault(node.relation, set()).update(names)
+                lowered = (name.lower() for name in node.schema.names)
+                needed.setdefault(node.relation, set()).update(lowered)
     columns = {}
     for name, topic in topics.items():
-        schema, event_time = topic.definition.schema, topic.definition.event_time
+        definition = topic.definition
+        names = definition.schema.names
         if name in tables:
-            columns[name] = schema.names
-        elif name in needed or event_time is not None:
-            wanted = needed.get(name, set()) | {(event_time or schema.names[0]).lower()}
-            wanted |= {by.lower() for by in [topic.definition.watermark_by] if by is not None}
-            columns[name] = tuple(c for c in schema.names if c.lower() in wanted)
+            columns[name] = names
+        elif name in needed or name in deciding:
+            deciders = (definition.event_time, definition.watermark_by) if name in deciding else ()
+            wanted = needed.get(name, set()) | {by.lower() for by in deciders if by is not None}
+            # Rows without a column would not know how many they are.
+            columns[name] = tuple(c for c in names if c.lower() in wanted) or names[:1]
     return columns

@@ -14,7 +14,6 @@ event time is kept.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,7 @@ import pyarrow.compute as pc
 from headwater.delta.delta import Int64Array
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, Shares, WatermarkCurve
 from headwater.log.chunk import Chunk
+from headwater.log.zones import Newest
 from headwater.plan.pipeline import TopicDefinition
 from headwater.runtime.records import Fact, FactKind
 
@@ -107,13 +107,24 @@ class TopicWatermark:
         """No event before this is expected: a topic by partitions is ready when it is complete."""
         return self.current_us
 
-    def follow(self, chunks: Sequence[Chunk], facts: Sequence[Fact]) -> None:
-        """Move the watermark to the end of the epoch, where nobody asks how it ran.
+    @property
+    def is_orderly(self) -> bool:
+        """Whether the order of rows does not matter for where it ends, as `follow` needs it."""
+        return self.definition.partitions == 1 or not any(self.is_idle)
 
-        `chunks` and `facts` as for `curve`.
+    def follow(self, rows: Sequence[Newest]) -> None:
+        """Move the watermark to the end of an epoch, where nobody asks how it ran.
+
+        Args:
+            rows: The epoch's rows of this topic, of which there are no facts.
         """
-        runs = [[chunk] for chunk in chunks] if facts else _runs(chunks)
-        self.curve([_newest_of(run, self.definition) for run in runs], facts)
+        assert self.is_orderly, "who was idle may have been passed before it spoke again"
+        for partition, highest_us, arrived_us in rows:
+            self.is_idle[partition] = False
+            self.heard_us[partition] = arrived_us
+            self.high_us[partition] = max(self.high_us[partition], highest_us)
+        if rows:
+            self.current_us = max(self.current_us, self._lowest(), self.advanced_us)
 
     def curves(
         self, chunks: Sequence[Chunk], facts: Sequence[Fact]
@@ -261,20 +272,6 @@ def lowest(curves: Sequence[WatermarkCurve]) -> WatermarkCurve:
     # `before(tick + 1)` is the value from `tick` on.
     values = np.min([curve.before(ticks + 1) for curve in curves], axis=0) if len(ticks) else _EMPTY
     return rising(min(curve.start_us for curve in curves), ticks, values)
-
-
-def _runs(chunks: Sequence[Chunk]) -> list[list[Chunk]]:
-    """The chunks of one partition that follow each other, together."""
-    return [list(run) for _, run in itertools.groupby(chunks, key=lambda chunk: chunk.partition)]
-
-
-def _newest_of(run: Sequence[Chunk], definition: TopicDefinition) -> Chunk:
-    """Chunks cut down to one row with their highest event time: all that their end depends on."""
-    columns = [chunk.rows.column(definition.event_time) for chunk in run]
-    highest = pa.array([pc.max(pa.chunked_array(columns))], columns[0].type)
-    rows = pa.RecordBatch.from_arrays([highest], names=[definition.event_time])
-    last = run[-1]
-    return Chunk(last.partition, last.offset_first, last.tick_first, last.arrived_us, rows)
 
 
 def _rises(times_us: Int64Array, above_us: int) -> tuple[Int64Array, Int64Array]:
