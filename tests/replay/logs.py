@@ -83,11 +83,21 @@ class Log:
         curves = {sources: self._curve(sources, cut) for sources in source_sets}
         return Epoch(number, time_us, cut.tick_to - 1, curves)
 
-    def _curve(self, sources: tuple[str, ...], cut: Cut) -> WatermarkCurve:
+    def curve(self, sources: tuple[str, ...]) -> WatermarkCurve:
+        """How the lowest watermark of some topics runs along the whole log."""
         whole = self._curves.get(sources)
         if whole is None:
             whole = lowest([_watermark(t, self) for t in TOPICS if t.name in sources])
             self._curves[sources] = whole
+        return whole
+
+    def rows_until(self, tick: int) -> dict[str, pa.Table]:
+        """The rows of all topics up to and with a place."""
+        counts = {name: np.searchsorted(at, tick, side="right") for name, at in self.ticks.items()}
+        return {name: table.slice(0, int(counts[name])) for name, table in self.rows.items()}
+
+    def _curve(self, sources: tuple[str, ...], cut: Cut) -> WatermarkCurve:
+        whole = self.curve(sources)
         start = int(whole.before(np.array([cut.tick_from]))[0])
         if cut.is_end:
             last = np.array([cut.tick_from], dtype=np.int64)

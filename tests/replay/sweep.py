@@ -24,22 +24,12 @@ from dataclasses import dataclass, field
 from random import Random
 
 from headwater.operators.statement import Engine
-from headwater.plan.nodes import (
-    Aggregate,
-    Join,
-    Map,
-    Node,
-    Pace,
-    Scan,
-    Union,
-    Windows,
-    walk,
-)
+from headwater.plan.nodes import Pace, Scan, walk
 from headwater.plan.pipeline import ViewPlan
 from replay.engine import Flows, Outcome
 from replay.logs import END_US, bounds_of, log_of
 from replay.pipelines import RandomPipeline, pipeline_of
-from replay.rows import TOPICS, Content, answered, rows_of
+from replay.rows import Content, answered, rows_of
 
 VIEWS, LOGS, RUNS = 8, 2, 3
 
@@ -105,38 +95,13 @@ def _check_log(seed: int, number: int, drawn: RandomPipeline, flows: Flows, tall
     tally.cases += len(runs) * len(drawn.views)
     paced = _reading(flows.plans, lambda plan: any(isinstance(n, Pace) for n in walk(plan.root)))
     late = _reading(flows.plans, lambda plan: bool(runs[0][plan.name].late))
-    corrected = _reading(flows.plans, lambda plan: any(map(_decides_corrections, walk(plan.root))))
     tally.late += len(late)
     for view in drawn.views:
-        if view.name in corrected:
-            continue
         outcomes = [run[view.name] for run in runs]
         expected = None if view.name in late else batch[view.name]
         what = _wrong(outcomes, expected, is_paced=view.name in paced)
         if what is not None:
             tally.found.append(Difference(seed, view.name, view.text, f"log {number}, {what}"))
-
-
-def _decides_corrections(node: Node) -> bool:
-    """Whether a node decides lateness of rows that others than their own row may withdraw.
-
-    What an epoch sees of a row that came and went within it depends on the cut. Tables are read
-    row by row, and joins pass on what they say.
-    """
-    window = node.window if isinstance(node, Aggregate) else node
-    timed = node.within if isinstance(node, Join) else node
-    decides = getattr(window, "lateness_us", None) is not None
-    decides |= getattr(timed, "decision", None) is not None
-    return decides and not all(map(_is_rowwise, node.inputs))
-
-
-def _is_rowwise(node: Node) -> bool:
-    """Whether what comes out of a plan, row by row, does not depend on the cut."""
-    if isinstance(node, Scan):
-        return node.append_only or node.relation in {t.name for t in TOPICS}
-    is_linear = isinstance(node, Map | Union | Windows)
-    is_linear |= isinstance(node, Join) and node.within is None
-    return is_linear and all(map(_is_rowwise, node.inputs))
 
 
 def restarts(random: Random, run: int):

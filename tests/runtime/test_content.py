@@ -57,23 +57,28 @@ def held(content: Content) -> Counter[tuple[str | None, int]]:
     ],
     ahead=1,
     small=0,
+    garbage=2,
 )
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     epochs=st.lists(st.tuples(rows_of, st.integers(0, 2), st.booleans()), max_size=8),
     ahead=st.integers(1, 4),
     small=st.integers(0, 4),
+    garbage=st.integers(0, 4),
 )
 def test_holds_what_was_added_and_not_withdrawn(
     engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
+    *,
     epochs: list[tuple[list[tuple[str | None, int]], int, bool]],
     ahead: int,
     small: int,
+    garbage: int,
 ) -> None:
-    """Through withdrawals, restarts, and whatever part of the log was hashed ahead."""
+    """Through withdrawals, restarts, and whatever part of the log was hashed ahead or forgotten."""
     monkeypatch.setattr(module, "_AHEAD_ROWS", ahead)
     monkeypatch.setattr(module, "_SMALL_ROWS", small)
+    monkeypatch.setattr("headwater.state.piled._GARBAGE_MIN", garbage)
     changes = ChangeLog("v", SCHEMA, Blobs(FakeDisk(1)), "views/v")
     hashes = KeyHash(list(SCHEMA.names), SCHEMA, engine)
     kept = KeptContent(SCHEMA, changes, hashes)

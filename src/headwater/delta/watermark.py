@@ -42,6 +42,27 @@ class WatermarkCurve:
         start = int(_lower(np.array([self.start_us], dtype=np.int64), by_us)[0])
         return WatermarkCurve(start, self.ticks, _lower(self.values_us, by_us))
 
+    def in_steps(self, step_us: int, phase_us: int) -> WatermarkCurve:
+        """The curve that stands at the last multiple of a step; itself where that is nothing.
+
+        Args:
+            step_us: The step's length.
+            phase_us: How far the multiples are shifted, from 0 up to the length.
+
+        """
+        if not step_us:
+            return self
+        before = np.concatenate([np.array([self.start_us], dtype=np.int64), self.values_us])
+        steps = _floored(before, step_us, phase_us)
+        rises = np.flatnonzero(steps[1:] > steps[:-1])
+        return WatermarkCurve(int(steps[0]), self.ticks[rises], steps[1:][rises])
+
+    def between(self, after: int, last: int) -> WatermarkCurve:
+        """The part of the curve after one tick, up to and with another."""
+        low, high = np.searchsorted(self.ticks, [after, last], side="right").tolist()
+        start_us = int(self.values_us[low - 1]) if low else self.start_us
+        return WatermarkCurve(start_us, self.ticks[low:high], self.values_us[low:high])
+
     @property
     def end_us(self) -> int:
         """The watermark after the epoch's last row."""
@@ -71,6 +92,12 @@ def _lower(values_us: Int64Array, by_us: int) -> Int64Array:
     """Watermarks less a length; the end of the input, and what no event has set, stay."""
     is_known = (values_us > BEFORE_ALL + by_us) & (values_us < AFTER_ALL)
     return np.where(is_known, values_us - by_us, values_us)
+
+
+def _floored(values_us: Int64Array, step_us: int, phase_us: int) -> Int64Array:
+    """Watermarks at the last multiple of a step; the end of the input, and no event, stay."""
+    is_known = (values_us > BEFORE_ALL + step_us) & (values_us < AFTER_ALL)
+    return np.where(is_known, values_us - (values_us - phase_us) % step_us, values_us)
 
 
 @dataclass(frozen=True, slots=True)

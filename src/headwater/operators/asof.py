@@ -129,7 +129,7 @@ class AsofOperator:
         if first is None or self._decision is None:
             return None
         # A right row of the same time would match, unless the join is strict.
-        return first + (not self._node.is_strict) + self._decision.right.behind_us
+        return self._decision.right.reached_at(first + (not self._node.is_strict))
 
     def _in_time(self, left: Side, right: Side, epoch: Epoch) -> tuple[Side, Side]:
         """The rows that are not late."""

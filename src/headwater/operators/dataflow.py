@@ -11,7 +11,7 @@ A node that occurs twice in a plan, as the same object, is computed once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,8 +34,11 @@ from headwater.operators.build import (
 )
 from headwater.operators.feed import Feed
 from headwater.operators.operator import Epoch, Loader, Operator, Saver, hidden_of
+from headwater.operators.parts import parted
 from headwater.operators.statement import Engine, Rows, empty_batch, plain
-from headwater.plan.nodes import Node, Scan
+from headwater.plan.frontier import Frontier
+from headwater.plan.nodes import Node, Scan, walk
+from headwater.plan.steps import steps_of
 
 
 @dataclass(slots=True)
@@ -155,13 +158,22 @@ class Dataflow:
         engine: The DuckDB instances; several dataflows may share them, on one thread.
         has_ticks: True when what reads the view needs its rows' places in the log.
         has_hash: False when nobody needs the hash over all columns of the view.
+        steps: By which frontiers what reads the view decides in steps.
 
     """
 
     def __init__(
-        self, root: Node, engine: Engine, *, has_ticks: bool = False, has_hash: bool = True
+        self,
+        root: Node,
+        engine: Engine,
+        *,
+        has_ticks: bool = False,
+        has_hash: bool = True,
+        steps: Collection[Frontier] = (),
     ) -> None:
         self._engine = engine
+        self._steps = steps_of(root) | frozenset(steps)
+        self._reads = frozenset(node.relation for node in walk(root) if isinstance(node, Scan))
         self._stages: list[_Stage] = []
         self._by_node: dict[int, _Stage] = {}
         self._nodes: list[tuple[Node, _Stage]] = []
@@ -192,11 +204,11 @@ class Dataflow:
             it was.
 
         """
-        moment = _Moment(inputs, epoch, [])
-        for stage in self._stages:
-            moment.outputs.append(stage.run(moment))
-        change = self._answer.answer(moment)
-        return Delta(_at_tick(change.rows, epoch.tick_last)) if self._adds_ticks else change
+        read = {name: rows for name, rows in inputs.items() if name in self._reads}
+        changes = [self._part(*part) for part in parted(read, epoch, self._steps)]
+        if len(changes) == 1:
+            return changes[0]
+        return Delta(pa.concat_tables([change.table() for change in changes]))
 
     def save(self, saver: Saver) -> Any:
         """Hand over the state of all operators; return a JSON value from which `load` finds it."""
@@ -241,6 +253,14 @@ class Dataflow:
             time_us = operator.wakes_at() if isinstance(operator, Timed) else None
             found += [] if time_us is None else [time_us]
         return min(found, default=None)
+
+    def _part(self, inputs: Mapping[str, pa.Table], epoch: Epoch) -> Delta:
+        """What changed in an epoch, or in a part of one."""
+        moment = _Moment(inputs, epoch, [])
+        for stage in self._stages:
+            moment.outputs.append(stage.run(moment))
+        change = self._answer.answer(moment)
+        return Delta(_at_tick(change.rows, epoch.tick_last)) if self._adds_ticks else change
 
     def _stage(self, node: Node) -> _Stage:
         """The stage of a node that is not linear, built on its inputs' stages."""

@@ -343,7 +343,7 @@ class _Matched:
         # Without such a bound a match may come for as long as there is input.
         if first is None or after_us is None or self._other is None:
             return None
-        return first + after_us + 1 + self._other.behind_us
+        return self._other.reached_at(first + after_us + 1)
 
     def _closing(self, epoch: Epoch) -> int:
         assert self._other is not None

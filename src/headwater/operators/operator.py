@@ -52,10 +52,11 @@ class Epoch:
 
     def passed(self, frontier: Frontier) -> WatermarkCurve:
         """How a frontier ran along the epoch."""
-        return self.watermarks[frontier.sources].behind(frontier.behind_us)
+        curve = self.watermarks[frontier.sources].behind(frontier.behind_us)
+        return curve.in_steps(frontier.step_us, frontier.phase_us)
 
     def closing(self, frontier: Frontier) -> WatermarkCurve:
-        """The curve by which windows with this frontier close."""
+        """The curve by which windows with this frontier close: it does not go in steps."""
         sources = frontier.sources
         return (self.ready.get(sources) or self.watermarks[sources]).behind(frontier.behind_us)
 

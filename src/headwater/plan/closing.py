@@ -208,10 +208,10 @@ def _of_times(
     sources = lowest([left, right]).sources
     closed: Closed = {}
     if lower_us is not None:
-        behind_us = max(left.behind_us, right.behind_us - lower_us)
+        behind_us = max(left.slack_us, right.slack_us - lower_us)
         closed[timed.left_time] = Frontier(sources, behind_us + late_us)
     if upper_us is not None:
-        behind_us = max(right.behind_us, left.behind_us + upper_us)
+        behind_us = max(right.slack_us, left.slack_us + upper_us)
         closed[timed.right_time] = Frontier(sources, behind_us + late_us)
     return {name: frontier for name, frontier in closed.items() if name in node.schema}
 

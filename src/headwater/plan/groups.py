@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from headwater.plan.frontier import Frontier
 from headwater.plan.inputs import OneInput
-from headwater.plan.windows import WindowKind, WindowSpec
+from headwater.plan.windows import WindowKind, WindowSpec, closing_phase_us
 from headwater.schema.schema import Schema
 
 if TYPE_CHECKING:
@@ -79,11 +79,13 @@ class GroupWindow:
     ready: bool = False
     tells: bool = True
     behind_us: int = 0
+    step_us: int = 0
 
     @property
     def frontier(self) -> Frontier:
         """What decides."""
-        return Frontier(self.sources, self.behind_us)
+        phase_us = closing_phase_us(self.spec, self.lateness_us, self.step_us)
+        return Frontier(self.sources, self.behind_us, self.step_us, phase_us)
 
     @property
     def is_once(self) -> bool:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from sqlglot import exp
 
 from headwater.errors import Place
+from headwater.plan.frontier import Frontier
 from headwater.plan.nodes import Node
 from headwater.plan.python import FunctionDefinition, PythonStep
 from headwater.schema.schema import Schema
@@ -151,6 +152,7 @@ class ViewPlan:
         order: Output columns of the query's final ORDER BY (a view has no order; reading it may use
             this), as (column, is_descending).
         python: The author's functions and steps that it runs, by name.
+        steps: By which frontiers the views that read it decide in steps.
 
     """
 
@@ -159,6 +161,7 @@ class ViewPlan:
     fingerprint: str
     order: tuple[tuple[str, bool], ...] = ()
     python: tuple[str, ...] = ()
+    steps: frozenset[Frontier] = frozenset()
 
     @property
     def name(self) -> str:

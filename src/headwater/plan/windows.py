@@ -56,6 +56,16 @@ class WindowSpec:
     keys: tuple[str, ...] = ()
 
 
+def closing_phase_us(spec: WindowSpec, lateness_us: int | None, step_us: int) -> int:
+    """How far multiples of a step are shifted to be the times at which windows take no more rows.
+
+    The windows of a spec end a slide apart, so with that step nothing changes between two.
+    """
+    if not step_us:
+        return 0
+    return (spec.offset_us + spec.size_us + (lateness_us or 0)) % step_us
+
+
 @dataclass(frozen=True, slots=True)
 class Windows(OneInput):
     """Assign rows to windows: add `window_start` and `window_end`.
@@ -83,6 +93,8 @@ class Windows(OneInput):
             decides over the same rows, and tells.
         behind_us: How long after the watermarks a row in time may come; where "the watermark" is
             said above it is less this.
+        step_us: By how long steps of the watermark it is decided what is late, where that is asked
+            of rows that others withdraw (see `steps`); 0: as it rises.
 
     """
 
@@ -97,11 +109,13 @@ class Windows(OneInput):
     ready: bool = False
     tells: bool = True
     behind_us: int = 0
+    step_us: int = 0
 
     @property
     def frontier(self) -> Frontier:
         """What decides."""
-        return Frontier(self.sources, self.behind_us)
+        phase_us = closing_phase_us(self.spec, self.lateness_us, self.step_us)
+        return Frontier(self.sources, self.behind_us, self.step_us, phase_us)
 
     @property
     def append_only(self) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from headwater.operators.describe import Describer
 from headwater.pipeline.code import code_fingerprint, function_fingerprint
 from headwater.plan.nodes import Scan, walk
 from headwater.plan.pipeline import Pipeline, ViewDefinition, ViewPlan
+from headwater.plan.steps import is_by_row, steps_of_readers
 from headwater.plan.ticks import with_ticks
 from headwater.sql.planner import plan_view
 from headwater.sql.relations import Describe, Relation, relation_of_topic, relation_of_view
@@ -28,7 +30,7 @@ def compile_pipeline(pipeline: Pipeline) -> Compiled:
         DefinitionError: A view is wrong; the place in its text is underlined.
     """
     with Describer(pipeline.functions) as describe:
-        return Compiled(pipeline, _with_ticks_where_read(_plans(pipeline, describe)))
+        return Compiled(pipeline, as_read(_plans(pipeline, describe)))
 
 
 def _plans(pipeline: Pipeline, describe: Describe) -> list[ViewPlan]:
@@ -50,12 +52,17 @@ def _with_code(definition: ViewDefinition) -> ViewDefinition:
     return replace(definition, python=replace(step, code=code_fingerprint(step.call)))
 
 
-def _with_ticks_where_read(plans: list[ViewPlan]) -> tuple[ViewPlan, ...]:
-    """Views that a later view reads with ticks get them too, from the last to the first."""
+def as_read(plans: Sequence[ViewPlan]) -> tuple[ViewPlan, ...]:
+    """Views with what those that read them ask of their rows: places in the log, and steps."""
+    rough: set[str] = set()
+    for plan in plans:
+        if not is_by_row(plan.root, rough):
+            rough.add(plan.name.lower())
+    steps = steps_of_readers([(plan.name, plan.root) for plan in plans], rough)
     wanted: set[str] = set()
     done: list[ViewPlan] = []
     for plan in reversed(plans):
         root = with_ticks(plan.root) if plan.name in wanted else plan.root
         wanted |= {node.relation for node in walk(root) if isinstance(node, Scan) and node.ticks}
-        done.append(replace(plan, root=root))
+        done.append(replace(plan, root=root, steps=steps.get(plan.name, frozenset())))
     return tuple(reversed(done))

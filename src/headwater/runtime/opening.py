@@ -244,6 +244,7 @@ class Opening:
             self._engine,
             has_ticks=plan.name in self._with_ticks,
             has_hash=has_hash,
+            steps=plan.steps,
         )
         columns = late_schema(plan.root)
         changes = self._log(plan, "changes", plan.schema, manifest)

@@ -276,9 +276,10 @@ def _watermark_of(topic: Topic) -> TopicWatermark | SenderWatermark:
 
 def _source_sets(views: Sequence[ViewRunner]) -> set[tuple[str, ...]]:
     """The sets of topics by whose lowest watermark some node decides."""
-    return {
+    found = {
         sources for view in views for node in walk(view.plan.root) for sources in sources_of(node)
     }
+    return found | {frontier.sources for view in views for frontier in view.plan.steps}
 
 
 def _columns_read(

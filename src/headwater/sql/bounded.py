@@ -13,8 +13,9 @@ from dataclasses import replace
 from headwater.plan.frontier import Decision
 from headwater.plan.nodes import AsofJoin, Join, Node
 from headwater.plan.pipeline import Emit, ViewDefinition
+from headwater.plan.steps import stepped
 from headwater.plan.ticks import with_ticks
-from headwater.sql.relations import Relation
+from headwater.sql.relations import Relation, rough
 from headwater.sql.times import frontier_of
 
 
@@ -34,8 +35,11 @@ def decided(
     right = frontier_of(node.right, timed.right_time, relations)
     if left is None or right is None:
         return node
-    is_final = definition.emit is Emit.FINAL
-    decision = Decision(is_final, definition.lateness_us or 0, left, right)
+    is_final, lateness_us = definition.emit is Emit.FINAL, definition.lateness_us or 0
+    views = rough(relations)
+    left = stepped(node.left, timed.left_time, left, lateness_us, views)
+    right = stepped(node.right, timed.right_time, right, lateness_us, views)
+    decision = Decision(is_final, lateness_us, left, right)
     over = replace(node, left=with_ticks(node.left), right=with_ticks(node.right))
     if isinstance(over, AsofJoin):
         return replace(over, decision=decision)

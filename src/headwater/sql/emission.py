@@ -29,12 +29,13 @@ from headwater.plan.nodes import (
     walk,
 )
 from headwater.plan.pipeline import Emit, ViewDefinition
+from headwater.plan.steps import needs_steps, step_of, steps_of
 from headwater.plan.ticks import with_ticks
 from headwater.sql.bounded import decided, is_bounded
 from headwater.sql.declare import is_timestamp
 from headwater.sql.firings import publishes_firings
 from headwater.sql.places import hint_for, place_of
-from headwater.sql.relations import Relation
+from headwater.sql.relations import Relation, rough
 from headwater.sql.times import behind_us, sources_below, times_below
 from headwater.sql.tree import bottom_up, with_inputs
 from headwater.sql.windows import END, NAMES, START, WindowCall
@@ -106,7 +107,8 @@ def apply(root: Node, definition: ViewDefinition, relations: Mapping[str, Relati
     decides = any(_window_of(node) is not None or is_bounded(node) for node in walk(root))
     if not decides and not matches:
         raise _nothing_decides(root, definition)
-    return root
+    # To be stepped in parts, all that is read must come with its place in the log.
+    return with_ticks(root) if steps_of(root) else root
 
 
 def _told_once(node: Node) -> Node:
@@ -142,6 +144,9 @@ def _decided_window(
         ready=is_final and _is_ready(node, relations),
         behind_us=behind_us(node.inputs[0], window.spec.time, relations) or 0,
     )
+    rows, time, late_us = node.inputs[0], window.spec.time, definition.lateness_us or 0
+    if needs_steps(rows, time, filled_in.frontier, late_us, rough(relations)):
+        filled_in = replace(filled_in, step_us=step_of(window.spec))
     inputs = [with_ticks(child) for child in node.inputs]
     if isinstance(node, Aggregate) and isinstance(filled_in, GroupWindow):
         return with_inputs(replace(node, window=filled_in), inputs)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from sqlglot import exp
 
 from headwater.plan.closing import bounded, bounded_sides
+from headwater.plan.frontier import Frontier
 from headwater.plan.nodes import (
     Aggregate,
     AsofJoin,
@@ -253,14 +254,15 @@ def _within(within: Within) -> list[str]:
     lines = [f"where {within.left_time} {' and '.join(bounds)}"]
     if within.decision is None:
         return [*lines, "keeps both sides by key and time, for ever: lateness would bound them"]
-    forgets = f"forgets rows that {_passed(within.decision)}"
-    return [*lines, forgets, "keeps both sides by key and time"]
+    decision = within.decision
+    lines += [f"forgets rows that {_passed(decision)}", *_steps(decision.left, decision.right)]
+    return [*lines, "keeps both sides by key and time"]
 
 
 def _passed(decision: Decision) -> str:
     """Which watermarks have passed a row, and how long ago."""
     names = dict.fromkeys((*decision.left.sources, *decision.right.sources))
-    late_us = decision.lateness_us + max(decision.left.behind_us, decision.right.behind_us)
+    late_us = decision.lateness_us + max(decision.left.slack_us, decision.right.slack_us)
     late = f", {duration(late_us)} later" if late_us else ""
     return f"the watermark of {_names(names)} has passed{late}"
 
@@ -292,6 +294,7 @@ def _asof(node: AsofJoin) -> list[str]:
         *lines,
         *([waits] if decision.final else []),
         f"forgets rows that {_passed(decision)}, but for the newest on the right of each key",
+        *_steps(decision.left, decision.right),
         "keeps both sides by key and time",
     ]
 
@@ -465,7 +468,16 @@ def _decides(window: Windows | GroupWindow) -> list[str]:
     what = "closed" if window.final else "late"
     lateness = f", corrected for {duration(window.lateness_us)}" if window.lateness_us else ""
     behind = f", {duration(window.behind_us)} later" if window.behind_us else ""
-    return [f"{what} by the watermark of {_names(window.sources)}{behind}{lateness}"]
+    line = f"{what} by the watermark of {_names(window.sources)}{behind}{lateness}"
+    return [line, *_steps(window.frontier)]
+
+
+def _steps(*frontiers: Frontier) -> list[str]:
+    """By which steps a node decides over rows that others withdraw."""
+    lengths = dict.fromkeys(frontier.step_us for frontier in frontiers if frontier.step_us)
+    return [
+        f"what is withdrawn is late or in time by steps of {duration(length)}" for length in lengths
+    ]
 
 
 def _spec(spec: WindowSpec) -> str:

@@ -12,6 +12,7 @@ from headwater.plan.closing import closed_columns
 from headwater.plan.frontier import Frontier
 from headwater.plan.nodes import Map, Node, Process, Scan, Transform, WindowKind, Windows, walk
 from headwater.plan.pipeline import Emit, TopicDefinition, ViewPlan
+from headwater.plan.steps import is_by_row
 from headwater.plan.versions import Versioned, versions_of
 from headwater.schema.schema import Schema
 from headwater.sql.times import behind_us, event_times, sources_below, times_below
@@ -37,6 +38,7 @@ class Relation:
             for a row in time: the event time, and the bounds of windows.
         key: The primary key of a table.
         closed: The columns of a view that are closed, each with what closes it.
+        by_row: Whether each of its changes stands at the place of the row that made it.
 
     """
 
@@ -53,6 +55,7 @@ class Relation:
     times: tuple[tuple[str, int], ...] = ()
     key: tuple[str, ...] = ()
     closed: tuple[tuple[str, Frontier], ...] = ()
+    by_row: bool = True
 
 
 class Describe(Protocol):
@@ -132,7 +135,13 @@ def relation_of_view(plan: ViewPlan, relations: Mapping[str, Relation]) -> Relat
         placed=is_placed(plan.root, known),
         times=_times(plan, event_time, known),
         closed=tuple(closed_columns(plan.root).items()),
+        by_row=is_by_row(plan.root, rough(known)),
     )
+
+
+def rough(relations: Mapping[str, Relation]) -> frozenset[str]:
+    """The names, in lower case, of those that do not change row by row."""
+    return frozenset(name.lower() for name, relation in relations.items() if not relation.by_row)
 
 
 def is_placed(node: Node, relations: Mapping[str, Relation]) -> bool:

@@ -154,11 +154,16 @@ def _behind_in_time(
 def _of_sides(
     node: Join | AsofJoin, timed: Within | AsofJoin, relations: Mapping[str, Relation]
 ) -> tuple[int | None, int | None]:
-    """How far the times of both sides are behind; a time that is no event time adds nothing."""
+    """How far the times of both sides are behind; a time that is no event time adds nothing.
+
+    Where the join decides in steps a row in time may be behind by a step more.
+    """
     left, right = (
         behind_us(side, time, relations) if times_below(side, time) else 0
         for side, time in ((node.left, timed.left_time), (node.right, timed.right_time))
     )
+    if timed.decision is not None and left is not None and right is not None:
+        left, right = left + timed.decision.left.step_us, right + timed.decision.right.step_us
     return left, right
 
 
