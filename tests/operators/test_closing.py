@@ -82,9 +82,23 @@ OVER_VIEWS = (
     "window_start) m ON c.window_start = m.window_start AND c.n = m.most",
     "SELECT window_start, sum(n) FROM first GROUP BY window_start",
 )
+# What comes when its window has closed matches rows of that window, of which older ones may go.
+HIGHEST = (
+    f"SELECT window_start, window_end, max(v) AS v FROM {TUMBLED_A} GROUP BY window_start, "
+    "window_end"
+)
+OF_WINDOWS = (
+    "SELECT x.k, x.v, x.ts, h.window_end FROM a x JOIN first h ON x.v = h.v "
+    "AND x.ts >= h.window_start AND x.ts < h.window_end",
+    "SELECT x.k, h.v, x.ts FROM first h JOIN a x ON x.ts BETWEEN h.window_start AND h.window_end "
+    "AND h.v = x.v",
+    "SELECT x.k, h.v, x.ts FROM a x JOIN first h ON x.ts BETWEEN h.window_start AND h.window_end "
+    "AND h.v <> x.v",
+)
 PIPELINES = (
     *(((query, "final"),) for query in QUERIES),
     *(((COUNTS, "final"), (query, "changes")) for query in OVER_VIEWS),
+    *(((HIGHEST, "final"), (query, "changes")) for query in OF_WINDOWS),
 )
 
 Row = tuple[str, int | None, int | None, int]
@@ -244,7 +258,7 @@ def _content(outputs: Any, name: str) -> Counter[Any]:
     return added(zset(batches[name]) for _, batches in outputs)
 
 
-@pytest.mark.parametrize("views", PIPELINES)
+@pytest.mark.parametrize("views", PIPELINES[: -len(OF_WINDOWS)])
 def test_the_state_is_bounded_however_long_the_log(engine: Engine, views: Any) -> None:
     random = Random(7)
     pipeline, sizes = Pipeline(plans_of(views), engine), []
@@ -259,3 +273,15 @@ def test_the_state_is_bounded_however_long_the_log(engine: Engine, views: Any) -
         sizes.append(pipeline.state_rows())
 
     assert max(sizes[40:]) <= 1.3 * max(sizes[:40]) < 400
+
+
+@pytest.mark.parametrize("query", OF_WINDOWS)
+def test_rows_of_closed_windows_wait_for_no_result(engine: Engine, query: str) -> None:
+    pipeline, first = Pipeline(plans_of(((HIGHEST, "final"), (query, "changes"))), engine), []
+
+    for second in range(0, 800, 4):
+        pipeline.step([("a", 1, value, second + value) for value in range(4)])
+        first.append(pipeline.state_rows())
+
+    # A row is remembered for each of eighty windows, and the rows of the last two or three.
+    assert max(first) <= 80 + 60

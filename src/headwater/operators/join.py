@@ -11,7 +11,7 @@ sides changed. Whether a row has a match is counted: where equal keys are all th
 other side's rows of each key (SEMI and ANTI joins then remember nothing else of it); where a
 condition decides too, the pairs of each kind of row.
 
-Rows of a key that the other side does not bring any more (`plan.closing`) are forgotten.
+Rows that the other side does not bring a match for any more (`plan.closing`) are forgotten.
 """
 
 from __future__ import annotations
@@ -84,11 +84,12 @@ class JoinOperator:
             if lonely is not None and kind is not JoinKind.SEMI:
                 part = Part(lonely.rows.columns, lonely.weights, lonely.ticks)
                 parts.append(self._widened(part, side))
+        # First, so that what goes is not copied together with what comes.
+        if self._bounds != (None, None):
+            self._forget(epoch)
         self._left.remember(left)
         if self._pairing is not None:
             self._right.remember(right)
-        if self._bounds != (None, None):
-            self._forget(epoch)
         return together(parts, self.schema)
 
     def save(self, saver: Saver) -> Any:

@@ -23,6 +23,7 @@ from headwater.plan.nodes import Join
 from headwater.state.matching import Seek, accepted, matching
 from headwater.state.multiset import Multiset
 from headwater.state.run import Run, sorted_run
+from headwater.state.zones import Near
 
 # From so many pairs on DuckDB is asked which of them meet a condition.
 _SEARCHED_MIN = 1 << 17
@@ -138,13 +139,19 @@ class Pairing:
 
     def _left_changes(self, left: Side, epoch: Epoch) -> Joined:
         seek = self._seek(left, epoch, is_left=True)
-        found = self._right.rows.probe(left.keys, left.hashes, columns=self._others, seek=seek)
+        near = self._near(left, is_left=True)
+        found = self._right.rows.probe(
+            left.keys, left.hashes, columns=self._others, seek=seek, near=near
+        )
         mine = columns_at(left.rows.select(self._mine), found.probes)
         return self._joined(mine, found.rows.columns, left, found.probes, found.weights)
 
     def _right_changes(self, right: Side, epoch: Epoch) -> Joined:
         seek = self._seek(right, epoch, is_left=False)
-        found = self._left.rows.probe(right.keys, right.hashes, columns=self._mine, seek=seek)
+        near = self._near(right, is_left=False)
+        found = self._left.rows.probe(
+            right.keys, right.hashes, columns=self._mine, seek=seek, near=near
+        )
         others = right.rows.select(self._others).take(pa.array(found.probes))
         return self._joined(found.rows.columns, others.columns, right, found.probes, found.weights)
 
@@ -203,6 +210,9 @@ class Pairing:
         if not half.keys:
             return Run(side.hashes, rows, side.weights), np.arange(len(side), dtype=np.int64)
         return sorted_run(side.hashes, rows, side.weights)
+
+    def _near(self, side: Side, *, is_left: bool) -> Sequence[Near]:
+        return () if self._residual is None else self._residual.near(side.rows, is_left=is_left)
 
     def _seek(self, side: Side, epoch: Epoch, *, is_left: bool) -> Seek | None:
         """How the partners of a side's rows are found; None when by key alone."""

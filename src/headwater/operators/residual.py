@@ -29,6 +29,7 @@ from headwater.schema.schema import Schema
 from headwater.state.equality import BoolArray, is_null, taken
 from headwater.state.matching import Accept
 from headwater.state.run import Run
+from headwater.state.zones import EVERYWHERE, Near, bounds_of, has_zones
 
 _COMPARED: dict[type[exp.Expr], Callable[[Any, Any], BoolArray]] = {
     exp.EQ: np.equal,
@@ -37,6 +38,14 @@ _COMPARED: dict[type[exp.Expr], Callable[[Any, Any], BoolArray]] = {
     exp.LTE: np.less_equal,
     exp.GT: np.greater,
     exp.GTE: np.greater_equal,
+}
+# Whether rows on the left of a comparison bound those on its right from below, and from above.
+_LIMITED: dict[type[exp.Expr], tuple[bool, bool]] = {
+    exp.EQ: (True, True),
+    exp.LT: (True, False),
+    exp.LTE: (True, False),
+    exp.GT: (False, True),
+    exp.GTE: (False, True),
 }
 _LEFT, _RIGHT = "left_rows", "right_rows"
 
@@ -103,6 +112,33 @@ class Residual:
             nulls = is_null([one, other])
             mask &= True if nulls is None else ~nulls
         return mask
+
+    def near(self, rows: pa.RecordBatch, *, is_left: bool) -> list[Near]:
+        """What rows of the other side have in common that match any of these.
+
+        Args:
+            rows: Rows of one side.
+            is_left: Which.
+
+        """
+        limits: dict[str, tuple[int, int]] = {}
+        known: dict[str, tuple[int, int]] = {}
+        names = self.left if is_left else self.right
+        for term in self._terms or ():
+            mine, other = term.this.name, term.expression.name
+            sides = _LIMITED.get(type(term), (False, False))
+            if mine not in names:
+                mine, other, sides = other, mine, sides[::-1]
+            if (mine in names) is (other in names) or not has_zones(rows.schema.field(mine).type):
+                continue
+            if mine not in known:
+                known[mine] = bounds_of(rows.column(mine))
+            low, high = limits.get(other, EVERYWHERE)
+            # What is above the least of these, what is below the greatest.
+            low = max(low, known[mine][0]) if sides[0] else low
+            high = min(high, known[mine][1]) if sides[1] else high
+            limits[other] = (low, high)
+        return [Near(name, *found) for name, found in limits.items() if found != EVERYWHERE]
 
     def found(self, left: pa.RecordBatch, right: pa.RecordBatch) -> tuple[Int64Array, Int64Array]:
         """All pairs of rows of which the condition is true, in no order.

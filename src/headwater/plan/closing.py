@@ -10,7 +10,7 @@ depends on that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -22,6 +22,7 @@ from headwater.plan.nodes import (
     Distinct,
     GroupWindow,
     Join,
+    JoinKind,
     Map,
     Node,
     Over,
@@ -79,10 +80,11 @@ def bounded(node: Node) -> Bounded | None:
 
 
 def bounded_sides(node: Join) -> tuple[Bounded | None, Bounded | None]:
-    """By which key a join may forget its left rows, and its right rows.
+    """By which column a join may forget its left rows, and its right rows.
 
     The left rows of a key go when no right row can come for it, and the other way round. Where both
-    can be it is by the same key.
+    can be it is by the same key. Rows of an inner join also go by a column that the condition wants
+    at or after a closed one of the other side: the bids of a window whose result has come, say.
     """
     left, right = closed_columns(node.left), closed_columns(node.right)
     pairs = sorted(
@@ -91,7 +93,41 @@ def bounded_sides(node: Join) -> tuple[Bounded | None, Bounded | None]:
     )
     of_left = next((Bounded((lk,), right[rk]) for lk, rk in pairs if rk in right), None)
     of_right = next((Bounded((rk,), left[lk]) for lk, rk in pairs if lk in left), None)
+    if node.kind is JoinKind.INNER and node.within is None:
+        of_left = of_left or _after(node, node.left, right)
+        of_right = of_right or _after(node, node.right, left)
     return of_left, of_right
+
+
+def _after(node: Join, side: Node, closed: Closed) -> Bounded | None:
+    """By which column of a side its rows cannot match once the other side has closed another."""
+    other = node.right if side is node.left else node.left
+    for late, early in _ordered(node.condition):
+        is_timed = late in side.schema and early in closed and early in other.schema
+        if is_timed and side.schema[late].type.sql == other.schema[early].type.sql:
+            return Bounded((late,), closed[early])
+    return None
+
+
+def _ordered(condition: exp.Expr | None) -> Iterator[tuple[str, str]]:
+    """Pairs of columns of which the first must not be before the second."""
+    condition = None if condition is None else condition.unnest()
+    if isinstance(condition, exp.And):
+        yield from _ordered(condition.this)
+        yield from _ordered(condition.expression)
+    elif isinstance(condition, exp.Between) and not condition.args.get("symmetric"):
+        low, high = condition.args["low"], condition.args["high"]
+        yield from _named_pair(condition.this, low)
+        yield from _named_pair(high, condition.this)
+    elif isinstance(condition, exp.GT | exp.GTE | exp.EQ):
+        yield from _named_pair(condition.this, condition.expression)
+    if isinstance(condition, exp.LT | exp.LTE | exp.EQ):
+        yield from _named_pair(condition.expression, condition.this)
+
+
+def _named_pair(late: exp.Expr, early: exp.Expr) -> Iterator[tuple[str, str]]:
+    if isinstance(late, exp.Column) and isinstance(early, exp.Column):
+        yield late.name, early.name
 
 
 def _first(inputs: Sequence[Node], keys: Sequence[Sequence[str]]) -> Bounded | None:

@@ -34,6 +34,7 @@ from headwater.state.run import (
     times_of,
 )
 from headwater.state.spine import Limits, Loose, Peek, Spine
+from headwater.state.zones import Near, has_zones
 
 _BEFORE_ALL = int(np.iinfo(np.int64).min)
 # Fewer rows than this are not worth looking through for older ones.
@@ -141,7 +142,7 @@ class Multiset:
         self._spine.add(Loose(hashes, rows, weights, times))
         self._rows += len(hashes) if weights is None else int(weights.sum())
 
-    def probe(
+    def probe(  # noqa: PLR0913 - how rows are found, by keyword
         self,
         keys: pa.RecordBatch,
         hashes: UInt64Array,
@@ -149,6 +150,7 @@ class Multiset:
         columns: Sequence[str] | None = None,
         null_equal: bool = True,
         seek: Seek | None = None,
+        near: Sequence[Near] = (),
     ) -> Matches:
         """Find the rows of equal key for each of `keys`.
 
@@ -159,11 +161,12 @@ class Multiset:
             columns: The columns wanted of the rows that are found; all by default.
             null_equal: Whether a null in a key finds a null.
             seek: Finds the pairs instead; only among rows of these hashes where there are keys.
+            near: What the rows that are found have in common beside, as far as it is known.
 
         """
         names = self.schema.names if columns is None else list(columns)
         found: list[tuple[Int64Array, pa.RecordBatch, Int64Array]] = []
-        for run in self._spine.runs_with(hashes) if self.keys else self._spine.runs():
+        for run in self._runs_with(hashes, near):
             if seek is not None:
                 probes, places = seek(run)
             else:
@@ -207,12 +210,15 @@ class Multiset:
 
         They go when runs meet, or at the latest when all rows have fallen below the bound that were
         there when they last went. So a row is copied for this at most once, and what is kept is at
-        most a few times what must be.
+        most a few times what must be. What waits unsorted goes piece by piece.
         """
         if bound <= self._bound:
             return
         self._bound = bound
-        if bound > self._settled_high:
+        has_runs = True
+        if self._closing is not None:
+            has_runs = self._spine.forget_waiting(self._is_forgotten)
+        if has_runs and bound > self._settled_high:
             self._spine.settled(anew=lambda merge, _: self._settled(merge))
             self._settled_high = self._high
 
@@ -228,6 +234,19 @@ class Multiset:
         self._older_bound = bound
         self._spine.settled(anew=lambda merge, _: self._thinned(merge))
         self._thinned_rows = self._spine.size()[0]
+
+    def _runs_with(self, hashes: UInt64Array, near: Sequence[Near]) -> list[Run]:
+        if self.keys:
+            return self._spine.runs_with(hashes, near)
+        return [run for run in self._spine.runs() if run.reaches(near)]
+
+    def _is_forgotten(self, loose: Loose) -> bool:
+        """Whether all rows of a piece are below the bound; a null is not."""
+        assert self._closing is not None
+        column = loose.rows.column(self._closing)
+        if column.null_count or not has_zones(column.type):
+            return False
+        return int(loose.zones(self._closing).high.max()) < self._bound
 
     def runs(self) -> Sequence[Run]:
         """The runs, oldest first."""

@@ -19,6 +19,7 @@ from headwater.delta.delta import HASH, WEIGHT, Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import first_alike
 from headwater.state.index import HashIndex, Ranges, search, sifted
+from headwater.state.zones import Near, bounds_of
 
 RowsT = TypeVar("RowsT", pa.RecordBatch, pa.Table)
 
@@ -52,6 +53,7 @@ class Run:
     name: str | None = None
     _index: HashIndex | None = field(default=None, repr=False)
     _probed: int = 0
+    _bounds: dict[str, tuple[int, int]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.hashes)
@@ -67,6 +69,10 @@ class Run:
         self._probed += probes
         if self._index is None and len(self.hashes) and self._probed >= _INDEX_PROBES_MIN:
             self._index = HashIndex(self.hashes)
+
+    def reaches(self, near: Sequence[Near]) -> bool:
+        """Whether there may be a row that is near in every respect."""
+        return all(self._reaches(one) for one in near)
 
     def find(self, probes: UInt64Array) -> Ranges:
         """Where the hashes of the probes stand."""
@@ -96,6 +102,12 @@ class Run:
             None if self.weights is None else self.weights[start:end],
             None if self.times is None else self.times[start:end],
         )
+
+    def _reaches(self, near: Near) -> bool:
+        bounds = self._bounds.get(near.column)
+        if bounds is None:
+            bounds = self._bounds[near.column] = bounds_of(self.rows.column(near.column))
+        return bounds[0] <= near.high and bounds[1] >= near.low
 
     def _find(self, probes: UInt64Array) -> Ranges:
         if self._index is None:

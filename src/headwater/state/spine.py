@@ -18,7 +18,7 @@ until they are worth handing down.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.state.checkpoint import Saver
 from headwater.state.index import sifted
 from headwater.state.run import Merge, Run, merge, sorted_run
+from headwater.state.zones import Near, Zones, near_all, zones_of
 
 # A run is merged into the one before it when it has at least this part of its rows.
 _LIKE_SIZE = 2
@@ -72,9 +73,21 @@ class Loose:
     weights: Int64Array | None
     times: Int64Array | None = None
     name: str | None = None
+    _zones: dict[str, Zones] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.hashes)
+
+    def zones(self, column: str) -> Zones:
+        """The numbers of a column, block by block."""
+        found = self._zones.get(column)
+        if found is None:
+            found = self._zones[column] = zones_of(self.rows.column(column))
+        return found
+
+    def stretches(self, near: Sequence[Near]) -> list[tuple[int, int]]:
+        """Where rows may be that are near in every respect."""
+        return near_all([(self.zones(one.column), one) for one in near], len(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,24 +180,37 @@ class Spine:
         self._sort()
         return [*(run for shard in self._shards for run in shard.runs()), *self._runs]
 
-    def runs_with(self, hashes: UInt64Array) -> list[Run]:
+    def runs_with(self, hashes: UInt64Array, near: Sequence[Near] = ()) -> list[Run]:
         """Runs that have all rows of these hashes, the older of two that share hashes first.
 
         As `runs`, but rows that wait are sorted only once scanning them has cost about as much.
+
+        Args:
+            near: What the sought rows have in common beside; others may be left out.
+
         """
         is_few = len(hashes) * _SCAN_SHARE <= self._loose_rows
         if not is_few or self._loose_rows < self._limits.scan_rows:
-            return self.runs()
-        self._scanned_rows += self._loose_rows
+            return [run for run in self.runs() if run.reaches(near)]
+        places = [loose.stretches(near) for loose in self._loose]
+        self._scanned_rows += sum(stop - start for some in places for start, stop in some)
         if self._scanned_rows > _SCANS_MAX * self._loose_rows:
             if self._loose_rows <= self._limits.piece_rows:
-                return self.runs()
-            oldest = self._loose.pop(0)
+                return [run for run in self.runs() if run.reaches(near)]
+            oldest, places = self._loose.pop(0), places[1:]
             self._loose_rows -= len(oldest)
             self._push(sort([oldest]))
-        picked = [piece for loose in self._loose if len(piece := _with_hashes(loose, hashes))]
+        found = [_with_hashes(*pair, hashes) for pair in zip(self._loose, places, strict=True)]
+        picked = [piece for piece in found if len(piece)]
         sorted_runs = [*(run for shard in self._shards for run in shard.runs()), *self._runs]
-        return [*sorted_runs, *([sort(picked)] if picked else [])]
+        near_runs = [run for run in sorted_runs if run.reaches(near)]
+        return [*near_runs, *([sort(picked)] if picked else [])]
+
+    def forget_waiting(self, is_forgotten: Callable[[Loose], bool]) -> bool:
+        """Drop pieces of rows that wait; return whether there are rows that do not wait."""
+        self._loose = [loose for loose in self._loose if not is_forgotten(loose)]
+        self._loose_rows = sum(map(len, self._loose))
+        return bool(self._runs or self._shards)
 
     def settled(self, *, anew: Settle | None = None) -> list[Run]:
         """All rows as runs of which no two share a hash, in ascending order; so they stay.
@@ -312,9 +338,10 @@ def joined(loose: Sequence[Loose]) -> Loose:
     return Loose(hashes, rows, weights, times)
 
 
-def _with_hashes(loose: Loose, hashes: UInt64Array) -> Loose:
-    """The rows that have one of these hashes."""
-    near = sifted(loose.hashes, hashes)
+def _with_hashes(loose: Loose, stretches: Sequence[tuple[int, int]], hashes: UInt64Array) -> Loose:
+    """The rows in some stretches that have one of these hashes."""
+    parts = [sifted(loose.hashes[start:stop], hashes) + start for start, stop in stretches]
+    near = np.concatenate([np.zeros(0, np.int64), *parts])
     sought = np.sort(hashes)
     found = loose.hashes[near]
     at = np.minimum(np.searchsorted(sought, found), len(sought) - 1)
