@@ -37,6 +37,21 @@ def test_what_is_appended_stands_at_the_end_in_order(disk: Disk) -> None:
     assert disk.size("a/b/log") == 15
 
 
+def test_what_is_appended_takes_the_place_of_what_was_reserved(disk: Disk) -> None:
+    file = disk.append_to("log")
+    file.append([b"one"])
+    file.reserve(5)
+    assert disk.read("log") == b"one" + bytes(5)
+    file.append([b"two"])
+    assert disk.read("log") == b"onetwo" + bytes(2)
+    file.append([b"three"])
+    file.reserve(2)
+    file.sync()
+    file.close()
+
+    assert disk.read("log") == b"onetwothree" + bytes(2)
+
+
 def test_parts_of_every_size_and_number_arrive_whole(disk: Disk) -> None:
     parts = [bytes([n % 251]) * (n * 37 % 40_000) for n in range(3_000)]
     file = disk.append_to("log")

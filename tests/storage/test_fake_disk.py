@@ -113,9 +113,10 @@ def test_a_failing_call_may_do_a_part_and_the_next_succeeds() -> None:
         disk.fail_at(2)
         with pytest.raises(StateError, match="Input/output error"):
             file.append([b"abc"])
-        lengths.add(disk.size("log"))
+        written = disk.size("log")
+        lengths.add(written)
         file.append([b"d"])
-        assert disk.read("log") == b"abc"[: disk.size("log") - 1] + b"d"
+        assert disk.read("log") == b"d" + b"abc"[1:written]
 
     assert lengths == {0, 1, 2, 3}
 
@@ -140,5 +141,39 @@ def test_a_full_disk_takes_what_has_room_and_more_when_there_is_more() -> None:
 
     assert disk.read("log") == b"abcde"
     disk.room_bytes = 10
-    file.append([b"fg"])
+    file.append([b"defg"])
     assert disk.read("log") == b"abcdefg"
+
+
+def test_a_crash_keeps_any_sectors_of_what_took_the_place_of_zeros() -> None:
+    found = set()
+    for seed in range(64):
+        disk = FakeDisk(seed)
+        file = disk.append_to("log")
+        file.append([b"a" * 60])
+        file.reserve(140)
+        file.sync()
+        disk.sync_folder("")
+        file.append([b"b" * 70])
+        left = disk.crash().read("log")
+        assert len(left) == 200
+        assert left[:60] == b"a" * 60
+        assert left[130:] == bytes(70)
+        # Sectors end at 64 and 128.
+        parts = [left[60:64], left[64:128], left[128:130]]
+        assert all(set(part) in ({0}, {ord("b")}) for part in parts)
+        found.add(tuple(part[0] for part in parts))
+
+    assert len(found) == 8
+
+
+def test_what_took_the_place_of_zeros_and_was_synced_stays() -> None:
+    disk = FakeDisk(seed=1)
+    file = disk.append_to("log")
+    file.reserve(8)
+    file.sync()
+    disk.sync_folder("")
+    file.append([b"abc"])
+    file.sync()
+
+    assert disk.crash().read("log") == b"abc" + bytes(5)

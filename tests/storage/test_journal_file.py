@@ -27,11 +27,21 @@ def a_file(*payloads: bytes, lsn_first: int = 7) -> bytes:
 
 
 def test_the_bytes_are_those_of_the_page() -> None:
-    # Format 1, as every later version must read it.
+    header = "4857 4a4f 5552 4e4c 0200 0000 a84c 69f2 0700 0000 0000 0000"
+    record = "ee09 c8e9 0500 0000 0700 0000 0000 0000 0300 0000 0200 0000 6865 6c6c 6f00 0000"
+
+    written = b"".join([file_header(7), *record_parts(7, 3, [b"hello"], 2)])
+    assert written == bytes.fromhex(header + record)
+
+
+def test_format_1_is_read() -> None:
     header = "4857 4a4f 5552 4e4c 0100 0000 5af8 a1db 0700 0000 0000 0000"
     record = "7197 f305 0500 0000 0700 0000 0000 0000 0300 0000 0000 0000 6865 6c6c 6f00 0000"
+    content = pa.py_buffer(bytes.fromhex(header + record))
 
-    assert a_file(b"hello") == bytes.fromhex(header + record)
+    assert scanned(content, 7, PATH).good_bytes == content.size
+    (found,) = records(content, content.size, 0)
+    assert (found.lsn, found.kind, bytes(found.payload)) == (7, 3, b"hello")
 
 
 def test_a_payload_in_parts_is_the_same_record() -> None:
@@ -105,9 +115,9 @@ def test_a_record_whose_number_does_not_follow_is_sound_but_not_next() -> None:
 
 
 def test_a_newer_format_is_refused() -> None:
-    newer = struct.pack("<8sIIQ", b"HWJOURNL", 2, zlib.crc32(b"whatever"), 7)
+    newer = struct.pack("<8sIIQ", b"HWJOURNL", 3, zlib.crc32(b"whatever"), 7)
 
-    with pytest.raises(StateError, match="has format 2; this Headwater reads formats up to 1"):
+    with pytest.raises(StateError, match="has format 3; this Headwater reads formats up to 2"):
         scanned(pa.py_buffer(newer), 7, PATH)
 
 

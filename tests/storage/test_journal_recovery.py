@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from headwater.errors import StateError
 from headwater.storage.disk import Disk
 from headwater.storage.journal import Journal
+from headwater.storage.journal_file import file_header, record_parts
 from headwater.storage.local import LocalDisk
 from headwater.testing.disk import FakeDisk
 
@@ -38,10 +40,10 @@ def change(disk: Disk, path: str, at: int) -> None:
 
 
 def test_a_torn_end_is_cut_off_and_told(disk: Disk) -> None:
-    disk.truncate(SECOND, HEADER + RECORD + 13)
+    disk.truncate(SECOND, HEADER + RECORD + 17)
 
     journal = Journal.open(disk)
-    assert (journal.torn_bytes, journal.next_lsn) == (13, 4)
+    assert (journal.torn_bytes, journal.next_lsn) == (17, 4)
     assert journal.append(1, [b"new"]).lsn == 4
     journal.close()
     again = Journal.open(disk)
@@ -64,7 +66,8 @@ def test_a_last_file_without_a_whole_header_is_begun_again(disk: Disk, size: int
     disk.truncate(SECOND, size)
 
     journal = Journal.open(disk)
-    assert (journal.torn_bytes, journal.next_lsn) == (size, 3)
+    # Zeros at the end are no loss: the number of the first record ends in seven of them.
+    assert (journal.torn_bytes, journal.next_lsn) == (min(size, HEADER - 7), 3)
     journal.append(1, [b"new"])
     journal.close()
     again = Journal.open(disk)
@@ -126,10 +129,10 @@ def test_a_journal_that_begins_late_is_whole(disk: Disk) -> None:
 
 def test_a_newer_format_is_refused_and_left_alone(disk: Disk) -> None:
     content = bytearray(disk.read(SECOND))
-    content[8] = 2
+    content[8] = 3
     disk.write(SECOND, [bytes(content)])
 
-    with pytest.raises(StateError, match="has format 2") as refused:
+    with pytest.raises(StateError, match="has format 3") as refused:
         Journal.open(disk)
 
     assert "pip install --upgrade headwater" in (refused.value.hint or "")
@@ -141,3 +144,91 @@ def test_other_files_in_the_folder_are_left_alone(disk: Disk) -> None:
     Journal.open(disk).close()
 
     assert disk.read("journal/notes.txt") == b"mine"
+
+
+def in_one_group(disk: Disk, payloads: list[bytes]) -> None:
+    """Append a record, and then all the others with one write."""
+    journal = Journal.open(disk)
+    done = threading.Event()
+
+    def append_all() -> None:
+        tickets = [journal.append(1, [payload]) for payload in payloads[1:]]
+        tickets[-1].add_callback(done.set)
+
+    journal.append(1, [payloads[0]]).add_callback(append_all)
+    assert done.wait(30)
+    journal.close()
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_of_a_last_write_that_is_not_whole_only_the_beginning_stays(lost: int) -> None:
+    disk = FakeDisk(seed=1)
+    in_one_group(disk, [b"%08d" % number for number in range(5)])
+    content = bytearray(disk.read(FIRST))
+    at = HEADER + lost * RECORD
+    content[at : at + RECORD] = bytes(RECORD)
+    disk.write(FIRST, [bytes(content), bytes(1000)])
+
+    journal = Journal.open(disk)
+
+    assert (journal.next_lsn, journal.torn_bytes) == (lost, (5 - lost) * RECORD)
+    assert [bytes(record.payload) for record in journal.read()] == [
+        b"%08d" % number for number in range(lost)
+    ]
+    journal.close()
+
+
+def test_a_write_before_the_last_that_is_not_whole_is_refused() -> None:
+    disk = FakeDisk(seed=1)
+    in_one_group(disk, [b"%08d" % number for number in range(5)])
+    journal = Journal.open(disk)
+    journal.append(1, [b"after"]).wait()
+    journal.close()
+    content = bytearray(disk.read(FIRST))
+    content[HEADER + 2 * RECORD : HEADER + 3 * RECORD] = bytes(RECORD)
+    disk.write(FIRST, [bytes(content)])
+
+    with pytest.raises(StateError, match=f"a whole record stands .* at byte {HEADER + 5 * RECORD}"):
+        Journal.open(disk)
+
+
+def test_room_that_was_made_ahead_is_no_damage(tmp_path: Path) -> None:
+    disk = LocalDisk(tmp_path)
+    journal = Journal.open(disk)
+    journal.append(1, [b"one"]).wait()
+    size_bytes = disk.size(FIRST)
+    left = disk.read(FIRST)
+    journal.append(1, [b"two"]).wait()
+    assert disk.size(FIRST) == size_bytes > 1 << 20, "the second took the place of zeros"
+    journal.close()
+    assert disk.size(FIRST) == HEADER + 2 * RECORD, "a journal that was closed has none"
+
+    # As a process leaves it that is killed.
+    disk.write(FIRST, [left])
+    again = Journal.open(disk)
+    assert (again.torn_bytes, again.next_lsn) == (0, 1)
+    assert disk.size(FIRST) == HEADER + RECORD
+    again.close()
+
+
+def test_large_writes_make_no_room(tmp_path: Path) -> None:
+    disk = LocalDisk(tmp_path)
+    journal = Journal.open(disk)
+    journal.append(1, [bytes(1 << 20)]).wait()
+
+    assert disk.size(FIRST) == HEADER + HEADER + (1 << 20)
+    journal.close()
+
+
+def test_a_file_of_version_1_is_read_and_gone_on_with() -> None:
+    disk = FakeDisk(seed=1)
+    old = [file_header(0, version=1), *record_parts(0, 1, [b"old"])]
+    disk.write(FIRST, old)
+
+    journal = Journal.open(disk)
+    journal.append(1, [b"new"]).wait()
+    journal.close()
+
+    again = Journal.open(disk)
+    assert [bytes(record.payload) for record in again.read()] == [b"old", b"new"]
+    again.close()

@@ -3,9 +3,9 @@
 Only this package opens, syncs, renames or deletes a file, and it does so through a `Disk`, so that
 a test can own the disk and fail it. Paths are relative to the data folder, with forward slashes.
 
-What a crash may do: bytes that were not synced may be lost, wholly or from some point on; a created
-or renamed file may be missing until `sync_folder` of its folder has returned. Nothing that was
-synced changes.
+What a crash may do: bytes that were not synced may be lost, wholly or from some point on, and of
+those that took the place of reserved zeros any sector; a created or renamed file may be missing
+until `sync_folder` of its folder has returned. Nothing that was synced changes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,19 @@ class AppendFile(Protocol):
     """A file that only grows."""
 
     def append(self, parts: Sequence[bytes | memoryview | pa.Buffer]) -> None:
-        """Write the parts, in order, at the end."""
+        """Write the parts, in order, after all that was appended."""
+        ...
+
+    def reserve(self, size_bytes: int) -> None:
+        """Lengthen the file by so many zeros, whose place what is appended later takes.
+
+        A sync then writes bytes alone, and does not wait until the system has made the file's new
+        length durable. May be called when nothing is left of what was reserved before.
+        """
         ...
 
     def sync(self) -> None:
-        """Return when all that was appended is durable."""
+        """Return when all that was appended and reserved is durable."""
         ...
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ What holds:
   nothing more is accepted, and the next start decides by what it finds.
 - What `open` found was synced by it, so that nothing is built on a record that may yet be lost.
 
-A crash can cut the last file short: `open` removes what is unfinished at its end. Other damage is
+A crash can leave the last group unfinished: `open` removes what is left of it. Other damage is
 refused with file and position (`journal_recovery`).
 
 Files are `<folder>/<lsn of the first record, 20 digits>.hwj`; `journal_file` has their bytes.
@@ -224,8 +224,8 @@ class Journal:
         if group.entries:
             lsn_end = group.entries[-1][0] + 1
             parts: list[bytes | memoryview | pa.Buffer] = []
-            for entry in group.entries:
-                parts += record_parts(*entry)
+            for before, entry in enumerate(group.entries):
+                parts += record_parts(*entry, before)
             self._files.write(parts, lsn_end)
             self._durable_lsn = lsn_end
             group.entries.clear()  # tickets that are kept must not keep payloads

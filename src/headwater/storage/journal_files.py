@@ -6,6 +6,10 @@ file always stays, since its name and its records say which number comes next.
 
 A write costs one append and one sync, and a sync of the folder for a new file. The files are
 synced in their order: a newer file is begun only after the older one is durable.
+
+Small writes go into room that was made ahead, of zeros: where the file's length stays as it is, a
+sync is one write to the disk. Else it also waits for the file system's own journal, and with it for
+whatever others have written: under load one sync in a hundred takes twenty times as long.
 """
 
 from __future__ import annotations
@@ -13,18 +17,25 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from statistics import median
 
 import pyarrow as pa
 
 from headwater.clock import Clock
+from headwater.errors import StateError
 from headwater.storage import journal_file
 from headwater.storage.disk import AppendFile, Disk
 from headwater.storage.journal_file import Record
 from headwater.storage.journal_recovery import Recovered, Segment
 
 _SYNCS_REMEMBERED = 256
+# Room is made for as much as the file has, within these bounds.
+_ROOM_BYTES_MIN = 1 << 20
+_ROOM_BYTES_MAX = 1 << 22
+# Larger writes are many at once; to write twice as much would cost more than to wait.
+_SMALL_BYTES_MAX = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +75,9 @@ class JournalFiles:
         self._sync = sync
         self._clock = clock
         self._file: AppendFile | None = None
+        # How long the file is with the room in it; nobody tries again where there is none to have.
+        self._room_end = 0
+        self._has_room = True
         self._lock = threading.Lock()  # guards the two below
         self._segments = list(found.segments)
         self._sync_times: deque[float] = deque(maxlen=_SYNCS_REMEMBERED)
@@ -102,9 +116,11 @@ class JournalFiles:
         if self._file is None:
             self._file = self._disk.append_to(segment.path)
         self._file.append(parts)
-        self._sync_file(self._file, is_new=segment.size_bytes == 0)
         grown_bytes = sum(map(len, parts))
         size_bytes = segment.size_bytes + grown_bytes
+        if grown_bytes <= _SMALL_BYTES_MAX and size_bytes > self._room_end:
+            self._make_room(self._file, size_bytes)
+        self._sync_file(self._file, is_new=segment.size_bytes == 0)
         with self._lock:
             self._segments[-1] = replace(segment, lsn_end=lsn_end, size_bytes=size_bytes)
         self.written_bytes += grown_bytes
@@ -131,10 +147,30 @@ class JournalFiles:
                 del self._segments[0]
 
     def close(self) -> None:
-        """Release the file that is written."""
+        """Release the file that is written, without its room."""
         file, self._file = self._file, None
-        if file is not None:
-            file.close()
+        if file is None:
+            return
+        file.close()
+        segment = self._segments[-1]
+        if self._room_end > segment.size_bytes:
+            # The next start would do it.
+            with suppress(StateError):
+                self._disk.truncate(segment.path, segment.size_bytes)
+        self._room_end = 0
+
+    def _make_room(self, file: AppendFile, size_bytes: int) -> None:
+        """Lengthen the file ahead of what will be written."""
+        room_bytes = min(max(size_bytes, _ROOM_BYTES_MIN), _ROOM_BYTES_MAX)
+        room_bytes = min(room_bytes, self._file_bytes_max - size_bytes)
+        if room_bytes <= 0 or not (self._sync and self._has_room):
+            return
+        try:
+            file.reserve(room_bytes)
+        except StateError:
+            self._has_room = False
+        else:
+            self._room_end = size_bytes + room_bytes
 
     def _segment_to_write(self) -> Segment:
         """The newest file, or a new one after it when it is full."""

@@ -1,9 +1,10 @@
 """What a journal's files hold when it is opened.
 
-A crash can only cut: bytes at the end of the last file that were not synced are missing or not
-whole. So the last file may end in the beginning of a record, which is removed, since nobody was
-told that it is there. Every other damage (a whole record stands after it, another file follows,
-numbers are missing between files) destroyed what was durable, and is refused with its place.
+A crash can only take what was not synced: bytes at the end of the last file, those of the records
+that were written last, together. What is left of these after the first that is not whole is
+removed, since nobody was told that it is there. Every other damage (a whole record of a later write
+stands after it, another file follows, numbers are missing between files) destroyed what was
+durable, and is refused with its place.
 
 What remains is synced before anyone reads it: after a kill, without a crash of the machine, the
 end of the file may be in the system's memory only.
@@ -72,7 +73,7 @@ def recovered(disk: Disk, folder: str, *, sync: bool = True) -> Recovered:
         del content  # a mapped file must not be cut
         if scan.good_bytes < size_bytes or not scan.good_bytes:
             _check_torn(disk, path, scan, is_last=number == len(named))
-            torn_bytes = size_bytes - scan.good_bytes
+            torn_bytes = scan.torn_bytes
             disk.truncate(path, scan.good_bytes)
         segments.append(Segment(path, lsn_first, scan.lsn_end, scan.good_bytes))
     if segments and sync:

@@ -1,6 +1,6 @@
 """A `Disk` on the machine's own file system.
 
-Every durable step is one system call that the reader can name: `writev` to append, `fdatasync` for
+Every durable step is one system call that the reader can name: `pwritev` to append, `fdatasync` for
 bytes, `fsync` of the folder for names, `rename` to replace. Large parts go to the kernel where they
 lie; small neighbours are joined first, since a system call per thousand of them costs more than
 copying them.
@@ -25,7 +25,7 @@ from headwater.storage.refusal import refusing
 
 Part: TypeAlias = bytes | memoryview | pa.Buffer
 
-# Linux takes at most 1,024 pieces in one `writev` (limits.h, UIO_MAXIOV).
+# Linux takes at most 1,024 pieces in one `pwritev` (limits.h, UIO_MAXIOV).
 _PIECES_MAX = 1024
 _SMALL_BYTES = 16 * 1024
 # macOS has no fdatasync. Where there is one it saves writing the time of change.
@@ -36,26 +36,32 @@ class LocalFile:
     """A file open for appending.
 
     Args:
-        descriptor: Open for appending; owned by this object.
+        descriptor: Open for writing; owned by this object.
         path: For messages.
         root: The data folder, for messages.
 
     """
 
-    __slots__ = ("_descriptor", "_path", "_root")
+    __slots__ = ("_descriptor", "_end", "_path", "_root")
 
     def __init__(self, descriptor: int, path: Path, root: Path) -> None:
         self._descriptor = descriptor
+        self._end = os.fstat(descriptor).st_size
         self._path = path
         self._root = root
 
     def append(self, parts: Sequence[Part]) -> None:
-        """Write the parts, in order, at the end."""
+        """Write the parts, in order, after all that was appended."""
         with refusing("append to", self._path, self._root):
-            _write_all(self._descriptor, parts)
+            self._end = _write_all(self._descriptor, parts, self._end)
+
+    def reserve(self, size_bytes: int) -> None:
+        """Lengthen the file by so many zeros, whose place what is appended later takes."""
+        with refusing("append to", self._path, self._root):
+            _write_all(self._descriptor, [bytes(size_bytes)], self._end)
 
     def sync(self) -> None:
-        """Return when all that was appended is durable."""
+        """Return when all that was appended and reserved is durable."""
         with refusing("sync", self._path, self._root):
             _sync_bytes(self._descriptor)
 
@@ -95,8 +101,7 @@ class LocalDisk:
         """Open a file for appending; it and its folders are created when missing."""
         target = self._at(path)
         with refusing("open", target, self._root):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-            descriptor = self._opened(target, flags)
+            descriptor = self._opened(target, os.O_WRONLY | os.O_CREAT)
         return LocalFile(descriptor, target, self._root)
 
     def write(self, path: str, parts: Sequence[Part]) -> None:
@@ -105,7 +110,7 @@ class LocalDisk:
         with refusing("write", target, self._root):
             descriptor = self._opened(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             try:
-                _write_all(descriptor, parts)
+                _write_all(descriptor, parts, 0)
                 _sync_bytes(descriptor)
             finally:
                 os.close(descriptor)
@@ -212,15 +217,20 @@ def _sync_names(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _write_all(descriptor: int, parts: Iterable[Part]) -> None:
-    """Write every byte; the system may take fewer than it is given, at any point."""
+def _write_all(descriptor: int, parts: Iterable[Part], at: int) -> int:
+    """Write every byte from a position on; return where they end.
+
+    The system may take fewer than it is given, at any point.
+    """
     pieces = deque(_pieces(parts))
     while pieces:
-        taken_bytes = os.writev(descriptor, list(islice(pieces, _PIECES_MAX)))
+        taken_bytes = os.pwritev(descriptor, list(islice(pieces, _PIECES_MAX)), at)
+        at += taken_bytes
         while pieces and taken_bytes >= len(pieces[0]):
             taken_bytes -= len(pieces.popleft())
         if taken_bytes:
             pieces[0] = pieces[0][taken_bytes:]
+    return at
 
 
 def _pieces(parts: Iterable[Part]) -> Iterator[memoryview]:

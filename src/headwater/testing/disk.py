@@ -2,8 +2,9 @@
 
 It promises what the contract of `Disk` promises and not a byte more:
 
-- A crash keeps what was synced. Of bytes that were not, it keeps a prefix; of names that were
-  created, renamed or deleted since their folder was synced, any selection.
+- A crash keeps what was synced. Of bytes that were not, it keeps a prefix, and any selection of the
+  sectors that took the place of reserved zeros; of names that were created, renamed or deleted
+  since their folder was synced, any selection.
 - A call that fails may have done a part of its work.
 
 Both are drawn from the seed, so a run of the same calls with the same seed ends the same way.
@@ -12,6 +13,7 @@ Both are drawn from the seed, so a run of the same calls with the same seed ends
 from __future__ import annotations
 
 import errno
+import itertools
 import random
 import threading
 from collections.abc import Sequence
@@ -27,14 +29,22 @@ from headwater.storage.refusal import refusal
 Part: TypeAlias = bytes | memoryview | pa.Buffer
 
 _ROOT = "(a disk in memory)"
+# What a crash leaves as a whole. Far less than real ones have, so that small tests have several.
+_SECTOR_BYTES = 64
 
 
 @dataclass(slots=True)
 class _Content:
-    """A file's bytes; the first `synced_bytes` of them are durable."""
+    """A file's bytes; the first `synced_bytes` of them are durable, or zeros that are.
+
+    Args:
+        unsynced: From where to where something else than zeros stands there now.
+
+    """
 
     data: bytearray = field(default_factory=bytearray)
     synced_bytes: int = 0
+    unsynced: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -58,10 +68,17 @@ class FakeFile:
         self._disk = disk
         self._path = path
         self._content = content
+        self._end = len(content.data)
 
     def append(self, parts: Sequence[Part]) -> None:
-        """Write the parts, in order, at the end."""
-        self._disk.extend(self._path, self._content, b"".join(parts))
+        """Write the parts, in order, after all that was appended."""
+        data = b"".join(parts)
+        self._disk.extend(self._path, self._content, data, self._end)
+        self._end += len(data)
+
+    def reserve(self, size_bytes: int) -> None:
+        """Lengthen the file by so many zeros, whose place what is appended later takes."""
+        self._disk.extend(self._path, self._content, bytes(size_bytes), self._end)
 
     def sync(self) -> None:
         """Return when all that was appended is durable."""
@@ -140,8 +157,9 @@ class FakeDisk:
             error = self._begin(checked(path), "write")
             content = self._created(path)
             content.data.clear()
+            content.unsynced.clear()
             content.synced_bytes = 0
-            self._take(path, content, b"".join(parts), error)
+            self._take(path, content, b"".join(parts), 0, error)
             content.synced_bytes = len(content.data)
 
     def read(self, path: str) -> bytes:
@@ -160,6 +178,7 @@ class FakeDisk:
             if error is None or self._is_lucky():
                 content.data[size_bytes:] = b""
                 content.synced_bytes = len(content.data)
+                content.unsynced.clear()
             if error is not None:
                 raise error
 
@@ -215,10 +234,10 @@ class FakeDisk:
         checked(path)
         return None
 
-    def extend(self, path: str, content: _Content, data: bytes) -> None:
-        """What a file's `append` does."""
+    def extend(self, path: str, content: _Content, data: bytes, at: int) -> None:
+        """What a file's `append` does, and its `reserve`."""
         with self._lock:
-            self._take(path, content, data, self._begin(path, "append to"))
+            self._take(path, content, data, at, self._begin(path, "append to"))
 
     def settle(self, path: str, content: _Content) -> None:
         """What a file's `sync` does."""
@@ -226,6 +245,7 @@ class FakeDisk:
             error = self._begin(path, "sync")
             if error is None:
                 content.synced_bytes = len(content.data)
+                content.unsynced.clear()
                 return
             content.synced_bytes = self._random.randint(content.synced_bytes, len(content.data))
             raise error
@@ -240,15 +260,21 @@ class FakeDisk:
             return StateError(f"cannot {action} {path}: the machine went off")
         return self._errors.pop(self.calls, None)
 
-    def _take(self, path: str, content: _Content, data: bytes, error: Exception | None) -> None:
-        """Append what there is room for, or, in a failing call, some of it."""
+    def _take(
+        self, path: str, content: _Content, data: bytes, at: int, error: Exception | None
+    ) -> None:
+        """Write what there is room for, or, in a failing call, some of it."""
         taken = len(data) if error is None else self._random.randint(0, len(data))
+        grown = max(0, at + taken - len(content.data))
         if self.room_bytes is not None:
-            if taken > self.room_bytes:
-                taken = self.room_bytes
+            if grown > self.room_bytes:
+                taken -= grown - self.room_bytes
+                grown = self.room_bytes
                 error = error or refusal("write", path, _ROOT, OSError(errno.ENOSPC, ""))
-            self.room_bytes -= taken
-        content.data += data[:taken]
+            self.room_bytes -= grown
+        content.data[at : at + taken] = data[:taken]
+        if at < content.synced_bytes:
+            content.unsynced.append((at, min(at + taken, content.synced_bytes)))
         if error is not None:
             raise error
 
@@ -278,7 +304,13 @@ class FakeDisk:
 
     def _surviving(self, content: _Content) -> _Content:
         kept = self._random.randint(content.synced_bytes, len(content.data))
-        return _Content(content.data[:kept], kept)
+        data = content.data[:kept]
+        for first, stop in content.unsynced:
+            bounds = range(first - first % _SECTOR_BYTES + _SECTOR_BYTES, stop, _SECTOR_BYTES)
+            for start, end in itertools.pairwise([first, *bounds, stop]):
+                if not self._is_lucky():
+                    data[start:end] = bytes(end - start)
+        return _Content(data, kept)
 
     def _is_lucky(self) -> bool:
         return self._random.random() < 0.5
