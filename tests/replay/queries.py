@@ -79,6 +79,12 @@ QUERIES = (
     "GROUP BY visitor, window_start, window_end EMIT FINAL",
     "SELECT * FROM SESSION(shows PARTITION BY (visitor, ad), at, INTERVAL '1 minute')",
     "SELECT * FROM SESSION(shows PARTITION BY visitor, ad, at, INTERVAL '1 minute') EMIT FINAL",
+    "SELECT window_end, count(*), sum(n) FROM TUMBLE((SELECT visitor, window_end AS until, "
+    "count(*) AS n FROM SESSION(clicks PARTITION BY visitor, ts, INTERVAL '20 seconds') "
+    "GROUP BY ALL), until, INTERVAL '2 minutes') GROUP BY ALL EMIT FINAL",
+    "SELECT window_start, n, count(*) FROM HOP((SELECT window_end - INTERVAL '1 second' AS until, "
+    "count(*) AS n FROM SESSION(shows, at, INTERVAL '8 seconds') GROUP BY ALL), until, "
+    "INTERVAL '30 seconds', INTERVAL '1 minute') GROUP BY ALL EMIT FINAL",
     "SELECT window_start, count(*) FROM SESSION(shows, at, INTERVAL '8 seconds') GROUP BY ALL",
     "SELECT visitor, window_end, count(DISTINCT ad), quantile_disc(n, 0.5), max(n) FROM "
     "SESSION(shows PARTITION BY visitor, at, INTERVAL '25 seconds') "

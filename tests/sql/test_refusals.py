@@ -242,7 +242,7 @@ def test_lateness_without_a_window_is_refused() -> None:
 
 def test_final_over_a_computed_time_is_refused() -> None:
     query = """
-        SELECT count(*) FROM TUMBLE((SELECT ts + INTERVAL '1 hour' AS t FROM clicks), t,
+        SELECT count(*) FROM TUMBLE((SELECT ts + to_seconds(ad) AS t FROM clicks), t,
         INTERVAL '1 day') GROUP BY window_start
     """
 
@@ -263,7 +263,10 @@ def test_final_over_a_window_of_a_session_is_refused() -> None:
         GROUP BY window_end
     """
 
-    assert "a window of a session" in refusal(query, emit="final")
+    assert "cannot decide by ts: it is no end of a session" in refusal(query, emit="final")
+    assert "cannot decide by inner_start" in refusal(
+        query.replace("), ts, INTERVAL '1 day'", "), inner_start, INTERVAL '1 day'"), emit="final"
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from sqlglot import exp
 
-from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, ones
+from headwater.delta.delta import HASH, TICK, WEIGHT, Delta, Int64Array, ones
 from headwater.operators import render
 from headwater.operators.runs import joined
 from headwater.operators.statement import Engine, Statement
@@ -91,17 +91,28 @@ def total(name: str) -> exp.Expression:
     return render.cast(exp.Sum(this=render.column(name)), "BIGINT")
 
 
-def difference(engine: Engine, schema: pa.Schema) -> Statement:
-    """Rows with weights as a change: equal rows as one, nothing that cancels, in a fixed order."""
+def difference(engine: Engine, schema: pa.Schema, *, has_ticks: bool = False) -> Statement:
+    """Rows with weights as a change: equal rows as one, nothing that cancels, in a fixed order.
+
+    Args:
+        schema: The rows' columns.
+        has_ticks: Whether they have places in the log: of equal rows the first counts.
+
+    """
     names = schema.names
     columns: list[exp.Expression] = [render.column(name) for name in names]
-    query = render.select([*columns, render.named(total(WEIGHT), WEIGHT)], render.INPUT, None)
+    columns.append(render.named(total(WEIGHT), WEIGHT))
+    if has_ticks:
+        columns.append(render.named(exp.Min(this=render.column(TICK)), TICK))
+    query = render.select(columns, render.INPUT, None)
     query = query.group_by(*map(render.column, names), copy=False)
     nonzero = exp.NEQ(this=total(WEIGHT), expression=exp.Literal.number(0))
     query = query.having(nonzero, copy=False)
     query = query.order_by(*map(ascending, names), copy=False)
-    inputs = {render.INPUT: schema.append(pa.field(WEIGHT, pa.int64()))}
-    return Statement(engine, query, inputs, is_ordered=True)
+    given = schema.append(pa.field(WEIGHT, pa.int64()))
+    if has_ticks:
+        given = given.append(pa.field(TICK, pa.int64()))
+    return Statement(engine, query, {render.INPUT: given}, is_ordered=True)
 
 
 def ascending(name: str) -> exp.Ordered:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.delta.delta import Int64Array, UInt64Array
+from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL
 from headwater.operators.islands import bounds_of, by_key_and_time, islands, starts_of
 from headwater.state.equality import BoolArray
 from headwater.state.index import search_times
@@ -31,6 +32,7 @@ class Changed:
         weights: Their weights.
         block: The number of the block that each is in.
         blocks: The blocks.
+        places: The lowest place in the log of each block's rows; None where nobody needs it.
 
     """
 
@@ -40,6 +42,7 @@ class Changed:
     weights: Int64Array
     block: Int64Array
     blocks: Stretches
+    places: Int64Array | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,17 @@ class Regions:
             first.take(order).take(begins),
             lasts,
         )
+
+    def first_places(self, of_blocks: Int64Array) -> Int64Array:
+        """The lowest of the places of each region's blocks; as small as can be where it has none.
+
+        Args:
+            of_blocks: The lowest place of each block.
+
+        """
+        lowest = np.full(self.count, AFTER_ALL, dtype=np.int64)
+        np.minimum.at(lowest, self.block, of_blocks)
+        return np.where(lowest == AFTER_ALL, BEFORE_ALL, lowest)
 
     def has(self, marked: Int64Array) -> BoolArray:
         """Which regions are among some."""

@@ -52,6 +52,7 @@ class Sessions:
         self._keys = list(keys)
         self._lateness_us = window.lateness_us
         self._final = window.final
+        self._behind_us = window.behind_us
         self._known = Intervals(schema, keys, FIRST, LAST)
         hidden = [pa.field(HASH, pa.uint64()), pa.field(END, pa.int64())]
         fields = [schema.field(name) for name in (*keys, FIRST, LAST)]
@@ -68,7 +69,7 @@ class Sessions:
         if not self._final or self._ends is None:
             return None
         ends = self._ends.between(self._closed_us + 1, AFTER_ALL).column(END)
-        return int(ends.to_numpy().min()) if len(ends) else None
+        return int(ends.to_numpy().min()) + self._behind_us if len(ends) else None
 
     def published(
         self, old_last: Int64Array, new_last: Int64Array, clock: Clock | None
@@ -78,6 +79,23 @@ class Sessions:
             return np.ones(len(old_last), dtype=np.bool_), np.ones(len(new_last), dtype=np.bool_)
         now_us = max(self._closed_us, clock.closing.end_us)
         return old_last + self.gap_us <= self._closed_us, new_last + self.gap_us <= now_us
+
+    def places(self, last: Int64Array, first: Int64Array, clock: Clock | None) -> Int64Array:
+        """Where in the log sessions come out, or are withdrawn.
+
+        Final ones come out where the watermark passes their end, but not before the first row that
+        has to do with it. That is the place of an epoch's first row near the session, though others
+        may reach it only through rows behind that: so nothing stands further behind the watermark
+        than in small epochs.
+
+        Args:
+            last: The last time of each session.
+            first: The first place of a row near it, or as small as can be.
+
+        """
+        if not self._final or clock is None:
+            return first
+        return np.maximum(clock.closing.tick_of(last + self.gap_us), first)
 
     def stretches(self, rows: pa.RecordBatch, hashes: UInt64Array) -> Stretches:
         """Sessions as stretches of time."""

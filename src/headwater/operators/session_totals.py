@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array
+from headwater.delta.delta import HASH, TICK, WEIGHT, Delta, Int64Array
 from headwater.operators import render
 from headwater.operators.accumulate import published
 from headwater.operators.aggregate import shown_schema
@@ -62,7 +62,8 @@ class SessionTotalsOperator:
             is_ordered=self._layout.is_ordered,
         )
         self._sessions = Sessions(self._layout.state(FIRST, LAST), self._keys, node.window)
-        self.schema = shown_schema(node, [WEIGHT])
+        self._has_ticks = TICK in input_schema.names and node.window.lateness_us is not None
+        self.schema = shown_schema(node, [WEIGHT, *([TICK] if self._has_ticks else [])])
 
     def is_due(self, epoch: Epoch) -> bool:
         """Sessions close when the watermark moves."""
@@ -72,7 +73,7 @@ class SessionTotalsOperator:
         """Add the rows of an epoch and let the watermark pass; return the sessions that changed."""
         clock = Clock.of(self._window, epoch)
         timed, _ = run_isolating(self._timed, rows, epoch.failed)
-        blocks = self._blocks(self._late.taken_out(timed, clock, epoch.late))
+        blocks, places = self._blocks(self._late.taken_out(timed, clock, epoch.late))
         stretches = self._sessions.stretches(blocks, blocks.column(HASH).to_numpy())
         old, hashes = self._sessions.touched(stretches, clock)
         known = self._sessions.stretches(old, hashes)
@@ -84,7 +85,18 @@ class SessionTotalsOperator:
         # What readers see already, as it is, is not said again.
         unseen = regions.has(regions.old[was & same & is_now[regions.old]])
         withdrawn = was & ~unseen[regions.old]
-        said = self._said(old, withdrawn, new, is_now & ~unseen)
+        chosen = (np.flatnonzero(withdrawn), np.flatnonzero(is_now & ~unseen))
+        ticks = None
+        if places is not None:
+            first = regions.first_places(places)
+            sides = (known.last, first.take(regions.old)), (regions.last, first)
+            ticks = np.concatenate(
+                [
+                    self._sessions.places(last.take(at), of.take(at), clock)
+                    for (last, of), at in zip(sides, chosen, strict=True)
+                ]
+            )
+        said = self._said(old, chosen[0], new, chosen[1], ticks)
         gone = np.flatnonzero(is_touched[regions.old])
         come = np.flatnonzero(is_touched)
         self._sessions.replace(
@@ -120,11 +132,11 @@ class SessionTotalsOperator:
         inputs = {render.INPUT: pa.schema(fields)}
         return Statement(engine, query, inputs, is_ordered=self._layout.is_ordered)
 
-    def _blocks(self, timed: pa.RecordBatch) -> pa.RecordBatch:
-        """Partial results of the blocks that the rows make, with their bounds."""
+    def _blocks(self, timed: pa.RecordBatch) -> tuple[pa.RecordBatch, Int64Array | None]:
+        """Partial results of the blocks that the rows make, and the first place of each."""
         schema = self._layout.carried(FIRST, LAST)
         if not timed.num_rows:
-            return empty_batch(schema)
+            return empty_batch(schema), np.zeros(0, np.int64) if self._has_ticks else None
         moments = timed.column(TIME).to_numpy()
         keys = timed.select(self._keys).columns
         sorting = by_key_and_time(timed.column(HASH).to_numpy(), keys, moments)
@@ -136,7 +148,11 @@ class SessionTotalsOperator:
         rows = timed.select(names).append_column(PLACE, pa.array(place))
         partials = _in_order(self._layout.settled(self._partial.run(input=rows)))
         begins, ends = bounds_of(number)
-        return _bounded(partials, moments.take(begins), moments.take(ends), schema)
+        bounded = _bounded(partials, moments.take(begins), moments.take(ends), schema)
+        if not self._has_ticks:
+            return bounded, None
+        ticks = timed.column(TICK).to_numpy().take(sorting.order)
+        return bounded, np.minimum.reduceat(ticks, begins)
 
     def _merged(
         self, old: pa.RecordBatch, hashes: Any, blocks: pa.RecordBatch, regions: Regions
@@ -160,13 +176,18 @@ class SessionTotalsOperator:
         return same
 
     def _said(
-        self, old: pa.RecordBatch, gone: BoolArray, new: pa.RecordBatch, come: BoolArray
+        self,
+        old: pa.RecordBatch,
+        gone: Int64Array,
+        new: pa.RecordBatch,
+        come: Int64Array,
+        ticks: Int64Array | None,
     ) -> Delta:
         """Old sessions withdrawn, and new ones published."""
         schema = self._layout.state(FIRST, LAST)
         names = schema.names
-        left = old.select(names).take(pa.array(np.flatnonzero(gone))).cast(schema)
-        there = new.select(names).take(pa.array(np.flatnonzero(come))).cast(schema)
+        left = old.select(names).take(pa.array(gone)).cast(schema)
+        there = new.select(names).take(pa.array(come)).cast(schema)
         rows = joined([left, there], schema)
         shown = published(self._layout, rows)
         first, last = (rows.column(name).to_numpy() for name in (FIRST, LAST))
@@ -176,6 +197,8 @@ class SessionTotalsOperator:
         shown[window.end] = times(ends, schema.field(window.end).type)
         signs = np.repeat(np.array([-1, 1], dtype=np.int64), [left.num_rows, there.num_rows])
         shown[WEIGHT] = pa.array(signs)
+        if ticks is not None:
+            shown[TICK] = pa.array(ticks)
         return Delta(pa.RecordBatch.from_arrays([shown[n] for n in schema.names], schema=schema))
 
 

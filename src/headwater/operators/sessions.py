@@ -60,8 +60,16 @@ class SessionsOperator:
         bounds = [pa.field(FIRST, pa.int64()), pa.field(LAST, pa.int64())]
         keys = [visible.field(key) for key in self._keys]
         self._sessions = Sessions(pa.schema([*keys, *bounds]), self._keys, node)
-        self.schema = plain(node.schema).append(pa.field(WEIGHT, pa.int64()))
-        self._difference = difference(engine, plain(node.schema)) if self._is_weighted else None
+        hidden = [WEIGHT]
+        if TICK in input_schema.names and node.lateness_us is not None:
+            hidden.append(TICK)
+        self._has_ticks = TICK in hidden
+        self.schema = pa.schema(
+            [*plain(node.schema), *(pa.field(name, pa.int64()) for name in hidden)]
+        )
+        self._difference = None
+        if self._is_weighted:
+            self._difference = difference(engine, plain(node.schema), has_ticks=self._has_ticks)
 
     def is_due(self, epoch: Epoch) -> bool:
         """Sessions close when the watermark moves."""
@@ -74,7 +82,7 @@ class SessionsOperator:
         change = self._changed(self._late.taken_out(timed, clock, epoch.late))
         old, hashes = self._sessions.touched(change.blocks, clock)
         moment = self._moment(change, self._sessions.stretches(old, hashes), clock)
-        said = self._said(moment)
+        said = self._said(moment, clock)
         self._known.insert_rows(change.rows, change.hashes, change.weights)
         self._sessions.replace(*self._replaced(moment, old))
         self._forget(clock)
@@ -115,7 +123,11 @@ class SessionsOperator:
         keys = timed.select(self._keys).take(pa.array(begins))
         blocks = Stretches(keys, hashes.take(begins), moments.take(begins), moments.take(ends))
         rows = timed.select(self._known.schema.names)
-        return Changed(rows, hashes, moments, weights, block, blocks)
+        places = None
+        if self._has_ticks:
+            ticks = timed.column(TICK).to_numpy()
+            places = np.minimum.reduceat(ticks, begins) if len(begins) else ticks
+        return Changed(rows, hashes, moments, weights, block, blocks, places)
 
     def _moment(self, change: Changed, old: Stretches, clock: Clock | None) -> _Moment:
         """What this epoch makes of the sessions."""
@@ -140,14 +152,23 @@ class SessionsOperator:
             np.concatenate([found.weights, change.weights.take(mine)]),
         )
 
-    def _said(self, moment: _Moment) -> Delta:
+    def _said(self, moment: _Moment, clock: Clock | None) -> Delta:
         """What readers see differently: rows withdrawn with old bounds, and said with new ones."""
+        places = moment.change.places
+        firsts = None if places is None else moment.regions.first_places(places)
+
+        def ticks(last: Int64Array, region: Int64Array) -> Int64Array | None:
+            if firsts is None:
+                return None
+            return self._sessions.places(last, firsts.take(region), clock)
+
         found = rows_between(self._known, moment.old, moment.to_say_again())
         gone = np.flatnonzero(moment.was[found.stretch])
         stretch = found.stretch.take(gone)
         bounds = moment.old.first.take(stretch), moment.old.last.take(stretch)
-        parts = [self._shown(found.rows, gone, bounds, -found.weights)]
         change, regions = moment.change, moment.regions
+        at = ticks(bounds[1], regions.old.take(stretch))
+        parts = [self._shown(found.rows, gone, bounds, -found.weights, at)]
         again = regions.old.take(found.stretch), found.times, found.weights, found.rows
         fresh = regions.block.take(change.block), change.times, change.weights, change.rows
         for region, moments, weights, rows in (again, fresh):
@@ -156,7 +177,8 @@ class SessionsOperator:
             come = come[moment.is_now[session.take(come)]]
             session = session.take(come)
             bounds = moment.new.first.take(session), moment.new.last.take(session)
-            parts.append(self._shown(rows, come, bounds, weights))
+            at = ticks(bounds[1], region.take(come))
+            parts.append(self._shown(rows, come, bounds, weights, at))
         said = joined(parts, self.schema)
         return Delta(said if self._difference is None else self._difference.run(input=said))
 
@@ -166,14 +188,17 @@ class SessionsOperator:
         places: Int64Array,
         bounds: tuple[Int64Array, Int64Array],
         weights: Int64Array,
+        ticks: Int64Array | None,
     ) -> pa.RecordBatch:
-        """Some rows with their session's bounds and their weight."""
+        """Some rows with their session's bounds, their weight, and where in the log they stand."""
         node, first, end = self._node, bounds[0], bounds[1] + self._sessions.gap_us
         taken = rows.take(pa.array(places))
         shown = {name: taken.column(name) for name in node.input.schema.names}
         shown[node.start] = times(first, self.schema.field(node.start).type)
         shown[node.end] = times(end, self.schema.field(node.end).type)
         shown[WEIGHT] = pa.array(weights.take(places), type=pa.int64())
+        if ticks is not None:
+            shown[TICK] = pa.array(ticks, type=pa.int64())
         columns = [shown[name] for name in self.schema.names]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from sqlglot import exp
 
 from headwater.errors import DefinitionError, Place
+from headwater.plan.frontier import Frontier
 from headwater.plan.nodes import (
     Aggregate,
     AsofJoin,
@@ -24,7 +25,6 @@ from headwater.plan.nodes import (
     Scan,
     TemporalFilter,
     Union,
-    WindowKind,
     Windows,
     walk,
 )
@@ -36,7 +36,7 @@ from headwater.sql.declare import is_timestamp
 from headwater.sql.firings import publishes_firings
 from headwater.sql.places import hint_for, place_of
 from headwater.sql.relations import Relation, rough
-from headwater.sql.times import behind_us, sources_below, times_below
+from headwater.sql.times import lag_of, session_of, sources_below, times_below
 from headwater.sql.tree import bottom_up, with_inputs
 from headwater.sql.windows import END, NAMES, START, WindowCall
 
@@ -136,16 +136,19 @@ def _decided_window(
     window = _window_of(node)
     assert window is not None
     is_final = definition.emit is Emit.FINAL
+    lag = lag_of(node.inputs[0], window.spec.time, relations)
     filled_in = replace(
         window,
         final=is_final,
         lateness_us=definition.lateness_us,
         sources=sources_below(node, relations),
         ready=is_final and _is_ready(node, relations),
-        behind_us=behind_us(node.inputs[0], window.spec.time, relations) or 0,
+        behind_us=0 if lag is None else lag.of_windows(window.spec),
     )
     rows, time, late_us = node.inputs[0], window.spec.time, definition.lateness_us or 0
-    if needs_steps(rows, time, filled_in.frontier, late_us, rough(relations)):
+    # A row that comes so late is one of the last windows; it is in time all the same.
+    latest = Frontier(filled_in.sources, 0 if lag is None else lag.behind_us)
+    if needs_steps(rows, time, latest, late_us, rough(relations)):
         filled_in = replace(filled_in, step_us=step_of(window.spec))
     inputs = [with_ticks(child) for child in node.inputs]
     if isinstance(node, Aggregate) and isinstance(filled_in, GroupWindow):
@@ -212,12 +215,14 @@ def check(
     window = _window_of(node)
     assert window is not None
     place = _place_of_window(definition)
-    below = [_window_of(n) for child in node.inputs for n in walk(child)]
-    if any(inner is not None and inner.spec.kind is WindowKind.SESSION for inner in below):
+    session = session_of(node.inputs[0], window.spec.time)
+    if session is not None:
         raise DefinitionError(
-            f"{what} cannot decide over a window of a session, which may still grow",
+            f"{what} cannot decide by {window.spec.time}: it is no end of a session, and how long "
+            "a session is nobody knows before its end",
             place=place,
-            hint="make the sessions a view of their own that publishes changes",
+            hint=f"window over the {session.end} of the sessions, or make them a view of their own "
+            "that publishes changes",
         )
     if any(isinstance(n, TemporalFilter) for child in node.inputs for n in walk(child)):
         raise DefinitionError(

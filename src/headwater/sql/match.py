@@ -255,7 +255,8 @@ class _Clause:
                     f"{relation.event_time}, not {source}",
                     f"use ORDER BY {relation.event_time}",
                 )
-            if relation.final or dict(relation.times).get(source.lower()):
+            lag = dict(relation.times).get(source.lower())
+            if relation.final or (lag is not None and lag.behind_us):
                 why = "when their windows have closed" if relation.final else "with their partners"
                 raise self._error(
                     at,

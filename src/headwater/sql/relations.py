@@ -10,12 +10,24 @@ from sqlglot import exp
 
 from headwater.plan.closing import closed_columns
 from headwater.plan.frontier import Frontier
-from headwater.plan.nodes import Map, Node, Process, Scan, Transform, WindowKind, Windows, walk
+from headwater.plan.nodes import (
+    Aggregate,
+    GroupWindow,
+    Map,
+    Node,
+    Process,
+    Scan,
+    Transform,
+    WindowKind,
+    Windows,
+    walk,
+)
 from headwater.plan.pipeline import Emit, TopicDefinition, ViewPlan
 from headwater.plan.steps import is_by_row
 from headwater.plan.versions import Versioned, versions_of
 from headwater.schema.schema import Schema
-from headwater.sql.times import behind_us, event_times, sources_below, times_below
+from headwater.sql.lag import Lag
+from headwater.sql.times import event_times, lag_of, sources_below, times_below
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +64,7 @@ class Relation:
     final: bool = False
     fingerprint: str = ""
     placed: bool = False
-    times: tuple[tuple[str, int], ...] = ()
+    times: tuple[tuple[str, Lag], ...] = ()
     key: tuple[str, ...] = ()
     closed: tuple[tuple[str, Frontier], ...] = ()
     by_row: bool = True
@@ -85,7 +97,7 @@ def relation_of_topic(topic: TopicDefinition) -> Relation:
         is_table=topic.is_table,
         event_time=topic.event_time,
         sources=(topic.name,) if has_time else (),
-        times=((topic.event_time.lower(), 0),) if topic.event_time else (),
+        times=((topic.event_time.lower(), Lag()),) if topic.event_time else (),
         ready=has_time and topic.ready < 1.0,
         placed=not topic.is_table,
         key=topic.key,
@@ -177,18 +189,34 @@ def _event_time(plan: ViewPlan, relations: Mapping[str, Relation]) -> str | None
 
 def _times(
     plan: ViewPlan, event_time: str | None, relations: Mapping[str, Relation]
-) -> tuple[tuple[str, int], ...]:
+) -> tuple[tuple[str, Lag], ...]:
     """The view's columns that carry a time, and how far each may be behind the watermark."""
     if plan.definition.python is not None:
         scans = [node for node in walk(plan.root) if isinstance(node, Scan)]
-        behind = [us for scan in scans for _, us in relations[scan.relation.lower()].times]
-        return () if event_time is None else ((event_time.lower(), max(behind, default=0)),)
+        below = [lag for scan in scans for _, lag in relations[scan.relation.lower()].times]
+        behind_us = max((lag.behind_us for lag in below), default=0)
+        return () if event_time is None else ((event_time.lower(), Lag(behind_us)),)
     found = []
     for name in plan.schema.names:
         times = times_below(plan.root, name)
         if times and all(c.lower() in dict(relations[r.lower()].times) for r, c in times):
-            found.append((name.lower(), behind_us(plan.root, name, relations) or 0))
+            lag = lag_of(plan.root, name, relations) or Lag()
+            found.append((name.lower(), lag.later(_grows_for(plan.root))))
     return tuple(found)
+
+
+def _grows_for(root: Node) -> int:
+    """For how long after they could first be out sessions may be withdrawn, and others come.
+
+    What reads a view decides by its own lateness, so it waits for the view's.
+    """
+    windows = [node.window if isinstance(node, Aggregate) else node for node in walk(root)]
+    sessions = [
+        window.lateness_us or 0
+        for window in windows
+        if isinstance(window, Windows | GroupWindow) and window.spec.kind is WindowKind.SESSION
+    ]
+    return max(sessions, default=0)
 
 
 def _is_event_time(relation: Relation, column: str) -> bool:

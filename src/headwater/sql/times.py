@@ -7,7 +7,7 @@ stand in the log after the watermark has passed it: so far it is behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from headwater.plan.frontier import Frontier
 from headwater.plan.nodes import (
     Aggregate,
     AsofJoin,
+    Distinct,
     GroupWindow,
     Join,
     Map,
@@ -28,6 +29,8 @@ from headwater.plan.nodes import (
     Within,
     walk,
 )
+from headwater.sql.intervals import interval_us
+from headwater.sql.lag import Lag, farthest
 
 if TYPE_CHECKING:
     from headwater.sql.relations import Relation
@@ -42,7 +45,10 @@ def event_times(node: Node, name: str) -> list[tuple[str, str]] | None:
 
 
 def times_below(node: Node, name: str) -> list[tuple[str, str]] | None:
-    """As `event_times`, also of a column that holds the bounds of windows over such times."""
+    """As `event_times`, also of a column that holds the bounds of windows over such times.
+
+    And of one that is such a column and a fixed length of time.
+    """
     return _origins(node, name, of_windows=True)
 
 
@@ -54,17 +60,24 @@ def _origins(  # noqa: PLR0911 - one for each node
         case Scan():
             return [(node.relation, name)] if name in node.schema else None
         case Map():
-            expression = dict(node.projections).get(name)
-            if not isinstance(expression, exp.Column):
+            source = moved(node, name)
+            if source is None or (source[1] and not of_windows):
                 return None
-            return below(node.input, expression.name)
+            return below(node.input, source[0])
         case Windows():
             if name not in (node.start, node.end):
                 return below(node.input, name)
-            return below(node.input, node.spec.time) if of_windows and _is_fixed(node) else None
+            is_told = of_windows and _is_fixed(node, name)
+            return below(node.input, node.spec.time) if is_told else None
         case Aggregate() if node.window is not None:
-            is_bound = name in (node.window.start, node.window.end) and _is_fixed(node.window)
-            return below(node.input, node.window.spec.time) if of_windows and is_bound else None
+            is_bound = name in (node.window.start, node.window.end)
+            is_told = of_windows and is_bound and _is_fixed(node.window, name)
+            return below(node.input, node.window.spec.time) if is_told else None
+        case Aggregate() | Distinct():
+            names = node.keys if isinstance(node, Aggregate) else node.schema.names
+            is_first = isinstance(node, Distinct) and node.input.append_only
+            is_told = of_windows and name in names and (is_first or _is_in_time(node.input, name))
+            return below(node.input, name) if is_told else None
         case Join() | AsofJoin():
             return below(node.left if name in node.left.schema else node.right, name)
         case Union():
@@ -76,14 +89,93 @@ def _origins(  # noqa: PLR0911 - one for each node
             return None
 
 
-def _is_fixed(window: Windows | GroupWindow) -> bool:
-    """Whether the windows stay what they are: a session may grow."""
-    return window.spec.kind is not WindowKind.SESSION
+def moved(node: Map, name: str) -> tuple[str, int] | None:
+    """The input's column that a column is, and how many microseconds have been added to it."""
+    projection = dict(node.projections).get(name)
+    value = None if projection is None else projection.unnest()
+    if isinstance(value, exp.Column):
+        return value.name, 0
+    if not isinstance(value, exp.Add | exp.Sub) or not isinstance(value.this, exp.Column):
+        return None
+    length_us = interval_us(value.expression.unnest())
+    if length_us is None:
+        return None
+    return value.this.name, -length_us if isinstance(value, exp.Sub) else length_us
 
 
-def behind_us(  # noqa: PLR0911 - one for each node
+def session_of(  # noqa: PLR0911 - one for each node
+    node: Node, name: str
+) -> Windows | GroupWindow | None:
+    """The sessions that a column is of, unless it is their end."""
+    match node:
+        case Map():
+            source = moved(node, name)
+            return None if source is None else session_of(node.input, source[0])
+        case Join() | AsofJoin():
+            return session_of(node.left if name in node.left.schema else node.right, name)
+        case Union():
+            found = [session_of(branch, name) for branch in node.inputs]
+            return next((session for session in found if session is not None), None)
+        case Windows():
+            return _session_at(node, node, name)
+        case Aggregate() if node.window is not None:
+            return _session_at(node, node.window, name)
+        case Aggregate() | Distinct():
+            return session_of(node.input, name) if name in node.input.schema else None
+        case _:
+            return None
+
+
+def _session_at(
+    node: Windows | Aggregate, window: Windows | GroupWindow, name: str
+) -> Windows | GroupWindow | None:
+    if window.spec.kind is WindowKind.SESSION and name != window.end:
+        return window
+    is_bound = name in (window.start, window.end)
+    return session_of(node.input, window.spec.time if is_bound else name)
+
+
+def _is_in_time(  # noqa: PLR0911 - one for each node
+    node: Node, name: str
+) -> bool:
+    """Whether no row that has a time in a column comes later than is known, whatever was sent.
+
+    So it is above windows that decide. Else several changes of a group, of which some are late,
+    would be one in a large epoch.
+    """
+    match node:
+        case Map():
+            source = moved(node, name)
+            return source is not None and _is_in_time(node.input, source[0])
+        case Windows():
+            is_bound = name in (node.start, node.end) and node.lateness_us is not None
+            return is_bound or _is_in_time(node.input, name)
+        case Aggregate() if node.window is not None:
+            return node.window.lateness_us is not None
+        case Aggregate() | Distinct():
+            return _is_in_time(node.input, name)
+        case Join() if node.within is not None:
+            return node.within.decision is not None
+        case Union():
+            return all(_is_in_time(branch, name) for branch in node.inputs)
+        case _:
+            return False
+
+
+def _is_fixed(window: Windows | GroupWindow, name: str) -> bool:
+    """Whether a bound is told by the watermark.
+
+    The end of a session is, where it is bounded which rows may still reach it. A session may begin
+    any time before its end.
+    """
+    if window.spec.kind is not WindowKind.SESSION:
+        return True
+    return name == window.end and window.lateness_us is not None
+
+
+def lag_of(  # noqa: PLR0911 - one for each node
     node: Node, name: str, relations: Mapping[str, Relation]
-) -> int | None:
+) -> Lag | None:
     """How far a column of event times may be behind the watermarks of all topics below.
 
     A join without a bound in time adds nothing: what it puts out that is behind is late.
@@ -98,78 +190,83 @@ def behind_us(  # noqa: PLR0911 - one for each node
     """
     match node:
         case Scan():
-            return dict(relations[node.relation.lower()].times).get(name.lower(), 0)
+            return dict(relations[node.relation.lower()].times).get(name.lower(), Lag())
         case Map():
-            source = dict(node.projections)[name]
-            return behind_us(node.input, source.name, relations)
+            source = moved(node, name)
+            below = None if source is None else lag_of(node.input, source[0], relations)
+            return None if below is None or source is None else below.shifted(source[1])
         case Windows():
             if name in (node.start, node.end):
-                return _behind_of_bound(node, node, name, relations)
-            below = behind_us(node.input, name, relations)
-            if not node.final:
-                return below
-            return None if below is None or not _is_fixed(node) else below + node.spec.size_us
+                return _lag_of_bound(node, node, name, relations)
+            below = lag_of(node.input, name, relations)
+            if node.spec.kind is WindowKind.SESSION:
+                return None
+            return below if below is None or not node.final else below.later(node.spec.size_us)
         case Aggregate() if node.window is not None:
-            return _behind_of_bound(node, node.window, name, relations)
+            return _lag_of_bound(node, node.window, name, relations)
+        case Aggregate() | Distinct():
+            return lag_of(node.input, name, relations)
         case Join() if node.within is not None:
-            return _behind_in_time(node, node.within, name, relations)
+            return _lag_in_time(node, node.within, name, relations)
         case Join():
             side = node.left if name in node.left.schema else node.right
-            return behind_us(side, name, relations)
+            return lag_of(side, name, relations)
         case AsofJoin():
             # A right row in time changes no left row before it.
             is_time = name == node.left_time
-            return _farthest(_of_sides(node, node, relations)) if is_time else None
+            return farthest(_of_sides(node, node, relations)) if is_time else None
         case Union():
-            return _farthest(behind_us(branch, name, relations) for branch in node.inputs)
+            return farthest(lag_of(branch, name, relations) for branch in node.inputs)
         case _:
             return None
 
 
-def _behind_of_bound(
+def _lag_of_bound(
     node: Windows | Aggregate,
     window: Windows | GroupWindow,
     name: str,
     relations: Mapping[str, Relation],
-) -> int | None:
+) -> Lag | None:
     """A window's rows come before its end has passed, or when it does."""
-    below = behind_us(node.input, window.spec.time, relations)
-    return below if below is None or name == window.end else below + window.spec.size_us
+    below = lag_of(node.input, window.spec.time, relations)
+    if below is None or not _is_fixed(window, name):
+        return None
+    if name != window.end:
+        return below.of_start(window.spec)
+    # The steps of fixed windows lead from end to end, and delay nothing.
+    is_session = window.spec.kind is WindowKind.SESSION
+    return below.of_end(window.spec).later(window.step_us if is_session else 0)
 
 
-def _behind_in_time(
+def _lag_in_time(
     node: Join, within: Within, name: str, relations: Mapping[str, Relation]
-) -> int | None:
+) -> Lag | None:
     """A row of a join in time comes with the later of its pair, or when none can come any more."""
     left, right = _of_sides(node, within, relations)
     if left is None or right is None:
         return None
-    if name == within.left_time:
-        return None if within.lower_us is None else max(left, right - within.lower_us)
-    if name == within.right_time:
-        return None if within.upper_us is None else max(right, left + within.upper_us)
+    if name == within.left_time and within.lower_us is not None:
+        return Lag(max(left.us, right.us - within.lower_us))
+    if name == within.right_time and within.upper_us is not None:
+        return Lag(max(right.us, left.us + within.upper_us))
     return None
 
 
 def _of_sides(
     node: Join | AsofJoin, timed: Within | AsofJoin, relations: Mapping[str, Relation]
-) -> tuple[int | None, int | None]:
-    """How far the times of both sides are behind; a time that is no event time adds nothing.
+) -> tuple[Lag | None, Lag | None]:
+    """The lags of the times of both sides; a time that is no event time adds nothing.
 
     Where the join decides in steps a row in time may be behind by a step more.
     """
     left, right = (
-        behind_us(side, time, relations) if times_below(side, time) else 0
+        lag_of(side, time, relations) if times_below(side, time) else Lag()
         for side, time in ((node.left, timed.left_time), (node.right, timed.right_time))
     )
     if timed.decision is not None and left is not None and right is not None:
-        left, right = left + timed.decision.left.step_us, right + timed.decision.right.step_us
+        decision = timed.decision
+        left, right = left.later(decision.left.step_us), right.later(decision.right.step_us)
     return left, right
-
-
-def _farthest(found: Iterable[int | None]) -> int | None:
-    lengths = list(found)
-    return None if None in lengths else max(length for length in lengths if length is not None)
 
 
 def sources_below(node: Node, relations: Mapping[str, Relation]) -> tuple[str, ...]:
@@ -190,5 +287,5 @@ def frontier_of(node: Node, time: str, relations: Mapping[str, Relation]) -> Fro
         relation = relations.get(name.lower())
         if relation is None or column.lower() not in dict(relation.times):
             return None
-    sources, behind = sources_below(node, relations), behind_us(node, time, relations)
-    return Frontier(sources, behind) if sources and behind is not None else None
+    sources, lag = sources_below(node, relations), lag_of(node, time, relations)
+    return Frontier(sources, lag.behind_us) if sources and lag is not None else None
