@@ -160,6 +160,7 @@ def run(
     times_us: Sequence[int | None] | None = None,
     is_ended: bool = True,
     saved_after: int | None = None,
+    has_ticks: bool = False,
 ) -> Outcome:
     """Step a plan over relation `t`, cut into epochs before the rows at `cuts`.
 
@@ -167,8 +168,9 @@ def run(
         times_us: The event times that move the watermark; None: no watermark.
         is_ended: Whether a last epoch lets the watermark pass everything.
         saved_after: The epoch after which the state goes through a checkpoint into a new dataflow.
+        has_ticks: Whether changes come with their places in the log.
     """
-    flow, outcome = Dataflow(plan, engine), Outcome()
+    flow, outcome = Dataflow(plan, engine, has_ticks=has_ticks), Outcome()
     bounds = [0, *sorted({cut for cut in cuts if 0 < cut < rows.num_rows}), rows.num_rows]
     steps = list(itertools.pairwise(bounds))
     for number, (first, stop) in enumerate(steps):
@@ -180,7 +182,7 @@ def run(
         if saved_after == number:
             memory = Memory()
             manifest = flow.save(memory)
-            flow = Dataflow(plan, engine)
+            flow = Dataflow(plan, engine, has_ticks=has_ticks)
             flow.load(manifest, memory)
     if is_ended:
         last = curve_of(times_us, 0, rows.num_rows).end_us

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headwater.operators.describe import Describer
 from headwater.operators.statement import Engine
-from headwater.plan.nodes import Panes, walk
+from headwater.plan.nodes import Panes, SessionPanes, walk
 from headwater.plan.pipeline import Pipeline
 from headwater.replay.batch import batch
 from headwater.sql import declare
@@ -40,6 +40,15 @@ QUERIES = (
     "SELECT who, window_end - window_start AS length, min(price), count(*) FROM "
     "CUMULATE(good, ts, INTERVAL '10 seconds', INTERVAL '30 seconds') "
     "GROUP BY who, window_start, window_end EMIT FINAL",
+    "SELECT who, window_start, window_end, count(*), sum(x), max(price) FROM "
+    "SESSION(t PARTITION BY who, ts, INTERVAL '6 seconds') "
+    "GROUP BY who, window_start, window_end EMIT FINAL",
+    "SELECT window_end, count(*) AS n, quantile_disc(x, 0.5), avg(price) FROM "
+    "SESSION(good, ts, INTERVAL '4 seconds') GROUP BY window_start, window_end "
+    "HAVING count(*) > 1 EMIT FINAL",
+    "SELECT who, window_start, window_end, count(*), sum(x), min(price) FROM "
+    "SESSION(t PARTITION BY who, ts, INTERVAL '8 seconds') GROUP BY ALL "
+    "EMIT CHANGES EVERY INTERVAL '10 seconds'",
     "SELECT who, max(s) FROM (SELECT who, x + 1 AS s, window_end AS e, window_start AS b FROM "
     "HOP(t, ts, INTERVAL '15 seconds', INTERVAL '30 seconds')) "
     "WHERE b > TIMESTAMP '2026-01-01 00:00:30' GROUP BY who, e EMIT FINAL",
@@ -89,13 +98,13 @@ def test_any_cut_gives_the_rows_of_batch(
     table = arrow_of(rows)
     # `good` passes on rows with their places; the view over it is stepped over its rows.
     good = declare.view("good", "SELECT who, x, price, ts FROM t")
-    late = "1 hour" if "FINAL" in query else None
+    late = "1 hour" if "FINAL" in query or ("SESSION" in query and len(rows) % 2) else None
     view = declare.view("v", query, lateness=late, accumulation=mode)
     relations = {"t": relation_of_topic(TOPIC)}
     plans = [plan_view(good, relations, Describer())]
     relations["good"] = relation_of_view(plans[0], relations)
     plans.append(plan_view(view, relations, Describer()))
-    assert any(isinstance(node, Panes) for node in walk(plans[1].root))
+    assert any(isinstance(node, Panes | SessionPanes) for node in walk(plans[1].root))
 
     over = (
         view

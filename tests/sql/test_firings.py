@@ -78,9 +78,9 @@ REFUSALS = (
         "needs what merges, and here median keeps no partial result",
     ),
     (
-        "SELECT visitor, count(*) FROM SESSION(clicks PARTITION BY visitor, ts, "
-        "INTERVAL '1 minute') GROUP BY visitor, window_end EMIT FINAL",
-        "a row may make two sessions one; leave it out, or use TUMBLE, HOP or CUMULATE",
+        "SELECT window_end, count(*) FROM SESSION(clicks PARTITION BY visitor, ts, "
+        "INTERVAL '1 minute') GROUP BY window_end EMIT FINAL",
+        "a row may make two of them one; GROUP BY what the sessions are partitioned by",
     ),
     (
         "SELECT campaign, count(*) FROM clicks JOIN campaigns USING (ad) GROUP BY campaign" + EVERY,
@@ -119,3 +119,22 @@ def test_a_group_that_is_no_final_window_is_refused() -> None:
     )
 
     assert "put window_start and window_end into the GROUP BY" in told(query, lateness="1 minute")
+
+
+def test_sessions_that_accumulate_are_kept_until_no_row_can_join_them() -> None:
+    query = (
+        "SELECT visitor, window_start, window_end, count(*) AS n FROM SESSION(clicks PARTITION BY "
+        "visitor, ts, INTERVAL '1 minute') GROUP BY ALL"
+    )
+    final = explain(planned(query + " EMIT FINAL", lateness="5 minutes"))
+    early = explain(planned(query + EVERY, "accumulating"))
+
+    assert "published when a window has closed, and at each row that corrects it: " in final
+    assert (
+        "aggregate by visitor, window_start, window_end, sessions of visitor with a gap of 1 minute"
+    ) in final
+    assert "for each firing, of the rows since the last" in final
+    assert "keeps one row for each session until no row can join it" in final
+    assert "holds rows until the watermark of clicks has passed another 1 minute" in early
+    assert "for each firing, of all rows so far" in early
+    assert early.rstrip().splitlines()[-2].strip() == "keeps one row for each session"

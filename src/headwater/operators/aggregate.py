@@ -21,7 +21,7 @@ from headwater.operators.layout import layout
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.statement import Engine, Rows, Statement, plain
 from headwater.plan.closing import bounded
-from headwater.plan.nodes import Aggregate, Panes
+from headwater.plan.nodes import Aggregate, Panes, SessionPanes
 from headwater.state.run import ascending
 
 
@@ -85,7 +85,7 @@ class AggregateOperator:
         return self._totals.size()
 
 
-def shown_schema(node: Aggregate | Panes, hidden: list[str]) -> pa.Schema:
+def shown_schema(node: Aggregate | Panes | SessionPanes, hidden: list[str]) -> pa.Schema:
     """The node's columns and the hidden ones (all int64 here)."""
     return pa.schema([*plain(node.schema), *(pa.field(name, pa.int64()) for name in hidden)])
 

@@ -25,6 +25,7 @@ from headwater.operators.pace import PaceOperator
 from headwater.operators.panes import PanesOperator
 from headwater.operators.process import ProcessOperator
 from headwater.operators.recompute import RecomputeOperator
+from headwater.operators.session_panes import SessionPanesOperator
 from headwater.operators.session_totals import SessionTotalsOperator
 from headwater.operators.sessions import SessionsOperator
 from headwater.operators.setops import SetOperator
@@ -48,6 +49,7 @@ from headwater.plan.nodes import (
     Panes,
     Process,
     Recompute,
+    SessionPanes,
     SetOperation,
     TemporalFilter,
     TopN,
@@ -117,14 +119,14 @@ class Timed(Protocol):
 
 def wants_ticks(node: Node) -> bool:
     """True for a node that decides which of its rows are late."""
-    window = node.window if isinstance(node, Aggregate) else node
+    window = node.window if isinstance(node, Aggregate | SessionPanes) else node
     lateness = getattr(window, "lateness_us", None)
     return lateness is not None
 
 
 def tells(node: Node) -> bool:
     """False for a node whose late rows another one tells of."""
-    window = node.window if isinstance(node, Aggregate) else node
+    window = node.window if isinstance(node, Aggregate | SessionPanes) else node
     return bool(getattr(window, "tells", True))
 
 
@@ -151,13 +153,15 @@ def feeds_of(node: Node) -> tuple[Keys, ...] | None:  # noqa: PLR0911 - one for 
         return node.keys if isinstance(node, Recompute) else (node.keys,)
     if isinstance(node, Transform | Pace | Hold | Completeness):
         return (None,)
-    assert isinstance(node, Aggregate | Panes | Windows | MatchRecognize), (
+    assert isinstance(node, Aggregate | Panes | SessionPanes | Windows | MatchRecognize), (
         f"{type(node).__name__} has no operator"
     )
     return None
 
 
-def fused_of(node: Node, schema: pa.Schema, engine: Engine) -> Fused:
+def fused_of(  # noqa: PLR0911 - one for each node
+    node: Node, schema: pa.Schema, engine: Engine
+) -> Fused:
     """The operator of an aggregate, a pattern, sessions, or of a window that decides lateness."""
     if isinstance(node, Windows):
         is_session = node.spec.kind is WindowKind.SESSION
@@ -166,6 +170,8 @@ def fused_of(node: Node, schema: pa.Schema, engine: Engine) -> Fused:
         return MatchOperator(node, schema, engine)
     if isinstance(node, Panes):
         return PanesOperator(node, schema, engine)
+    if isinstance(node, SessionPanes):
+        return SessionPanesOperator(node, schema, engine)
     assert isinstance(node, Aggregate)
     if node.window is None:
         return AggregateOperator(node, schema, engine)

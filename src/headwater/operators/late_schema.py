@@ -13,6 +13,7 @@ from headwater.plan.nodes import (
     MatchRecognize,
     Node,
     Process,
+    SessionPanes,
     Windows,
     walk,
 )
@@ -50,7 +51,7 @@ def _columns(node: Node) -> Iterator[Column]:
         return
     if isinstance(node, Windows):
         start, end, lateness_us = node.start, node.end, node.lateness_us
-    elif isinstance(node, Aggregate) and node.window is not None:
+    elif isinstance(node, Aggregate | SessionPanes) and node.window is not None:
         window = node.window
         start, end, lateness_us = window.start, window.end, window.lateness_us
     elif isinstance(node, MatchRecognize):

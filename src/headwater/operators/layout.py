@@ -28,7 +28,7 @@ from sqlglot import exp
 from headwater.delta.delta import HASH, TICK, WEIGHT
 from headwater.delta.watermark import BEFORE_ALL
 from headwater.operators import bags, render
-from headwater.plan.nodes import Aggregate, Merge, Panes
+from headwater.plan.nodes import Aggregate, Merge, Panes, SessionPanes
 from headwater.schema.schema import Schema
 
 ROWS = "__n"
@@ -301,7 +301,7 @@ class Layout:
         return exp.Mul(this=argument, expression=render.column(WEIGHT))
 
 
-def layout(node: Aggregate | Panes, *, is_weighted: bool, has_ticks: bool) -> Layout:
+def layout(node: Aggregate | Panes | SessionPanes, *, is_weighted: bool, has_ticks: bool) -> Layout:
     """The columns of the partial results of `node`."""
     terms = []
     bags_of, readings = _by_value(node)
@@ -336,7 +336,9 @@ def layout(node: Aggregate | Panes, *, is_weighted: bool, has_ticks: bool) -> La
     )
 
 
-def _by_value(node: Aggregate | Panes) -> tuple[tuple[Bag, ...], tuple[Reading, ...]]:
+def _by_value(
+    node: Aggregate | Panes | SessionPanes,
+) -> tuple[tuple[Bag, ...], tuple[Reading, ...]]:
     """The counts by value that a node keeps, one for each argument, and what is read off them."""
     found: dict[str, Bag] = {}
     readings = []

@@ -114,15 +114,32 @@ class Sessions:
         hashes = np.concatenate([np.zeros(0, np.uint64), *(part[1] for part in parts)])
         return self._known.distinct(rows, hashes) if rows.num_rows else (rows, hashes)
 
+    def ended(self, since_us: int, clock: Clock) -> tuple[pa.RecordBatch, UInt64Array]:
+        """Sessions, some of which may have grown, that end between a time and the watermark.
+
+        Args:
+            since_us: The first end. Those that the watermark has passed since the last epoch are
+                there anyway.
+
+        """
+        assert self._ends is not None
+        first = min(self._closed_us + 1, since_us)
+        ends = self._ends.between(first, min(clock.closing.end_us, AFTER_ALL - 1) + 1)
+        return self._known.near(self._ended(ends), self.gap_us)
+
     def replace(
-        self, gone: tuple[pa.RecordBatch, UInt64Array], come: tuple[pa.RecordBatch, UInt64Array]
+        self,
+        gone: tuple[pa.RecordBatch, UInt64Array],
+        come: tuple[pa.RecordBatch, UInt64Array],
+        *,
+        keeps_ends: bool = False,
     ) -> None:
-        """Put sessions in the place of others."""
+        """Put sessions in the place of others, which may have the same bounds."""
         schema = self._known.schema
         both = joined([conformed(gone[0], schema), conformed(come[0], schema)], schema)
         removed = np.arange(both.num_rows) < gone[0].num_rows
         self._known.put(both, np.concatenate([gone[1], come[1]]), removed)
-        if self._ends is not None and come[0].num_rows:
+        if self._ends is not None and come[0].num_rows and not keeps_ends:
             rows, hashes = come
             columns = [rows.column(name) for name in (*self._keys, FIRST, LAST)]
             ends = rows.column(LAST).to_numpy() + self.gap_us

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headwater.plan.groups import Partial
+from headwater.plan.groups import GroupWindow, Partial
 from headwater.plan.inputs import OneInput
 from headwater.schema.schema import Schema
 
@@ -73,6 +73,45 @@ class Panes(OneInput):
     bound: str | None = None
     lateness_us: int | None = None
     sources: tuple[str, ...] = ()
+
+    @property
+    def append_only(self) -> bool:
+        """What a firing said stands."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPanes(OneInput):
+    """For each session and firing one row: keys and bounds, then what is computed of its rows.
+
+    The bounds are those that the session has at the firing; what was said of it when it was
+    smaller, or of sessions that have become this one, stands. So each row is in the firing after
+    it came, and the firings of a session are those whose bounds lie within its own.
+
+    With `every_us` a session fires at the end of each stretch of event time in which rows of it
+    came; see `Hold`. Without, when the watermark has passed its end, if rows of it were in no
+    firing; a row that reaches a session that has fired makes it one that has not, whose end the
+    watermark may have passed already: then it fires at the place of that row.
+
+    Args:
+        input: Rows that are never withdrawn and have a place in the log.
+        keys: The keys of the sessions, in any order.
+        partials: What to compute.
+        window: The sessions; `sources` decide also where nothing is ever late.
+        schema: The keys, the bounds, the partials.
+        is_accumulating: Whether a firing is of all rows of the session so far; otherwise it is of
+            those that were in no firing.
+        every_us: The length of a stretch, or None.
+
+    """
+
+    input: Node
+    keys: tuple[str, ...]
+    partials: tuple[Partial, ...]
+    window: GroupWindow
+    schema: Schema
+    is_accumulating: bool
+    every_us: int | None = None
 
     @property
     def append_only(self) -> bool:

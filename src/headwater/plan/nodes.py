@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from headwater.plan.completeness import Completeness
-from headwater.plan.firings import Hold, Panes
+from headwater.plan.firings import Hold, Panes, SessionPanes
 from headwater.plan.frontier import Decision, Frontier
 from headwater.plan.groups import Aggregate, GroupWindow, Merge, Partial
 from headwater.plan.joins import AsofJoin, Join, JoinKind, Within
@@ -63,6 +63,7 @@ __all__ = [
     "Reach",
     "Recompute",
     "Scan",
+    "SessionPanes",
     "SetOperation",
     "SetRule",
     "TemporalFilter",
@@ -96,6 +97,7 @@ Node = (
     | Pace
     | Hold
     | Panes
+    | SessionPanes
     | Completeness
 )
 

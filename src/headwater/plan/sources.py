@@ -13,6 +13,7 @@ from headwater.plan.nodes import (
     Pace,
     Panes,
     Process,
+    SessionPanes,
     Windows,
 )
 
@@ -27,7 +28,7 @@ def _decides(node: Node) -> set[tuple[str, ...]]:
     match node:
         case Windows() | Process() | MatchRecognize() | Pace() | Hold() | Panes():
             return {node.sources}
-        case Aggregate() if node.window is not None:
+        case Aggregate() | SessionPanes() if node.window is not None:
             return {node.window.sources}
         case Join() | AsofJoin():
             timed = node if isinstance(node, AsofJoin) else node.within

@@ -24,8 +24,9 @@ from headwater.delta.watermark import WatermarkCurve
 from headwater.log.chunk import Chunk
 from headwater.operators import render
 from headwater.operators.statement import one_batch
-from headwater.plan.nodes import Hold, Map, Node, Panes, Windows, walk
+from headwater.plan.nodes import Hold, Map, Node, Panes, SessionPanes, Windows, walk
 from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewPlan
+from headwater.replay import session_firings
 from headwater.replay.python import PythonSteps
 from headwater.runtime.senders import SenderWatermark
 from headwater.runtime.watermarks import TopicWatermark
@@ -42,17 +43,22 @@ def query_of(
     connection: duckdb.DuckDBPyConnection, steps: PythonSteps, pipeline: Pipeline, plan: ViewPlan
 ) -> exp.Query | None:
     """A query that gives the rows of a view's query; None where the view has no firings."""
-    panes = next((node for node in walk(plan.root) if isinstance(node, Panes)), None)
+    panes = next((n for n in walk(plan.root) if isinstance(n, Panes | SessionPanes)), None)
     if panes is None:
         return None
-    rows, sources = f"\x01rows_{plan.name}", _sources(panes.input)
+    rows, said = f"\x01rows_{plan.name}", f"\x01said_{plan.name}"
+    sources = _sources(panes)
     topic = next(topic for topic in pipeline.topics if topic.name == sources[0])
-    placed, end = _rows(panes.input)
-    _create(connection, rows, steps.stretch(placed))
-    firings = _firings(connection, rows, panes.input, end, _curve(connection, topic))
-    connection.from_arrow(firings).create(f'"{rows}_firings"')
-    said = f"\x01said_{plan.name}"
-    _create(connection, said, _said(panes, rows))
+    curve = _curve(connection, topic)
+    if isinstance(panes, SessionPanes):
+        _create(connection, rows, steps.stretch(panes.input))
+        _create(connection, said, session_firings.said(connection, panes, rows, curve))
+    else:
+        placed, end = _rows(panes.input)
+        _create(connection, rows, steps.stretch(placed))
+        firings = _firings(connection, rows, panes.input, end, curve)
+        connection.from_arrow(firings).create(f'"{rows}_firings"')
+        _create(connection, said, _said(panes, rows))
     root = plan.root if plan.definition.python is None else plan.root.inputs[0]
     return render.stretch(root, [], said)
 
@@ -78,9 +84,11 @@ def _rows(node: Node) -> tuple[Node, str | None]:
     return node, None
 
 
-def _sources(node: Node) -> tuple[str, ...]:
+def _sources(panes: Panes | SessionPanes) -> tuple[str, ...]:
     """The topic by whose watermark it fires."""
-    deciding = [n for n in walk(node) if isinstance(n, Hold | Windows) and n.sources]
+    if isinstance(panes, SessionPanes):
+        return panes.window.sources
+    deciding = [n for n in walk(panes.input) if isinstance(n, Hold | Windows) and n.sources]
     return deciding[-1].sources
 
 

@@ -24,6 +24,7 @@ from headwater.plan.nodes import (
     Pace,
     Process,
     Recompute,
+    SessionPanes,
     WindowKind,
     Windows,
     walk,
@@ -37,7 +38,7 @@ from headwater.schema.duration import format_duration, format_time
 Watermark = TopicWatermark | SenderWatermark
 
 # These go by the ready watermarks of their topics, all others by the complete ones.
-_BY_READY = (Windows, Aggregate, Pace, Hold)
+_BY_READY = (Windows, Aggregate, Pace, Hold, SessionPanes)
 
 
 def held(watermark: Watermark, *, is_complete: bool = False) -> Held | None:
@@ -140,7 +141,7 @@ def _waiting(node: Node, until_us: int, watermark: Watermark) -> Waiting:
 
 def _said_of(node: Node) -> tuple[str, str]:
     """What it is that waits, in a word, and what the time is to it."""
-    window = node.window if isinstance(node, Aggregate) else node
+    window = node.window if isinstance(node, Aggregate | SessionPanes) else node
     if isinstance(window, Windows | GroupWindow):
         is_session = window.spec.kind is WindowKind.SESSION
         what = "session" if is_session else "window"
@@ -163,7 +164,7 @@ def _sources(node: Node) -> tuple[str, ...]:
         timed = node if isinstance(node, AsofJoin) else node.within
         decision = None if timed is None else timed.decision
         return () if decision is None else decision.right.sources
-    window = node.window if isinstance(node, Aggregate) else node
+    window = node.window if isinstance(node, Aggregate | SessionPanes) else node
     found: tuple[str, ...] = getattr(window, "sources", ())
     return () if isinstance(node, Recompute) else found
 

@@ -37,6 +37,7 @@ from headwater.plan.nodes import (
     Process,
     Recompute,
     Scan,
+    SessionPanes,
     SetOperation,
     SetRule,
     TemporalFilter,
@@ -86,7 +87,7 @@ def duration(us: int) -> str:
 
 def _emission(plan: ViewPlan) -> str:
     definition = plan.definition
-    panes = next((node for node in walk(plan.root) if isinstance(node, Panes)), None)
+    panes = next((n for n in walk(plan.root) if isinstance(n, Panes | SessionPanes)), None)
     if panes is not None:
         return _firings(plan, panes)
     lateness = definition.lateness_us
@@ -106,7 +107,7 @@ def _emission(plan: ViewPlan) -> str:
     return f"published as it changes, {grows}{bound}"
 
 
-def _firings(plan: ViewPlan, panes: Panes) -> str:
+def _firings(plan: ViewPlan, panes: Panes | SessionPanes) -> str:
     definition = plan.definition
     when = f"every {duration(definition.every_us or 0)} of event time"
     if definition.emit is Emit.FINAL:
@@ -151,6 +152,7 @@ def _lines(node: Node) -> list[str]:
         Pace: _pace,
         Hold: _hold,
         Panes: _panes,
+        SessionPanes: _session_panes,
         Completeness: _completeness,
         Transform: _transform,
         Process: _process,
@@ -379,6 +381,21 @@ def _panes(node: Panes) -> list[str]:
         "for each firing, of all rows so far",
         f"keeps one row for each group{until}",
     ]
+
+
+def _session_panes(node: SessionPanes) -> list[str]:
+    computed = ", ".join(_partial(p) for p in node.partials) or "nothing but the keys"
+    window = node.window
+    names = (*node.keys, window.start, window.end)
+    of = "of all rows so far" if node.is_accumulating else "of the rows since the last"
+    until = " until no row can join it" if window.lateness_us is not None else ""
+    lines = [f"aggregate by {_names(names)}, {_spec(window.spec)}: {computed}"]
+    if window.lateness_us is not None:
+        lines += _decides(window)
+    if node.every_us is not None:
+        every = f"the watermark of {_names(window.sources)} has passed another"
+        lines.append(f"holds rows until {every} {duration(node.every_us)}")
+    return [*lines, f"for each firing, {of}", f"keeps one row for each session{until}"]
 
 
 def _recompute(node: Recompute) -> list[str]:

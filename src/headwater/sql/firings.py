@@ -17,11 +17,12 @@ from dataclasses import replace
 from sqlglot import exp
 
 from headwater.errors import DefinitionError
-from headwater.plan.firings import Hold, Panes
+from headwater.plan.firings import Hold, Panes, SessionPanes
 from headwater.plan.nodes import (
     Aggregate,
     AsofJoin,
     Distinct,
+    GroupWindow,
     Join,
     Map,
     MatchRecognize,
@@ -70,7 +71,7 @@ def fired(root: Node, definition: ViewDefinition, relations: Mapping[str, Relati
 
 def publishes_firings(root: Node) -> bool:
     """Whether a plan has firings, which come at their own pace."""
-    return any(isinstance(node, Panes) for node in walk(root))
+    return any(isinstance(node, Panes | SessionPanes) for node in walk(root))
 
 
 def _is_told_once(root: Node, definition: ViewDefinition) -> bool:
@@ -89,6 +90,8 @@ def _over_maps(node: Node, definition: ViewDefinition, relations: Mapping[str, R
         return with_inputs(node, [_over_maps(node.input, definition, relations)])
     if not isinstance(node, Aggregate):
         raise _no_aggregate(node, definition)
+    if node.window is not None and node.window.spec.kind is WindowKind.SESSION:
+        return _of_sessions(node, node.window, definition, relations)
     rows, keys = _windowed(node)
     _check_rows(rows, definition, relations)
     if definition.emit is Emit.FINAL and not any(_told_by(rows, key) for key in keys):
@@ -105,12 +108,35 @@ def _over_maps(node: Node, definition: ViewDefinition, relations: Mapping[str, R
         panes = _forgetting(panes, definition)
     if definition.emit is Emit.FINAL:
         return panes
-    scan = next(n for n in walk(rows) if isinstance(n, Scan))
-    sources = relations[scan.relation.lower()].sources
+    sources = _topic_of(rows, relations)
     assert definition.every_us is not None
     return replace(
         panes, input=Hold(with_ticks(rows), definition.every_us, sources, nullable(rows.schema))
     )
+
+
+def _of_sessions(
+    node: Aggregate,
+    window: GroupWindow,
+    definition: ViewDefinition,
+    relations: Mapping[str, Relation],
+) -> Node:
+    """The firings of sessions."""
+    _check_rows(node.input, definition, relations)
+    return SessionPanes(
+        with_ticks(node.input),
+        node.keys,
+        node.partials,
+        replace(window, sources=_topic_of(node.input, relations)),
+        nullable(node.schema),
+        definition.accumulation is Accumulation.ACCUMULATING,
+        definition.every_us,
+    )
+
+
+def _topic_of(rows: Node, relations: Mapping[str, Relation]) -> tuple[str, ...]:
+    scan = next(n for n in walk(rows) if isinstance(n, Scan))
+    return relations[scan.relation.lower()].sources
 
 
 def _windowed(node: Aggregate) -> tuple[Node, tuple[str, ...]]:
@@ -176,8 +202,8 @@ def _check_rows(node: Node, definition: ViewDefinition, relations: Mapping[str, 
         if isinstance(node, Windows) and node.spec.kind is WindowKind.SESSION:
             raise _refused(
                 definition,
-                "needs groups that stay what they are, and a row may make two sessions one",
-                "leave it out, or use TUMBLE, HOP or CUMULATE",
+                "over sessions needs groups that are these, as a row may make two of them one",
+                "GROUP BY what the sessions are partitioned by, window_start and window_end",
             )
         node = node.input
     if not isinstance(node, Scan):

@@ -28,6 +28,7 @@ from headwater.plan.nodes import (
     Process,
     Recompute,
     Scan,
+    SessionPanes,
     SetOperation,
     TemporalFilter,
     TopN,
@@ -87,7 +88,16 @@ def _prune(node: Node, needed: frozenset[str]) -> Node:  # noqa: PLR0911 - one f
         case SetOperation():
             left, right = (_exactly(side, node.schema.names) for side in node.inputs)
             return replace(node, left=left, right=right)
-        case Distinct() | TopN() | MatchRecognize() | Pace() | Hold() | Panes() | Completeness():
+        case (
+            Distinct()
+            | TopN()
+            | MatchRecognize()
+            | Pace()
+            | Hold()
+            | Panes()
+            | SessionPanes()
+            | Completeness()
+        ):
             return replace(node, input=_exactly(node.input, node.input.schema.names))
         case Over():
             return _prune_over(node, needed)

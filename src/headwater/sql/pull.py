@@ -59,10 +59,11 @@ class _Pulled:
 
 
 def _rule(node: Node) -> Node:
-    if not isinstance(node, Aggregate) or node.window is not None or node.is_in_order:
+    if not isinstance(node, Aggregate) or node.window is not None:
         return node
     pulled = _pull(node.input)
-    if pulled is None:
+    # The rows of sessions are withdrawn when these grow, those that they are made of may not be.
+    if pulled is None or (node.is_in_order and not pulled.node.append_only):
         return node
     gone = pulled.starts | pulled.ends
     keys = [key for key in node.keys if key in gone]
