@@ -63,4 +63,4 @@ def test_changes_come_out_when_a_stretch_is_over(engine: Engine) -> None:
 
     assert [c.rows.column("x").to_pylist() for c in outcome.changes] == [[1], [], [], [2, 3, 4], []]
     assert outcome.flow is not None
-    assert outcome.flow.waits() == [(plan, 20)]
+    assert outcome.flow.waits() == [(plan, 20, None)]

@@ -175,5 +175,5 @@ def test_rows_that_wait_for_the_end_of_a_stretch_are_the_state(engine: Engine) -
     counts = [change.rows.column("n").to_pylist() for change in outcome.changes]
     assert counts == [[1], [], [2], []]
     assert outcome.flow is not None
-    assert [at for _, at in outcome.flow.waits()] == [20]
+    assert [at for _, at, _ in outcome.flow.waits()] == [20]
     assert outcome.flow.state_size()[0] == 1

@@ -156,6 +156,12 @@ def everything_that_waits() -> hw.App:
         CREATE VIEW matched AS
         SELECT s.id, h.server FROM shown s LEFT JOIN hits h
         ON h.ts BETWEEN s.ts AND s.ts + INTERVAL '10 seconds' EMIT FINAL;
+        CREATE VIEW either AS
+        SELECT s.id, h.server FROM shown s FULL JOIN hits h
+        ON s.id = length(h.server) + 6 AND h.ts BETWEEN s.ts AND s.ts + INTERVAL '10 seconds'
+        EMIT FINAL;
+        CREATE VIEW newest AS
+        SELECT s.id, h.server FROM shown s ASOF LEFT JOIN hits h ON s.ts >= h.ts EMIT FINAL;
         CREATE VIEW paced AS SELECT count(*) AS n FROM shown
         EMIT CHANGES EVERY INTERVAL '20 seconds';
         CREATE VIEW parts WITH (accumulation = 'discarding') AS SELECT count(*) AS n FROM shown
@@ -201,6 +207,8 @@ def test_all_that_waits_says_what_for_and_who_holds_it() -> None:
         "sessions": [("session", 31.0, b)],
         "pattern": [("pattern", 3.000001, slowest)],
         "matched": [("join", 11.000001, slowest)],
+        "either": [("join", 3.000001, shown), ("join", 11.000001, slowest)],
+        "newest": [("join", 3.000001, slowest)],
         "paced": [("stretch", 20.0, shown)],
         "parts": [("stretch", 20.0, shown)],
         "early": [("completeness", 60.0, slowest)],

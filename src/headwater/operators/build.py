@@ -109,6 +109,15 @@ class Holding(Protocol):
 
 
 @runtime_checkable
+class HoldingSides(Protocol):
+    """An operator that holds rows of two inputs, each until the watermark of the other passes."""
+
+    def sides_wait(self) -> list[tuple[tuple[str, ...], int]]:
+        """Topics, and the first time that their watermark must pass for rows to come out."""
+        ...
+
+
+@runtime_checkable
 class Timed(Protocol):
     """An operator that has something to say when its time has come, whatever was sent."""
 

@@ -24,6 +24,7 @@ from headwater.operators import render
 from headwater.operators.build import (
     Fused,
     Holding,
+    HoldingSides,
     Timed,
     Waiting,
     feeds_of,
@@ -236,13 +237,21 @@ class Dataflow:
         sizes = [s.operator.state_size() for s in self._stages if s.operator is not None]
         return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
 
-    def waits(self) -> list[tuple[Node, int]]:
-        """The nodes that hold rows, and the first time that a watermark must reach for each."""
-        found: list[tuple[Node, int]] = []
+    def waits(self) -> list[tuple[Node, int, tuple[str, ...] | None]]:
+        """The nodes that hold rows, and the first time that a watermark must reach for each.
+
+        Returns:
+            With each the topics of this watermark, where a node waits for more than one.
+
+        """
+        found: list[tuple[Node, int, tuple[str, ...] | None]] = []
         for node, stage in self._nodes:
             operator: Any = stage.operator
-            time_us = operator.waits_until() if isinstance(operator, Holding) else None
-            found += [] if time_us is None else [(node, time_us)]
+            if isinstance(operator, HoldingSides):
+                found += [(node, time_us, topics) for topics, time_us in operator.sides_wait()]
+            elif isinstance(operator, Holding):
+                time_us = operator.waits_until()
+                found += [] if time_us is None else [(node, time_us, None)]
         return found
 
     def wakes_at(self) -> int | None:

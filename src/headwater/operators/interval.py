@@ -206,10 +206,9 @@ class IntervalJoinOperator:
             sizes += matched.sizes()
         return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
 
-    def waits_until(self) -> int | None:
-        """When the first row that has no match will have none any more."""
-        times = [matched.waits_until() for matched in self._matched]
-        return min((time for time in times if time is not None), default=None)
+    def sides_wait(self) -> list[tuple[tuple[str, ...], int]]:
+        """For each side when its first row that has no match will have none any more."""
+        return [found for matched in self._matched for found in matched.waits()]
 
     def _met(self, left: Side, right: Side, epoch: Epoch) -> list[_Met]:
         """The pairs that came or went: with what is remembered, and with each other."""
@@ -337,13 +336,13 @@ class _Matched:
         waiting = [] if self._waiting is None else [self._waiting.size()]
         return [self._counts.size(), *waiting]
 
-    def waits_until(self) -> int | None:
+    def waits(self) -> list[tuple[tuple[str, ...], int]]:
         first = None if self._waiting is None else self._waiting.lowest()
         after_us = self._mine.reach.after_us
         # Without such a bound a match may come for as long as there is input.
         if first is None or after_us is None or self._other is None:
-            return None
-        return self._other.reached_at(first + after_us + 1)
+            return []
+        return [(self._other.sources, self._other.reached_at(first + after_us + 1))]
 
     def _closing(self, epoch: Epoch) -> int:
         assert self._other is not None

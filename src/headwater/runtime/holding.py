@@ -109,9 +109,9 @@ def slowest(
 def waits(view: ViewRunner, watermarks: Mapping[str, Watermark]) -> tuple[Waiting, ...]:
     """All that waits in a view, what is waited for longest last."""
     found = []
-    for node, until_us in view.dataflow.waits():
+    for node, until_us, topics in view.dataflow.waits():
         is_complete = not isinstance(node, _BY_READY)
-        watermark = slowest(_sources(node), watermarks, is_complete=is_complete)
+        watermark = slowest(topics or _sources(node), watermarks, is_complete=is_complete)
         if watermark is not None and _current_us(watermark, is_complete=is_complete) != AFTER_ALL:
             found.append(_waiting(node, until_us, watermark))
     wakes_us = view.dataflow.wakes_at()
