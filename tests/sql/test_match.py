@@ -175,3 +175,22 @@ def test_lateness_has_nothing_to_correct() -> None:
 
     assert "lateness cannot decide" in refusal(query, lateness="1 minute")
     assert planned(query, emit="final").root == planned(query).root
+
+
+def test_over_a_join_without_a_bound_on_both_sides_it_is_refused() -> None:
+    match = "MATCH_RECOGNIZE (ORDER BY {} MEASURES a.ad AS x PATTERN (a b) DEFINE b AS b.ad > a.ad)"
+    join = (
+        "SELECT * FROM (SELECT c.ad, c.ts, s.at FROM clicks c JOIN shows s ON c.ad = s.ad "
+        "AND c.ts BETWEEN s.at AND s.at + INTERVAL '5 minutes') "
+    )
+
+    after = planned(join + match.format("ts"))
+    before = planned(join + match.format("at"))
+    one_sided = join[: join.index("c.ad = s.ad")] + "c.ts >= s.at) "
+
+    # A show waits for its clicks, a click comes after its shows.
+    (found,) = [node for node in walk(after.root) if isinstance(node, MatchRecognize)]
+    assert found.behind_us == 0
+    (found,) = [node for node in walk(before.root) if isinstance(node, MatchRecognize)]
+    assert found.behind_us == 300_000_000
+    assert "rows here may come any time after it" in refusal(one_sided + match.format("at"))

@@ -88,11 +88,11 @@ class MatchOperator:
 
     def is_due(self, epoch: Epoch) -> bool:
         """Rows are matched when the watermark moves."""
-        return epoch.watermarks[self._node.sources].end_us > self._passed_us
+        return epoch.passed(self._node.frontier).end_us > self._passed_us
 
     def step(self, rows: Rows, epoch: Epoch) -> Delta:
         """Take the rows of an epoch; return the matches that are decided."""
-        curve = epoch.watermarks[self._node.sources]
+        curve = epoch.passed(self._node.frontier)
         arrived, _ = run_isolating(self._arriving, rows, epoch.failed)
         watermarks = curve.before(arrived.column(TICK).to_numpy())
         is_late = watermarks > arrived.column(TIME).to_numpy()
@@ -135,7 +135,7 @@ class MatchOperator:
         found = [] if row is None else [row + 1]
         if deadline is not None and self._known.size()[0]:
             found.append(deadline)
-        return min(found, default=None)
+        return self._node.frontier.reached_at(min(found)) if found else None
 
     def _late(
         self, arrived: pa.RecordBatch, is_late: BoolArray, watermarks: Int64Array

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from headwater.plan.frontier import Frontier
 from headwater.plan.inputs import OneInput
 from headwater.plan.patterns import Condition, Neighbour, Pattern, Reading, Skip
 from headwater.schema.schema import Schema
@@ -162,6 +163,8 @@ class MatchRecognize(OneInput):
         skip: Where the search goes on, with `skip_symbol` for FIRST and LAST.
         within_us: Rows of a match are less than this after its first one; None for no bound.
         sources: Topics whose watermarks (the lowest of them) decide.
+        behind_us: How long after the watermarks a row in time may come; where "the watermark" is
+            said above it is less this.
 
     """
 
@@ -182,6 +185,12 @@ class MatchRecognize(OneInput):
     within_us: int | None
     sources: tuple[str, ...]
     schema: Schema
+    behind_us: int = 0
+
+    @property
+    def frontier(self) -> Frontier:
+        """What decides."""
+        return Frontier(self.sources, self.behind_us)
 
     @property
     def append_only(self) -> bool:

@@ -435,7 +435,8 @@ def _match(node: MatchRecognize) -> list[str]:
             names = {r.name: _reading(r) for r in node.readings}
             text = _sql(_renamed(condition.rest, names))
             lines.append(f"{condition.symbol} needs, row by row: {text}")
-    lines.append(f"closed by the watermark of {_names(node.sources)}")
+    behind = f", {duration(node.behind_us)} later" if node.behind_us else ""
+    lines.append(f"closed by the watermark of {_names(node.sources)}{behind}")
     bound = "" if node.within_us is not None else ", without a bound in time"
     return [*lines, f"keeps rows from the first that may still begin a match{bound}"]
 

@@ -41,7 +41,7 @@ from headwater.sql.match_types import kind_of, kind_of_type
 from headwater.sql.places import hint_for, place_of
 from headwater.sql.relations import Describe, Relation
 from headwater.sql.ties import in_context
-from headwater.sql.times import event_times
+from headwater.sql.times import lag_of, times_below
 from headwater.sql.tree import bottom_up
 
 Plan = Callable[[ViewDefinition, Mapping[str, Relation], Mapping[str, Node]], Node]
@@ -139,7 +139,7 @@ class _Clause:
             for item in self.clause.args["measures"]
         )
         partition = tuple(self._column(c, below.schema) for c in self.clause.args["partition_by"])
-        time, order = self._order(below)
+        time, order, behind_us = self._order(below)
         added = list(binder.computed.items())
         try:
             computed = Builder(self.describe).with_columns(below, added)
@@ -162,6 +162,7 @@ class _Clause:
             skip_symbol=None,
             within_us=self._within(binder),
             sources=self._sources(below),
+            behind_us=behind_us,
             schema=below.schema,
         )
         node = self._skipping(node)
@@ -214,14 +215,15 @@ class _Clause:
             conditions[symbol] = binder.condition(symbol, item.this, readings)
         return tuple(conditions.values())
 
-    def _order(self, below: Node) -> tuple[str, tuple[Order, ...]]:
+    def _order(self, below: Node) -> tuple[str, tuple[Order, ...], int]:
+        """The time, the further columns, and how far the time may be behind the watermark."""
         first, *others = self.clause.args["order"].expressions
         time = self._column(first.this, below.schema)
         if first.args.get("desc"):
             raise self._error(
                 first.this, "rows are matched in the order of time, so not DESC", "leave DESC out"
             )
-        self._check_time(first.this, time, below)
+        behind_us = self._behind_us(first.this, time, below)
         order = tuple(
             Order(
                 self._column(item.this, below.schema),
@@ -230,11 +232,11 @@ class _Clause:
             )
             for item in others
         )
-        return time, order
+        return time, order, behind_us
 
-    def _check_time(self, at: exp.Expr, time: str, below: Node) -> None:
-        """The first column of ORDER BY must be the event time that the watermark is of."""
-        found = event_times(below, time)
+    def _behind_us(self, at: exp.Expr, time: str, below: Node) -> int:
+        """How far the first column of ORDER BY, which must be an event time, may be behind."""
+        found = times_below(below, time)
         hint = "order by the topic's own time column, passed on unchanged"
         if found is None:
             raise self._error(
@@ -242,27 +244,29 @@ class _Clause:
             )
         for name, source in found:
             relation = self.lifted.relations[name.lower()]
-            if relation.event_time is None:
+            if not relation.times:
                 raise self._error(
                     at,
                     f"MATCH_RECOGNIZE needs a watermark, and {name} has no event time",
                     f"declare it: WATERMARK FOR {source} AS {source} - INTERVAL '10 seconds'",
                 )
-            if relation.event_time.lower() != source.lower():
+            if source.lower() not in dict(relation.times):
+                known = relation.event_time or relation.times[0][0]
                 raise self._error(
                     at,
                     f"MATCH_RECOGNIZE needs the event time of {name}, which is "
-                    f"{relation.event_time}, not {source}",
-                    f"use ORDER BY {relation.event_time}",
+                    f"{known}, not {source}",
+                    f"use ORDER BY {known}",
                 )
-            lag = dict(relation.times).get(source.lower())
-            if relation.final or (lag is not None and lag.behind_us):
-                why = "when their windows have closed" if relation.final else "with their partners"
-                raise self._error(
-                    at,
-                    f"the rows of {name} come {why}, so all are late here",
-                    f"match over what {name} reads",
-                )
+        lag = lag_of(below, time, self.lifted.relations)
+        if lag is None:
+            raise self._error(
+                at,
+                f"MATCH_RECOGNIZE needs to know how late a row may be, and by {time} the rows here "
+                "may come any time after it",
+                "bound on both sides how far apart in time rows of the join are",
+            )
+        return lag.behind_us
 
     def _sources(self, below: Node) -> tuple[str, ...]:
         scans = [node for node in walk(below) if isinstance(node, Scan)]
