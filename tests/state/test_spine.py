@@ -143,7 +143,7 @@ def of_hashes(runs: list[Run], asked: np.ndarray) -> dict[int, list[int]]:
 
 def test_a_pile_survives_a_checkpoint_unsorted() -> None:
     hashes = spread(3_000)
-    limits = Limits(piece_rows=500)
+    limits = Limits(piece_rows=500, scan_rows=500)
     pile = Spine(lambda merge, _: merge.run(), limits=limits)
     for first in range(0, len(hashes), 100):
         numbers = pa.array(np.arange(first, first + 100))

@@ -243,8 +243,12 @@ class Spine:
         return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
 
     def save(self, saver: Saver) -> Any:
-        """Hand the runs over; return a JSON value from which `load` finds them."""
-        if self._loose_rows <= self._limits.piece_rows:
+        """Hand the runs over; return a JSON value from which `load` finds them.
+
+        A few waiting rows are sorted first, so that a checkpoint has fewer pieces; many are not, as
+        epochs wait for this.
+        """
+        if self._loose_rows <= self._limits.scan_rows:
             self._sort()
         self._loose = [_saved(loose, saver) for loose in self._loose]
         return {
