@@ -73,6 +73,13 @@ QUERIES = (
     "INTERVAL '4 seconds' GROUP BY x.k, x.ts",
     f"SELECT window_start, sum(n), count(*) FROM TUMBLE((SELECT window_start AS t, n FROM "
     f"({COUNTS})), t, INTERVAL '20 seconds') GROUP BY window_start",
+    f"SELECT window_start, max(n) AS most, min(n) AS least FROM ({COUNTS}) GROUP BY window_start",
+    f"SELECT x.window_start, max(y.v) AS v FROM {TUMBLED_A} x LEFT JOIN {TUMBLED_B} y "
+    f"ON {BY_WINDOW} AND x.window_end = y.window_end GROUP BY x.window_start",
+    "SELECT k, v, window_end, sum(v) OVER (PARTITION BY window_end, k ORDER BY ts, v) AS s "
+    f"FROM {TUMBLED_A}",
+    f"SELECT k, n, window_start, lag(n) OVER (PARTITION BY window_start ORDER BY k) AS before "
+    f"FROM ({COUNTS})",
     "SELECT x.k, y.v, count(*) FROM a x ASOF LEFT JOIN b y ON x.k = y.k AND x.ts >= y.ts "
     "GROUP BY x.k, y.v, x.ts",
 )

@@ -24,6 +24,7 @@ from headwater.operators.groups import weights_of
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.order_numbers import order_numbers
 from headwater.operators.statement import Engine, plain
+from headwater.plan.closing import bounded
 from headwater.plan.nodes import Aggregate, Merge
 from headwater.state.equality import BoolArray, first_alike, rows_equal, taken
 from headwater.state.latest import Latest
@@ -53,7 +54,9 @@ class ExtremesOperator:
         self._names = [partial.name for partial in node.partials]
         columns = node.input.schema.select((*node.keys, argument))
         rows = pa.schema([*plain(columns), pa.field(_NUMBER, pa.int64())])
-        self._values = Multiset(rows, node.keys, time=_NUMBER)
+        self._bounded = bounded(node)
+        closing = None if self._bounded is None else self._bounded.columns[0]
+        self._values = Multiset(rows, node.keys, time=_NUMBER, closing=closing)
         self._ends = Ends(engine, columns, self._values)
         shown = [*plain(node.schema), pa.field(_ROWS, pa.int64())]
         self._shown = Latest(pa.schema(shown), node.keys)
@@ -89,7 +92,9 @@ class ExtremesOperator:
         numbers = self._insert(change, hashes, weights)
         new = self._renewed(groups, hashes.take(at), found.rows, (group, *numbers))
         tick = pa.array(_last(change, group, len(at))) if self._has_ticks else None
-        return self._said((groups, hashes.take(at)), found, new, counts, tick)
+        said = self._said((groups, hashes.take(at)), found, new, counts, tick)
+        self._forget(epoch)
+        return said
 
     def save(self, saver: Saver) -> Any:
         """Hand over the values, and what was said of the groups."""
@@ -109,6 +114,15 @@ class ExtremesOperator:
         """Rows and bytes that are remembered."""
         sizes = (self._values.size(), self._shown.size())
         return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
+
+    def _forget(self, epoch: Epoch) -> None:
+        """Drop the groups whose key is closed."""
+        if self._bounded is None:
+            return
+        (key,) = self._bounded.columns
+        passed_us = epoch.passed(self._bounded.frontier).end_us
+        self._values.forget_below(passed_us)
+        self._shown.forget_below(key, passed_us)
 
     def _insert(
         self, change: Delta, hashes: UInt64Array, weights: Int64Array

@@ -25,6 +25,7 @@ from headwater.operators.over_query import IS_CONTEXT, PLACE, SPAN, input_schema
 from headwater.operators.places import FIRST, LAST, places
 from headwater.operators.spans import Spans, beyond, netted, rows_in, united
 from headwater.operators.statement import Engine, Statement, plain
+from headwater.plan.closing import bounded
 from headwater.plan.nodes import Order, Over, Reach
 from headwater.state.equality import BoolArray
 from headwater.state.multiset import Multiset
@@ -47,7 +48,10 @@ class OverOperator:
         self._rows = plain(node.input.schema)
         self._shown = plain(node.schema)
         place = pa.field(PLACE, pa.int64())
-        self._known = Multiset(self._shown.append(place), node.partition, time=PLACE)
+        self._bounded = bounded(node)
+        closing = None if self._bounded is None else self._bounded.columns[0]
+        rows = self._shown.append(place)
+        self._known = Multiset(rows, node.partition, time=PLACE, closing=closing)
         self._input = input_schema(node)
         inputs = {"input": self._input}
         # One thread: then the bits of a sum of floats do not depend on how threads were scheduled.
@@ -67,6 +71,8 @@ class OverOperator:
         after = self._computed(looked_at, now, context)
         difference = self._difference(before, after)
         self._known.insert_rows(difference.rows, difference.hashes, difference.weights)
+        if self._bounded is not None:
+            self._known.forget_below(epoch.passed(self._bounded.frontier).end_us)
         columns = [difference.rows.column(name) for name in self._shown.names]
         weights = pa.array(difference.ones())
         return Delta(pa.RecordBatch.from_arrays([*columns, weights], schema=self.schema))

@@ -67,11 +67,11 @@ def closed_columns(node: Node) -> Closed:
 def bounded(node: Node) -> Bounded | None:
     """By which column a node that keeps state by key, and is no join, may forget."""
     match node:
-        case Aggregate() if node.window is None and not node.is_in_order:
+        case Aggregate() if node.window is None:
             return _first(node.inputs, [node.keys])
         case Distinct() | SetOperation():
             return _first(node.inputs, [node.schema.names] * len(node.inputs))
-        case TopN():
+        case TopN() | Over():
             return _first(node.inputs, [node.partition])
         case Recompute():
             return _first(node.sources, node.keys)
