@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from headwater.delta.delta import TICK, WEIGHT
 from headwater.delta.watermark import WatermarkCurve
+from headwater.operators import calendar, render
+from headwater.operators import counted as counted_module
 from headwater.operators import counting as module
-from headwater.operators import render
 from headwater.operators.counting import Counting, counting
+from headwater.operators.layout import ROWS as ROWS_COUNT
 from headwater.operators.layout import SLICE, layout
 from headwater.operators.operator import Epoch
 from headwater.operators.statement import Engine, Statement
@@ -23,13 +25,15 @@ from headwater.operators.windowed import WindowedOperator, by_slice, partial_sta
 from headwater.plan.nodes import (
     Aggregate,
     GroupWindow,
+    Map,
     Merge,
+    Node,
     Partial,
     Scan,
     WindowKind,
     WindowSpec,
 )
-from operators.running import SOURCES, schema, table
+from operators.running import SOURCES, expression, schema, table
 
 ROWS = schema(k="INTEGER", u="UTINYINT", d="DATE", x="BIGINT", ts="TIMESTAMP")
 SHOWN = schema(
@@ -179,17 +183,152 @@ def test_leaves_what_does_not_suit(engine: Engine, column: str, value: Any) -> N
     assert counter.partials(rows, has_ticks=False) is None
 
 
-def test_an_extreme_or_a_text_is_not_counted(engine: Engine) -> None:
-    node = node_of(["k"], spec_of(10, 10, 0))
-    extreme = Aggregate(
-        node.input,
-        node.keys,
-        (Partial("n", Merge.MAX, "x"),),
-        schema(k="INTEGER", start="TIMESTAMP", stop="TIMESTAMP", n="BIGINT"),
-        node.window,
-    )
-    made = layout(extreme, is_weighted=False, has_ticks=False)
-    assert counting(extreme, made, engine) is None
+MORE = schema(
+    k="INTEGER", u="UTINYINT", d="DATE", x="BIGINT", ts="TIMESTAMP", name="VARCHAR", f="DOUBLE"
+)
+# What groups may be told apart by; two of these say the same of several times.
+KEYS = {
+    "hour": ("VARCHAR", "strftime(ts, '%Y-%m-%d %H')"),
+    "minute": ("VARCHAR", "strftime(ts, '%M')"),
+    "date": ("DATE", "CAST(ts AS DATE)"),
+    "of_day": ("BIGINT", "hour(ts)"),
+    "start": ("TIMESTAMP", "date_trunc('minute', ts)"),
+    "name": ("VARCHAR", "name"),
+    "k": ("INTEGER", "k"),
+}
+FEW = "CASE WHEN x < 3 AND u >= 10 THEN 1 END"
+NOT_NEAR = "CASE WHEN NOT (x BETWEEN -1 AND 1) THEN x END"
+BITS = (
+    "CAST(1 + CASE WHEN x < 2 THEN 2 ELSE 0 END + CASE WHEN u > 300 OR k = 1 THEN 4 ELSE 0 END "
+    "AS INTEGER)"
+)
+MEASURES = {
+    "few": ("INTEGER", FEW, Merge.COUNT, "BIGINT"),
+    "x": ("BIGINT", "x", Merge.SUM, "HUGEINT"),
+    "far": ("BIGINT", NOT_NEAR, Merge.SUM, "HUGEINT"),
+    "least": ("BIGINT", "x", Merge.MIN, "BIGINT"),
+    "far_most": ("BIGINT", NOT_NEAR, Merge.MAX, "BIGINT"),
+    "last": ("TIMESTAMP", "ts", Merge.MAX, "TIMESTAMP"),
+    "first_day": ("DATE", "CASE WHEN x = 0 THEN d END", Merge.MIN, "DATE"),
+    "clock": ("VARCHAR", "strftime(ts, '%H:%M')", Merge.MAX, "VARCHAR"),
+    "least_clock": (
+        "VARCHAR", "CASE WHEN x > 0 THEN strftime(ts, '%M') END", Merge.MIN, "VARCHAR"
+    ),
+    "bits": ("INTEGER", BITS, Merge.BIT_OR, "INTEGER"),
+}  # fmt: skip
+
+
+def computed(
+    keys: list[str], measures: list[str], condition: str | None, base: Node | None = None
+) -> Aggregate:
+    """An aggregate of what a map computes."""
+    below = base or Scan("t", MORE, append_only=True)
+    items = {key: KEYS[key][1] for key in keys} | {f"a_{m}": MEASURES[m][1] for m in measures}
+    kinds = {key: KEYS[key][0] for key in keys} | {f"a_{m}": MEASURES[m][0] for m in measures}
+    where = None if condition is None else expression(condition)
+    projections = tuple((name, expression(text)) for name, text in items.items())
+    rows = Map(below, projections, where, schema(**kinds))
+    partials = [Partial("n", Merge.COUNT, None)]
+    partials += [Partial(m, MEASURES[m][2], f"a_{m}") for m in measures]
+    shown = {key: KEYS[key][0] for key in keys} | {"n": "BIGINT"}
+    shown |= {m: MEASURES[m][3] for m in measures}
+    return Aggregate(rows, tuple(keys), tuple(partials), schema(**shown))
+
+
+def shown_rows(batch: pa.RecordBatch | pa.Table) -> list[Any]:
+    return sorted(batch.to_pylist(), key=repr)
+
+
+@slow
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.integers(-1, 2),
+            st.integers(0, 20),
+            st.integers(-2, 2).map(lambda day: date(1970, 1, 1) + timedelta(days=day)),
+            st.integers(-5, 5),
+            st.integers(-90_000, 90_000).map(lambda s: BEGIN + timedelta(seconds=s)),
+            st.sampled_from(["", "a", "é", "zz"]),
+            st.none() | st.just(0.5),
+        ),
+        min_size=1,
+        max_size=25,
+    ),
+    keys=st.lists(st.sampled_from(sorted(KEYS)), max_size=3, unique=True),
+    measures=st.lists(st.sampled_from(sorted(MEASURES)), max_size=5, unique=True),
+    condition=st.sampled_from([None, "NOT u IS NULL", "x <> 4 OR k > u", "x <> 4 AND -1 <= x"]),
+    cut=st.integers(0, 25),
+)
+def test_counts_what_a_map_computes(
+    engine: Engine,
+    *,
+    rows: list[Any],
+    keys: list[str],
+    measures: list[str],
+    condition: str | None,
+    cut: int,
+) -> None:
+    node = computed(keys, measures, condition)
+    given_rows = table(MORE, rows)
+    given_rows = pa.concat_tables([given_rows.slice(0, cut), given_rows.slice(cut)])
+    made = layout(node, is_weighted=False, has_ticks=False)
+    counter = counting(node, made, engine)
+    assert counter is not None
+    query = made.partial(render.stretch(node.input, []))
+    statement = Statement(engine, query, {render.INPUT: given_rows.schema}, is_ordered=True)
+
+    counted = counter.partials(given_rows, has_ticks=False)
+
+    if counted is None:
+        # None of the rows is in.
+        counts = statement.run(input=given_rows).column(ROWS_COUNT).to_pylist()
+        assert condition is not None and not sum(counts)
+    else:
+        assert shown_rows(counted) == shown_rows(statement.run(input=given_rows))
+
+
+@pytest.mark.parametrize(
+    ("key", "measure", "condition"),
+    [
+        ("f", None, None),
+        ("strftime(ts, '%f')", None, None),
+        ("strftime(ts, name)", None, None),
+        ("upper(name)", None, None),
+        ("k", ("BIGINT", "x + 1", Merge.SUM, "HUGEINT"), None),
+        ("k", ("DOUBLE", "f", Merge.MIN, "DOUBLE"), None),
+        ("k", ("INTEGER", "CASE WHEN x < 1 THEN 1 ELSE 2 END", Merge.COUNT, "BIGINT"), None),
+        ("k", ("INTEGER", "CASE WHEN x < 1.5 THEN 1 END", Merge.COUNT, "BIGINT"), None),
+        ("k", ("INTEGER", "CAST(k + 1 AS INTEGER)", Merge.BIT_OR, "INTEGER"), None),
+        ("k", None, "name = 'a'"),
+        ("k", None, "x < f"),
+    ],
+)
+def test_what_numpy_does_not_say_as_duckdb_is_left_to_it(
+    engine: Engine, key: str, measure: Any, condition: str | None
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(KEYS, "key", ("VARCHAR", key))
+        if measure is not None:
+            patch.setitem(MEASURES, "measure", measure)
+        node = computed(["key"], [] if measure is None else ["measure"], condition)
+    made = layout(node, is_weighted=False, has_ticks=False)
+
+    assert counting(node, made, engine) is None
+
+
+def test_an_epoch_of_too_many_texts_or_days_is_left_to_duckdb(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine = (1, 2, date(1970, 1, 1), 3)
+    rows = [(*fine, BEGIN + timedelta(hours=n), f"{n}", None) for n in range(6)]
+    monkeypatch.setattr(calendar, "_VALUES_MAX", 3)
+    monkeypatch.setattr(counted_module, "_TEXTS_MAX", 4)
+    for key in ("hour", "name"):
+        node = computed([key], [], None)
+        counter = counting(node, layout(node, is_weighted=False, has_ticks=False), engine)
+        assert counter is not None
+        assert counter.partials(table(MORE, rows), has_ticks=False) is None
+        assert counter.partials(table(MORE, rows[:3]), has_ticks=False) is not None
 
 
 @slow

@@ -317,6 +317,10 @@ QUERIES = (
     "SELECT ad, count(*), count(DISTINCT visitor), avg(DISTINCT price) FILTER (WHERE ok) "
     "FROM clicks GROUP BY ad",
     "SELECT count(DISTINCT ad), sum(DISTINCT cost), count(*) FROM clicks",
+    "SELECT ad, count(DISTINCT n), count(DISTINCT n) FILTER (WHERE n > 1), max(at) FROM shows "
+    "GROUP BY ad",
+    "SELECT strftime(ts, '%H') AS hour, visitor, count(DISTINCT ad) AS ads, count(*) FILTER "
+    "(WHERE ad > 1), max(ts) FROM clicks GROUP BY hour, visitor",
     "SELECT visitor, count_if(ad > cost), bool_and(ad > 1) FROM clicks GROUP BY visitor",
     "SELECT ad, count(DISTINCT visitor), count(DISTINCT visitor) FILTER (WHERE ok), max(price), "
     "count(DISTINCT visitor) FILTER (WHERE price > 1), sum(DISTINCT cost) FILTER (WHERE ok), "

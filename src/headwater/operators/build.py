@@ -7,11 +7,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from headwater.delta.delta import Delta
+from headwater.delta.delta import TICK, WEIGHT, Delta
 from headwater.operators.aggregate import AggregateOperator
 from headwater.operators.asof import AsofOperator
 from headwater.operators.completeness import CompletenessOperator
 from headwater.operators.distinct import DistinctOperator
+from headwater.operators.distinct_counts import DistinctCountsOperator
+from headwater.operators.distinct_values import Values, values_of
 from headwater.operators.extremes import ExtremesOperator
 from headwater.operators.feed import Keys
 from headwater.operators.gate import GateOperator
@@ -168,9 +170,18 @@ def feeds_of(node: Node) -> tuple[Keys, ...] | None:  # noqa: PLR0911 - one for 
     return None
 
 
-def fused_of(  # noqa: PLR0911 - one for each node
-    node: Node, schema: pa.Schema, engine: Engine
-) -> Fused:
+def counted_values(node: Node, schema: pa.Schema) -> Values | None:
+    """The distinct values that a node counts by number, if it does.
+
+    Args:
+        schema: The columns of the stage below those.
+
+    """
+    # Places in the log would have to be those of the values that counted.
+    return None if WEIGHT in schema.names or TICK in schema.names else values_of(node)
+
+
+def fused_of(node: Node, schema: pa.Schema, engine: Engine) -> Fused:
     """The operator of an aggregate, a pattern, sessions, or of a window that decides lateness."""
     if isinstance(node, Windows):
         is_session = node.spec.kind is WindowKind.SESSION
@@ -182,6 +193,13 @@ def fused_of(  # noqa: PLR0911 - one for each node
     if isinstance(node, SessionPanes):
         return SessionPanesOperator(node, schema, engine)
     assert isinstance(node, Aggregate)
+    return _groups_of(node, schema, engine)
+
+
+def _groups_of(node: Aggregate, schema: pa.Schema, engine: Engine) -> Fused:
+    values = counted_values(node, schema)
+    if values is not None:
+        return DistinctCountsOperator(node, values, schema, engine)
     if node.window is None:
         return AggregateOperator(node, schema, engine)
     if node.window.spec.kind is WindowKind.SESSION:

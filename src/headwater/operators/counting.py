@@ -1,9 +1,10 @@
 """Group rows by counting, where the keys are whole numbers out of a small range.
 
-A key, or a few of them and the slice of time, is then the index of a cell in arrays of counts and
-sums, as in a counting sort (and in DuckDB's "perfect hash" aggregate): no hash, no comparison, and
-a third of the time of grouping by hash. The keys of an epoch often are such numbers, also where
-those of a year are not. Rows that do not suit are left to DuckDB.
+A key, or a few of them and the slice of time, is then the index of a cell in arrays of counts,
+sums and extremes, as in a counting sort (and in DuckDB's "perfect hash" aggregate): no hash, no
+comparison, and a third of the time of grouping by hash. The keys of an epoch often are such
+numbers, also where those of a year are not. The day of a time is one as well (`calendar`), and so
+is a text, by its place among the epoch's different texts. Rows that do not suit are left to DuckDB.
 
 Sums are added in float64, which is exact because no sum can reach 2**53: that is looked up first.
 """
@@ -13,18 +14,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+from sqlglot import exp
 
 from headwater.delta.delta import HASH, TICK, WEIGHT, Int64Array
 from headwater.delta.watermark import BEFORE_ALL
-from headwater.operators import decimal128
-from headwater.operators.feed import KeyHash, chosen_columns
-from headwater.operators.layout import ROWS, SLICE, Layout, Term
+from headwater.operators.calendar import Ranks
+from headwater.operators.counted import (
+    TIME_MAX,
+    Axis,
+    Key,
+    Measure,
+    bounds,
+    key_of,
+    measure_of,
+    numbers,
+    of_numbers,
+    with_numbers,
+)
+from headwater.operators.feed import KeyHash
+from headwater.operators.inlined import inlined
+from headwater.operators.layout import ROWS, SLICE, Layout
+from headwater.operators.masks import Mask, mask
+from headwater.operators.render import bottom
 from headwater.operators.slices import Grid
 from headwater.operators.statement import Engine, Rows
+from headwater.operators.tally import Tally, add, measured, valued
 from headwater.plan.nodes import Aggregate, Merge
 
 # Below this DuckDB is as quick.
@@ -34,62 +52,47 @@ _BLOCK_ROWS = 1 << 16
 # So many cells for each row are no loss yet.
 _CELLS_MAX_SHARE = 1
 _EXACT_MAX = 1 << 53
-# Times beyond are infinite, or so far out that a window's end may not fit.
-_TIME_MAX = 1 << 61
-
-FloatArray = npt.NDArray[np.float64]
+_LEAST, _GREATEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
-class _Axis:
-    """One of the numbers that a cell's index is made of.
+class _Plan:
+    """What is counted.
 
     Args:
-        low: The least.
-        count: How many there are from there on.
+        keys: How each key is read.
+        measures: How each aggregate is.
+        conditions: What a row must meet to be counted at all.
 
     """
 
-    low: int
-    count: int
+    keys: tuple[Key, ...]
+    measures: tuple[Measure, ...]
+    conditions: tuple[Mask, ...]
+    time: str | None
 
-
-@dataclass(slots=True)
-class _Tally:
-    """What was counted, by cell.
-
-    Args:
-        present: Rows.
-        rows: The sum of their weights; the same array where no row has one.
-        sums: Per SUM.
-        last: The last place in the log.
-
-    """
-
-    present: Int64Array
-    rows: FloatArray | Int64Array
-    sums: list[FloatArray]
-    last: Int64Array | None
+    @property
+    def reads(self) -> list[str]:
+        """The columns that must have no null."""
+        found = {key.column for key in self.keys} | ({self.time} if self.time else set())
+        for measure in self.measures:
+            found |= measure.reads
+        for condition in self.conditions:
+            found |= condition.columns
+        return sorted(found)
 
 
 class Counting:
-    """Partial results of one `Aggregate`, for rows that can be counted.
+    """Partial results of one `Aggregate`, for rows that can be counted."""
 
-    Args:
-        columns: For each column of the node's input the column of the rows that it is.
-
-    """
-
-    def __init__(
-        self, node: Aggregate, layout: Layout, columns: dict[str, str], engine: Engine
-    ) -> None:
-        self._layout = layout
-        self._keys = [columns[key] for key in layout.keys.names]
+    def __init__(self, node: Aggregate, layout: Layout, plan: _Plan, engine: Engine) -> None:
+        self._layout, self._plan = layout, plan
         self._grid = None if node.window is None else Grid.of(node.window.spec)
-        self._time = None if node.window is None else columns[node.window.spec.time]
-        self._summed = [t for t in layout.terms if t.merge is Merge.SUM]
-        self._counted = [columns[t.argument] for t in layout.terms if t.argument is not None]
-        self._sums = [columns[t.argument] for t in self._summed if t.argument is not None]
+        self._reads = plan.reads
+        self._texts = sorted({key.column for key in plan.keys if key.is_text})
+        self._summed = [m.column for m in plan.measures if m.term.merge is Merge.SUM and m.column]
+        masks = (measure.where for measure in plan.measures)
+        self._masks = {test.text: test for test in masks if test is not None}
         self._schema = layout.carried(*([] if node.window is None else [SLICE]))
         self._hash = KeyHash(list(layout.keys.names), layout.keys, engine)
 
@@ -107,120 +110,158 @@ class Counting:
         """
         if rows.num_rows < _ROWS_MIN:
             return None
-        batches = rows.to_batches() if isinstance(rows, pa.Table) else [rows]
-        batches = [batch for batch in batches if batch.num_rows]
-        needed = [*self._keys, *self._counted, *([self._time] if self._time else [])]
-        if any(batch.column(name).null_count for batch in batches for name in needed):
+        batches = self._suited(rows)
+        coded = None if batches is None else with_numbers(batches, self._texts)
+        if coded is None:
             return None
-        axes = self._axes(batches)
-        if axes is None or not self._is_exact(batches, rows.num_rows):
+        batches, texts = coded
+        axes, ranks = self._axes(batches, texts), self._ranks(batches)
+        if axes is None or ranks is None or not self._is_exact(batches, rows.num_rows):
             return None
         cells = prod(axis.count for axis in axes)
         if cells > _CELLS_MAX_SHARE * rows.num_rows:
-            return self._by_block(batches, has_ticks=has_ticks) if may_repeat else None
-        tally = self._tally(_blocks(batches, 4 * cells), axes, cells, has_ticks=has_ticks)
+            is_cut = may_repeat and not texts
+            return self._by_block(batches, has_ticks=has_ticks) if is_cut else None
+        tally = self._empty(cells, ranks, has_ticks=has_ticks)
+        for block in _blocks(batches):
+            self._count(block, axes, tally)
         return self._hashed(self._columns(tally, axes))
+
+    def times(self, rows: Rows) -> list[tuple[Int64Array, Int64Array]] | None:
+        """The times and the places in the log of all rows; None when a time is null."""
+        batches = rows.to_batches() if isinstance(rows, pa.Table) else [rows]
+        time = self._plan.time
+        assert time is not None
+        if any(batch.column(time).null_count for batch in batches):
+            return None
+        return [(numbers(b, time), numbers(b, TICK)) for b in batches if b.num_rows]
+
+    def _suited(self, rows: Rows) -> list[pa.RecordBatch] | None:
+        """The rows that are in, with the columns that are read; None when one has a null."""
+        names = list(dict.fromkeys([*self._reads, *_hidden(rows)]))
+        some = rows.select(names) if names else rows
+        batches = some.to_batches() if isinstance(some, pa.Table) else [some]
+        batches = [batch for batch in batches if batch.num_rows]
+        if any(batch.column(name).null_count for batch in batches for name in self._reads):
+            return None
+        for condition in self._plan.conditions:
+            batches = [_met(batch, condition.of(batch)) for batch in batches]
+        batches = [batch for batch in batches if batch.num_rows]
+        return batches or None
 
     def _by_block(
         self, batches: Sequence[pa.RecordBatch], *, has_ticks: bool
     ) -> pa.RecordBatch | None:
         """As `partials`, block by block: keys and times of neighbours in the log are near."""
         parts: list[dict[str, pa.Array]] = []
-        for block in _blocks(batches, _BLOCK_ROWS):
-            axes = self._axes([block])
+        ranks = self._ranks(batches)
+        for block in _blocks(batches):
+            axes = self._axes([block], {})
             cells = 0 if axes is None else prod(axis.count for axis in axes)
-            if axes is None or cells > _CELLS_MAX_SHARE * max(block.num_rows, _ROWS_MIN):
+            is_many = cells > _CELLS_MAX_SHARE * max(block.num_rows, _ROWS_MIN)
+            if axes is None or ranks is None or is_many:
                 return None
-            tally = self._tally([block], axes, cells, has_ticks=has_ticks)
+            tally = self._empty(cells, ranks, has_ticks=has_ticks)
+            self._count(block, axes, tally)
             parts.append(self._columns(tally, axes))
         return self._hashed({n: pa.concat_arrays([part[n] for part in parts]) for n in parts[0]})
 
-    def times(self, rows: Rows) -> list[tuple[Int64Array, Int64Array]] | None:
-        """The times and the places in the log of all rows; None when a time is null."""
-        batches = rows.to_batches() if isinstance(rows, pa.Table) else [rows]
-        assert self._time is not None
-        if any(batch.column(self._time).null_count for batch in batches):
-            return None
-        return [(_numbers(b, self._time), _numbers(b, TICK)) for b in batches if b.num_rows]
-
-    def _axes(self, batches: Sequence[pa.RecordBatch]) -> list[_Axis] | None:
+    def _axes(
+        self, batches: Sequence[pa.RecordBatch], texts: dict[str, pa.Array]
+    ) -> list[Axis] | None:
         axes = []
-        for name in self._keys:
-            low, high = _bounds(batches, name)
-            if high >= 1 << 63:
+        for key in self._plan.keys:
+            axis = key.axis(batches, texts)
+            if axis is None:
                 return None
-            axes.append(_Axis(low, high - low + 1))
-        if self._grid is not None and self._time is not None:
-            low, high = _bounds(batches, self._time)
-            if max(-low, high) > _TIME_MAX:
+            axes.append(axis)
+        if self._grid is not None and self._plan.time is not None:
+            low, high = bounds(batches, self._plan.time)
+            if max(-low, high) > TIME_MAX:
                 return None
             first = int(self._grid.slice_of(np.array([low]))[0])
-            axes.append(_Axis(first, (high - first) // self._grid.width_us + 1))
+            axes.append(Axis(first, (high - first) // self._grid.width_us + 1))
         return axes
+
+    def _ranks(self, batches: Sequence[pa.RecordBatch]) -> dict[str, Ranks] | None:
+        """What measures read that is the same for a while; None when it is too much."""
+        ranks: dict[str, Ranks] = {}
+        for measure in self._plan.measures:
+            if measure.calendar is not None:
+                low, high = bounds(batches, measure.calendar.column)
+                is_far = max(-low, high) > TIME_MAX
+                page = None if is_far else measure.calendar.page(low, high)
+                if page is None:
+                    return None
+                ranks[measure.term.value] = page.ranks()
+        return ranks
 
     def _is_exact(self, batches: Sequence[pa.RecordBatch], rows: int) -> bool:
         """Whether no sum can be so large that float64 would round it."""
         weight = 1
         if self._layout.is_weighted:
-            weight = max(map(abs, _bounds(batches, WEIGHT)))
-        most = [max(map(abs, _bounds(batches, name))) for name in self._sums]
+            weight = max(map(abs, bounds(batches, WEIGHT)))
+        most = [max(map(abs, bounds(batches, name))) for name in self._summed]
         return rows * weight * max([1, *most]) < _EXACT_MAX
 
-    def _tally(
-        self, blocks: list[pa.RecordBatch], axes: list[_Axis], cells: int, *, has_ticks: bool
-    ) -> _Tally:
-        tally = self._empty(cells, has_ticks=has_ticks)
-        for block in blocks:
-            self._count(block, axes, tally)
-        return tally
-
-    def _empty(self, cells: int, *, has_ticks: bool) -> _Tally:
+    def _empty(self, cells: int, ranks: dict[str, Ranks], *, has_ticks: bool) -> Tally:
         present = np.zeros(cells, dtype=np.int64)
         rows = np.zeros(cells) if self._layout.is_weighted else present
         last = np.full(cells, BEFORE_ALL, dtype=np.int64) if has_ticks else None
-        return _Tally(present, rows, [np.zeros(cells) for _ in self._sums], last)
+        hits = {text: np.zeros(cells) for text in self._masks}
+        starts = {Merge.MIN: _GREATEST, Merge.MAX: _LEAST}
+        found: dict[str, Any] = {}
+        for measure in self._plan.measures:
+            merge = measure.term.merge
+            if merge is Merge.SUM:
+                found[measure.term.value] = np.zeros(cells)
+            elif merge is not Merge.COUNT:
+                start = starts.get(merge, measure.always)
+                found[measure.term.value] = np.full(cells, start, dtype=np.int64)
+        return Tally(present, rows, hits, found, ranks, last)
 
-    def _count(self, block: pa.RecordBatch, axes: list[_Axis], tally: _Tally) -> None:
-        cells = len(tally.present)
+    def _count(self, block: pa.RecordBatch, axes: list[Axis], tally: Tally) -> None:
         index = self._cells(block, axes)
-        tally.present += np.bincount(index, minlength=cells)
+        add(tally.present, index, None)
         weights = None
         if self._layout.is_weighted:
-            weights = _numbers(block, WEIGHT).astype(np.float64)
-            tally.rows += np.bincount(index, weights=weights, minlength=cells)
-        for nth, name in enumerate(self._sums):
-            values = _numbers(block, name).astype(np.float64)
-            if weights is not None:
-                values *= weights
-            tally.sums[nth] += np.bincount(index, weights=values, minlength=cells)
+            weights = numbers(block, WEIGHT).astype(np.float64)
+            add(tally.rows, index, weights)
+        met = {text: np.asarray(test.of(block)) for text, test in self._masks.items()}
+        for text, mask_ in met.items():
+            # Once for all aggregates of a condition, of which each wants to know how many it saw.
+            weighed = mask_.astype(np.float64) if weights is None else mask_ * weights
+            add(tally.hits[text], index, np.broadcast_to(weighed, index.shape))
+        for measure in self._plan.measures:
+            if measure.term.value in tally.found:
+                where = None if measure.where is None else met[measure.where.text]
+                measured(measure, block, (index, weights, where), tally)
         if tally.last is not None:
-            np.maximum.at(tally.last, index, _numbers(block, TICK))
+            np.maximum.at(tally.last, index, numbers(block, TICK))
 
-    def _cells(self, block: pa.RecordBatch, axes: list[_Axis]) -> Int64Array:
-        index: Int64Array = np.zeros(block.num_rows, dtype=np.int64)
-        for place, (name, axis) in enumerate(zip(self._keys, axes, strict=False)):
-            numbers = _numbers(block, name)
-            if place:
-                index *= axis.count
-                index += numbers.astype(np.int64, copy=False)
-                index -= axis.low
-            else:
-                index = numbers.astype(np.int64, copy=False) - axis.low
-        if self._grid is None or self._time is None or axes[-1].count == 1:
+    def _cells(self, block: pa.RecordBatch, axes: list[Axis]) -> Int64Array:
+        index: Int64Array | None = None
+        for key, axis in zip(self._plan.keys, axes, strict=False):
+            found = key.numbers(block, axis)
+            if found is not None:
+                index = found if index is None else index * axis.count + found
+        time = self._plan.time
+        if index is None:
+            index = np.zeros(block.num_rows, dtype=np.int64)
+        if self._grid is None or time is None or axes[-1].count == 1:
             return index
         axis, width = axes[-1], self._grid.width_us
-        index *= axis.count
-        times = _numbers(block, self._time)
+        index = index * axis.count
+        times = numbers(block, time)
         first, last = ((int(t) - axis.low) // width for t in (times.min(), times.max()))
-        if first == last:
-            index += first
-        else:
-            offsets = times - axis.low
+        index += first
+        if first < last:
+            offsets = times - (axis.low + first * width)
             offsets //= width
             index += offsets
         return index
 
-    def _columns(self, tally: _Tally, axes: list[_Axis]) -> dict[str, pa.Array]:
+    def _columns(self, tally: Tally, axes: list[Axis]) -> dict[str, pa.Array]:
         """The cells that have rows, as columns of partial results without their hash."""
         cells = np.flatnonzero(tally.present)
         columns: dict[str, pa.Array] = {}
@@ -231,16 +272,25 @@ class Counting:
         keys = list(zip(self._layout.keys, axes, strict=False))
         for key, axis in reversed(keys):
             rest, nth = np.divmod(rest, axis.count)
-            columns[key.name] = _of_numbers(nth + axis.low, key.type.arrow)
+            kind = key.type.arrow
+            columns[key.name] = (
+                of_numbers(nth + axis.low, kind)
+                if axis.values is None
+                else axis.values.take(pa.array(nth)).cast(kind)
+            )
         rows = pa.array(tally.rows[cells].astype(np.int64))
         columns[ROWS] = rows
-        for term in self._layout.terms:
+        for measure in self._plan.measures:
+            where, term = measure.where, measure.term
+            hits = None if where is None else tally.hits[where.text][cells].astype(np.int64)
+            count = rows if hits is None else pa.array(hits)
             if term.merge is Merge.COUNT:
-                columns[term.value] = rows
-        for term, total in zip(self._summed, tally.sums, strict=True):
-            assert term.count is not None
-            columns[term.value] = _of_sums(total[cells].astype(np.int64), term)
-            columns[term.count] = rows
+                columns[term.value] = count
+                continue
+            if term.count is not None:
+                columns[term.count] = count
+            found = tally.found[term.value][cells]
+            columns[term.value] = valued(measure, found, hits, tally.ranks.get(term.value))
         if TICK in self._schema.names:
             last = np.full(len(cells), BEFORE_ALL) if tally.last is None else tally.last[cells]
             columns[TICK] = pa.array(last)
@@ -259,64 +309,47 @@ class Counting:
 
 
 def counting(node: Aggregate, layout: Layout, engine: Engine) -> Counting | None:
-    """How to count the rows of `node`, if its keys and aggregates are of whole numbers."""
-    columns = chosen_columns(node.input)
-    if columns is None or layout.bags:
+    """How to count the rows of `node`, if its keys and aggregates can be read off whole numbers."""
+    below = inlined(node.input)
+    if below is None or layout.bags:
         return None
-    kinds = {column.name: column.type.arrow for column in node.input.schema}
-    if not all(_is_countable(kinds[key]) for key in layout.keys.names):
-        return None
+    origin = bottom(node.input)
+    kinds = {column.name: column.type.arrow for column in origin.schema}
+    keys = [key_of(below.columns[name], origin, engine) for name in layout.keys.names]
+    measures = []
+    for term in layout.terms:
+        value = None if term.argument is None else below.columns[term.argument]
+        measures.append(measure_of(term, value, origin, kinds, engine))
+    conditions = [mask(condition, kinds) for condition in below.conditions]
+    time = None
     if node.window is not None:
-        kind = kinds[node.window.spec.time]
-        if not (pa.types.is_timestamp(kind) and kind.unit == "us"):
+        read = below.columns[node.window.spec.time]
+        kind = kinds.get(read.name) if isinstance(read, exp.Column) else None
+        if kind is None or not (pa.types.is_timestamp(kind) and kind.unit == "us"):
             return None
-    if not all(_can_count(term, kinds) for term in layout.terms):
+        time = read.name
+    if None in keys or None in measures or None in conditions:
         return None
-    return Counting(node, layout, columns, engine)
+    plan = _Plan(
+        tuple(key for key in keys if key is not None),
+        tuple(measure for measure in measures if measure is not None),
+        tuple(condition for condition in conditions if condition is not None),
+        time,
+    )
+    return Counting(node, layout, plan, engine)
 
 
-def _can_count(term: Term, kinds: dict[str, pa.DataType]) -> bool:
-    if term.merge is Merge.COUNT:
-        return True
-    if term.merge is not Merge.SUM or term.argument is None:
-        return False
-    is_whole = pa.types.is_decimal128(term.arrow) and term.arrow.scale == 0
-    return bool(is_whole and pa.types.is_integer(kinds[term.argument]))
+def _met(batch: pa.RecordBatch, met: Any) -> pa.RecordBatch:
+    """The rows of a batch that meet a condition."""
+    whole = np.broadcast_to(met, (batch.num_rows,))
+    return batch if whole.all() else batch.filter(pa.array(whole))
 
 
-def _is_countable(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_date32(kind))
+def _hidden(rows: Rows) -> list[str]:
+    return [name for name in (WEIGHT, TICK) if name in rows.schema.names]
 
 
-def _blocks(batches: Sequence[pa.RecordBatch], rows_min: int) -> list[pa.RecordBatch]:
-    """The rows in blocks, of at least so many rows where that is possible."""
-    step = max(_BLOCK_ROWS, rows_min)
+def _blocks(batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """The rows in blocks."""
+    step = _BLOCK_ROWS
     return [batch.slice(at, step) for batch in batches for at in range(0, batch.num_rows, step)]
-
-
-def _numbers(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.int64]:
-    """A column without nulls as the integers that it is inside; not copied."""
-    column = batch.column(name)
-    if pa.types.is_timestamp(column.type):
-        column = column.view(pa.int64())
-    elif pa.types.is_date32(column.type):
-        column = column.view(pa.int32())
-    return np.asarray(column.to_numpy())
-
-
-def _of_numbers(numbers: Int64Array, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_date32(kind):
-        return pa.array(numbers.astype(np.int32)).view(kind)
-    return pa.array(numbers.astype(kind.to_pandas_dtype()))
-
-
-def _of_sums(totals: Int64Array, term: Term) -> pa.Array:
-    words = np.empty((len(totals), 2), dtype=np.int64)
-    words[:, 0] = totals
-    words[:, 1] = totals >> 63
-    return decimal128.array(words, term.arrow)
-
-
-def _bounds(batches: Sequence[pa.RecordBatch], name: str) -> tuple[int, int]:
-    parts = [_numbers(batch, name) for batch in batches]
-    return min(int(part.min()) for part in parts), max(int(part.max()) for part in parts)

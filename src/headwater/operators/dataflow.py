@@ -27,12 +27,14 @@ from headwater.operators.build import (
     HoldingSides,
     Timed,
     Waiting,
+    counted_values,
     feeds_of,
     fused_of,
     operator_of,
     tells,
     wants_ticks,
 )
+from headwater.operators.distinct_values import values_of
 from headwater.operators.feed import Feed
 from headwater.operators.operator import Epoch, Loader, Operator, Saver, hidden_of
 from headwater.operators.parts import parted
@@ -285,6 +287,12 @@ class Dataflow:
     def _built(self, node: Node) -> _Stage:
         if isinstance(node, Scan):
             return _ScanStage(node, len(self._stages))
+        values = values_of(node)
+        if values is not None:
+            # What would remember the values is part of the operator.
+            origin = self._stage(render.bottom(values.rows))
+            if counted_values(node, origin.schema) is not None:
+                return _FusedStage(node, origin, len(self._stages), self._engine)
         origins = [self._stage(render.bottom(child)) for child in node.inputs]
         position = len(self._stages)
         keys = feeds_of(node)
