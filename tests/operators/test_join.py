@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -34,6 +35,16 @@ CONDITIONS = (
     "y * 2 > x",
 )
 
+# How a key of some type is made of a number.
+KEYS: dict[str, Callable[[int | None], Any]] = {
+    "INTEGER": lambda n: n,
+    "BIGINT": lambda n: None if n is None else (n - 2) * 2**61,
+    "UBIGINT": lambda n: None if n is None else n * 2**62,
+    "DATE": lambda n: None if n is None else date(1969, 12, 30) + timedelta(days=n),
+    "TIMESTAMP": lambda n: None if n is None else datetime(1969, 12, 31) + timedelta(hours=12 * n),
+    "DOUBLE": lambda n: n,
+}
+
 numbers = st.one_of(st.none(), st.integers(0, 3))
 words = st.sampled_from([None, "", "a", "b"])
 left_rows = st.lists(st.tuples(numbers, words, st.integers(0, 2)), max_size=14)
@@ -49,9 +60,16 @@ def opened() -> Iterator[Engine]:
 
 
 def join(
-    kind: JoinKind, left: Scan, right: Scan, keys: int = 2, condition: str | None = None
+    kind: JoinKind,
+    left: Scan,
+    right: Scan,
+    keys: int = 2,
+    condition: str | None = None,
+    *,
+    unread: str = "",
 ) -> Join:
     columns = (*left.schema, *(right.schema if kind.has_both else ()))
+    columns = tuple(c for c in columns if c.name not in unread.split()) or columns[:1]
     names = left.schema.names[:keys], right.schema.names[:keys]
     bound = None if condition is None else expression(condition)
     return Join(kind, left, right, *names, Schema(columns), condition=bound)
@@ -60,7 +78,8 @@ def join(
 def sql_of(node: Join) -> str:
     terms = [f"{a} = {b}" for a, b in zip(node.left_keys, node.right_keys, strict=True)]
     terms += [f"({node.condition.sql('duckdb')})"] if node.condition is not None else []
-    return f"SELECT * FROM l {node.kind} JOIN r ON {' AND '.join(terms) or 'true'}"
+    condition = " AND ".join(terms) or "true"
+    return f"SELECT {', '.join(node.schema.names)} FROM l {node.kind} JOIN r ON {condition}"
 
 
 def operator(node: Join, engine: Engine, *, ticks: bool = False) -> JoinOperator:
@@ -88,6 +107,8 @@ def operator(node: Join, engine: Engine, *, ticks: bool = False) -> JoinOperator
     epochs=st.integers(1, 7),
     saved_after=st.integers(-1, 6),
     collide=st.booleans(),
+    key=st.sampled_from(sorted(KEYS)),
+    unread=st.sampled_from(["", "k", "x z", "k s x", "rk rs y z", "k s x rk rs z"]),
     random=st.randoms(use_true_random=False),
 )
 def test_the_sum_of_changes_is_the_batch_answer(
@@ -103,13 +124,16 @@ def test_the_sum_of_changes_is_the_batch_answer(
     epochs: int,
     saved_after: int,
     collide: bool,
+    key: str,
+    unread: str,
     random: Random,
     engine: Engine,
 ) -> None:
-    l_scan = scan("l", {"k": "INTEGER", "s": "VARCHAR", "x": "BIGINT"}, append_only=grows[0])
-    types = {"rk": "INTEGER", "rs": "VARCHAR", "y": "DOUBLE", "z": "BIGINT"}
+    l_scan = scan("l", {"k": key, "s": "VARCHAR", "x": "BIGINT"}, append_only=grows[0])
+    types = {"rk": key, "rs": "VARCHAR", "y": "DOUBLE", "z": "BIGINT"}
     r_scan = scan("r", types, append_only=grows[1])
-    node = join(kind, l_scan, r_scan, keys, condition)
+    left, right = ([(KEYS[key](row[0]), *row[1:]) for row in rows] for rows in (left, right))
+    node = join(kind, l_scan, r_scan, keys, condition, unread=unread)
     tables = {"l": rows_of(l_scan, left), "r": rows_of(r_scan, right)}
     sides = [
         history(tables[name], hashed, side, random, epochs=epochs, collide=collide)

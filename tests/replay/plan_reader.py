@@ -227,7 +227,8 @@ def _join(node: Join, left: str, right: str) -> str:
         terms += [f"{apart} <= {upper}"] if upper is not None else []
     terms += [f"({node.condition.sql('duckdb')})"] if node.condition is not None else []
     on = " AND ".join(terms) or "TRUE"
-    return f"SELECT * FROM {left} l {node.kind} JOIN {right} r ON {on}"
+    shown = _list(node.schema.names)
+    return f"SELECT {shown} FROM {left} l {node.kind} JOIN {right} r ON {on}"
 
 
 def _asof(node: AsofJoin, left: str, right: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textwrap import dedent
 
+from headwater.plan.nodes import Join, walk
 from sql.planning import planned, tree
 
 
@@ -201,16 +202,15 @@ def test_conditions_on_one_side_move_below_an_inner_join_and_the_rest_are_its_ow
     """
 
     assert tree(query) == dedent("""\
-        map ad
-          join on ad = s_ad
-              where price > n
-              keeps both sides by key
-            map ad, price
-                where cost > 1
-              scan clicks: rows of ad, cost, price
-            map ad AS s_ad, n
-                where n > 3
-              scan shows: rows of ad, n""")
+        join on ad = s_ad
+            where price > n
+            keeps both sides by key
+          map ad, price
+              where cost > 1
+            scan clicks: rows of ad, cost, price
+          map ad AS s_ad, n
+              where n > 3
+            scan shows: rows of ad, n""")
 
 
 def test_comma_joins_are_joined_in_an_order_that_has_keys() -> None:
@@ -252,35 +252,32 @@ def test_a_condition_on_one_side_of_an_outer_join_is_a_filter_or_makes_its_key_n
     """
 
     assert tree(query) == dedent("""\
-        map visitor, n
-          full join on ad = key
-              where price > n
-              keeps both sides by key
-              keeps a count of the matches of like rows
-            scan clicks: rows of ad, visitor, price
-            map n, CASE WHEN n < 3 THEN ad END AS key
-              scan shows: rows of ad, n""")
+        full join on ad = key
+            where price > n
+            keeps both sides by key
+            keeps a count of the matches of like rows
+          scan clicks: rows of ad, visitor, price
+          map n, CASE WHEN n < 3 THEN ad END AS key
+            scan shows: rows of ad, n""")
     assert "where n < 3" in tree(query.replace("FULL", "LEFT"))
 
 
 def test_a_join_without_an_equality_compares_each_row_with_all_others() -> None:
     assert tree("SELECT c.ad FROM clicks c, shows s WHERE c.price < s.n") == dedent("""\
-        map ad
-          join
-              where price < n
-              keeps both sides; each new row is compared with all of the other side
-            scan clicks: rows of ad, price
-            scan shows: rows of n""")
+        join
+            where price < n
+            keeps both sides; each new row is compared with all of the other side
+          scan clicks: rows of ad, price
+          scan shows: rows of n""")
 
 
 def test_keys_of_two_number_types_meet_in_their_common_type() -> None:
     assert tree("SELECT c.ad FROM clicks c JOIN shows s ON c.ad = s.n") == dedent("""\
-        map ad
-          join on ad = key
-              keeps both sides by key
-            scan clicks: rows of ad
-            map CAST(n AS BIGINT) AS key
-              scan shows: rows of n""")
+        join on ad = key
+            keeps both sides by key
+          scan clicks: rows of ad
+          map CAST(n AS BIGINT) AS key
+            scan shows: rows of n""")
 
 
 def test_a_condition_of_exists_on_the_row_around_it_is_that_of_the_join() -> None:
@@ -290,14 +287,13 @@ def test_a_condition_of_exists_on_the_row_around_it_is_that_of_the_join() -> Non
     """
 
     assert tree(query) == dedent("""\
-        map ts
-          keep rows without a match on ad = match_key_0
-              where match_key_1 > price
-              keeps both sides by key
-              keeps a count of the matches of like rows
-            scan clicks: rows of ad, price, ts
-            map ad AS match_key_0, price AS match_key_1
-              scan clicks: rows of ad, price""")
+        keep rows without a match on ad = match_key_0
+            where match_key_1 > price
+            keeps both sides by key
+            keeps a count of the matches of like rows
+          scan clicks: rows of ad, price, ts
+          map ad AS match_key_0, price AS match_key_1
+            scan clicks: rows of ad, price""")
 
 
 def test_a_subquery_for_one_value_is_joined() -> None:
@@ -331,17 +327,16 @@ def test_in_and_exists_keep_rows_with_a_match() -> None:
     """
 
     assert tree(query) == dedent("""\
-        map visitor
-          keep rows without a match on ad = match_key_0
+        keep rows without a match on ad = match_key_0
+            keeps both sides by key
+          keep rows with a match on ad = match_ad
               keeps both sides by key
-            keep rows with a match on ad = match_ad
-                keeps both sides by key
-              scan clicks: rows of ad, visitor
-              map ad AS match_ad
-                scan campaigns: changes of ad
-            map ad AS match_key_0
-                where n > 2
-              scan shows: rows of ad, n""")
+            scan clicks: rows of ad, visitor
+            map ad AS match_ad
+              scan campaigns: changes of ad
+          map ad AS match_key_0
+              where n > 2
+            scan shows: rows of ad, n""")
 
 
 def test_an_asof_join_takes_its_time_from_the_inequality() -> None:
@@ -543,17 +538,16 @@ def test_only_the_block_that_is_not_understood_is_recomputed() -> None:
     """
 
     assert tree(query) == dedent("""\
-        map campaign, n
-          join on ad = per_ad
-              keeps both sides by key
-            scan campaigns: changes of ad, campaign
-            map ad AS per_ad, n
-              recompute as a whole
-                  recomputed because of a subquery in WHERE
-                  SELECT * FROM (SELECT ad, COUNT(*) AS n FROM shows AS shows WHERE n > \
+        join on ad = per_ad
+            keeps both sides by key
+          scan campaigns: changes of ad, campaign
+          map ad AS per_ad, n
+            recompute as a whole
+                recomputed because of a subquery in WHERE
+                SELECT * FROM (SELECT ad, COUNT(*) AS n FROM shows AS shows WHERE n > \
 ANY (SELECT n FROM shows AS shows) GROUP BY ad) AS _block(ad, n)
-                  keeps its input
-                scan shows: rows of ad, n""")
+                keeps its input
+              scan shows: rows of ad, n""")
 
 
 def test_the_final_order_is_remembered_and_not_computed() -> None:
@@ -595,3 +589,12 @@ def test_the_fingerprint_changes_with_the_answer() -> None:
     )
 
     assert len({planned(query).fingerprint for query in queries}) == len(queries)
+
+
+def test_a_join_brings_forth_no_column_that_only_it_reads() -> None:
+    plan = planned("SELECT campaign FROM clicks JOIN campaigns USING (ad)")
+
+    (join,) = (node for node in walk(plan.root) if isinstance(node, Join))
+
+    assert join.schema.names == ("campaign",)
+    assert join.left.schema.names == ("ad",)

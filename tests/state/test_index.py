@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.state.index import HashIndex, search, search_times
+from headwater.state.index import HashIndex, search, search_times, sifted
 
 TOP = 2**64 - 1
 hashes = st.lists(
@@ -45,6 +47,37 @@ def test_many_hashes_are_found_however_they_are_spread(bits: int) -> None:
         assert np.array_equal(found.probes, hits)
         assert np.array_equal(found.first, first[hits])
         assert np.array_equal(found.ends(), end[hits])
+
+
+def test_numbers_in_crowds_are_found_without_a_search_through_them() -> None:
+    # Ids of three tenants, each counting on from a number of its own.
+    starts = np.array([1, 10**12, 10**18], dtype=np.uint64)
+    ordered = np.concatenate([start + np.arange(30_000, dtype=np.uint64) for start in starts])
+    sought = np.random.default_rng(3).permutation(np.concatenate([ordered, ordered + 30_000]))
+
+    with patch.object(np, "searchsorted", side_effect=AssertionError("searched")):
+        found = HashIndex(ordered).ranges(sought)
+
+    first = np.searchsorted(ordered, sought)
+    hits = np.flatnonzero(ordered.take(np.minimum(first, len(ordered) - 1)) == sought)
+    assert np.array_equal(found.probes, hits)
+    assert np.array_equal(found.first, first[hits])
+
+
+@given(held=hashes, sought=hashes)
+def test_sifting_passes_over_no_hash_that_is_sought(held: list[int], sought: list[int]) -> None:
+    all_hashes, wanted = np.array(held, dtype=np.uint64), np.array(sought, dtype=np.uint64)
+
+    near = sifted(all_hashes, wanted)
+
+    assert set(np.flatnonzero(np.isin(all_hashes, wanted))) <= set(near)
+
+
+def test_sifting_passes_over_nearly_all_others() -> None:
+    numbers = np.arange(100_000, dtype=np.uint64)
+
+    assert sifted(numbers, numbers[700:720]).tolist() == list(range(700, 720))
+    assert not len(sifted(numbers, numbers[:0]))
 
 
 @given(

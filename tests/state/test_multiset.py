@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.delta.delta import HASH, WEIGHT, Delta
+from headwater.state.codes import codes_of
 from headwater.state.multiset import Multiset
 from headwater.state.spine import Limits
 from headwater.testing.checkpoint import MemoryCheckpoint
@@ -106,6 +107,59 @@ def test_probes_find_what_was_inserted_under_an_equal_key(
     assert summed == Counter({row: weight for row, weight in held.items() if weight})
     if weighted and merges_equal:
         assert len(everything) == len(summed)
+
+
+coded = st.lists(
+    st.tuples(st.integers(-3, 9), st.sampled_from(["a", "b"]), st.none(), st.sampled_from([-1, 1])),
+    max_size=9,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    parts=st.lists(coded, min_size=1, max_size=8),
+    weighted=st.booleans(),
+    saved_after=st.integers(0, 7),
+    limits=st.sampled_from([Limits(), Limits(rows=6), Limits(piece_rows=5, scan_rows=1)]),
+    looks=st.lists(st.lists(st.integers(-4, 10), max_size=3, unique=True), min_size=8, max_size=8),
+)
+def test_probes_by_code_find_what_was_inserted_in_order_of_arrival(
+    *,
+    parts: list[list[Any]],
+    weighted: bool,
+    saved_after: int,
+    limits: Limits,
+    looks: list[list[int]],
+) -> None:
+    held: list[Any] = []
+    rows = Multiset(SCHEMA, ["k"], is_coded=True, limits=limits)
+    for number, (part, look) in enumerate(zip(parts, looks, strict=False)):
+        change = batch(part, ["k"], weighted=weighted, collide=False).rows
+        weights = change.column(WEIGHT).to_numpy() if weighted else None
+        rows.insert_rows(change.select(SCHEMA.names), codes_of(change.column("k")), weights)
+        held += part
+        if number == saved_after:
+            checkpoint = MemoryCheckpoint()
+            manifest = rows.save(checkpoint)
+            rows = Multiset(SCHEMA, ["k"], is_coded=True, limits=limits)
+            rows.load(manifest, checkpoint)
+        keys = pa.record_batch({"probe": pa.array(look, pa.int64())})
+
+        found = rows.probe(keys, codes_of(keys.column(0)))
+
+        for probe, key in enumerate(look):
+            mine = np.flatnonzero(found.probes == probe)
+            seen = found.rows.take(pa.array(mine))
+            assert set(seen.column("k").to_pylist()) <= {key}
+            values = seen.column("v").to_pylist()
+            wanted = [entry for entry in held if entry[0] == key]
+            if not weighted:
+                assert values == [entry[1] for entry in wanted]
+            for value in "ab":
+                total = sum(entry[3] for entry in wanted if entry[1] == value)
+                count = sum(entry[1] == value for entry in wanted)
+                of_value = [n for n, v in zip(mine, values, strict=True) if v == value]
+                assert found.weights[of_value].sum() == (total if weighted else count)
 
 
 @settings(max_examples=40, deadline=None)

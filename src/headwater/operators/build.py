@@ -19,7 +19,7 @@ from headwater.operators.feed import Keys
 from headwater.operators.gate import GateOperator
 from headwater.operators.hold import HoldOperator
 from headwater.operators.interval import IntervalJoinOperator
-from headwater.operators.join import JoinOperator
+from headwater.operators.join import JoinOperator, is_coded
 from headwater.operators.match import MatchOperator
 from headwater.operators.operator import Epoch, Loader, Operator, Saver
 from headwater.operators.over import OverOperator
@@ -146,6 +146,8 @@ def feeds_of(node: Node) -> tuple[Keys, ...] | None:  # noqa: PLR0911 - one for 
     if isinstance(node, Join) and node.within is None and not node.left_keys:
         # All rows meet; that of a whole row tells apart those that are remembered.
         return (node.left.schema.names, node.right.schema.names)
+    if isinstance(node, Join) and is_coded(node):
+        return (None, None)
     if isinstance(node, Join | AsofJoin):
         return (node.left_keys, node.right_keys)
     if isinstance(node, Aggregate) and node.is_in_order:

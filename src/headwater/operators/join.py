@@ -42,6 +42,18 @@ from headwater.operators.sides import (
 from headwater.operators.statement import Engine
 from headwater.plan.closing import Bounded, bounded_sides
 from headwater.plan.nodes import Join, JoinKind
+from headwater.state.codes import has_codes
+
+
+def is_coded(node: Join) -> bool:
+    """Whether a join's rows are found by their key's code: the inputs then need no hash of it."""
+    if node.within is not None or len(node.left_keys) != 1:
+        return False
+    kinds = {
+        side.schema[key].type.arrow
+        for side, (key,) in ((node.left, node.left_keys), (node.right, node.right_keys))
+    }
+    return len(kinds) == 1 and has_codes(kinds.pop())
 
 
 class JoinOperator:
@@ -49,8 +61,8 @@ class JoinOperator:
 
     Args:
         node: What to compute.
-        left: The left input's columns, with the hash over the left keys; without keys over any of
-            them.
+        left: The left input's columns, with the hash over the left keys unless these have codes;
+            without keys over any of them.
         right: The right input's columns, with the same of them.
         engine: Tests the further condition.
 
@@ -68,7 +80,12 @@ class JoinOperator:
         fields = visible_fields(left)
         if node.kind.has_both:
             fields += visible_fields(right)
-        self.schema = output_schema(fields, weighted=self._weighted, has_ticks=self._has_ticks)
+        shown = [field for field in fields if field.name in node.schema]
+        self._shown = [
+            [name for name in half.names if name in node.schema]
+            for half in (self._left, self._right)
+        ]
+        self.schema = output_schema(shown, weighted=self._weighted, has_ticks=self._has_ticks)
 
     def step(self, inputs: Sequence[Delta], epoch: Epoch) -> Delta:
         """Take what changed on both sides; return what changed in the join."""
@@ -132,21 +149,25 @@ class JoinOperator:
 
     def _taken(self, half: Half, change: Delta, epoch: Epoch) -> tuple[Side, Side | None]:
         """The rows that can match, as they are remembered, and those whose key has a null."""
-        side = side_of(change, half.keys, epoch, has_ticks=self._has_ticks)
+        side = side_of(change, half.keys, epoch, has_ticks=self._has_ticks, is_coded=half.is_coded)
         side, lonely = split(side, side.keys.columns)
         return half.dressed(side), lonely
 
     def _pair(self, pairs: Joined) -> Part:
-        mine = [pairs.left[name] for name in self._left.names]
-        theirs = [pairs.right[name] for name in self._right.names]
+        mine, theirs = (
+            [columns[name] for name in names]
+            for columns, names in zip((pairs.left, pairs.right), self._shown, strict=True)
+        )
         return Part([*mine, *theirs], pairs.weights, pairs.ticks)
 
     def _widened(self, part: Part, side: _Unmatched) -> Part:
         """The part with nulls for the columns of the other side, where the output has them."""
-        columns = part.columns[: len(side.mine.names)]
+        mine, others = self._shown if side.is_left else self._shown[::-1]
+        rows = len(part.columns[0])
+        columns = [part.columns[side.mine.names.index(name)] for name in mine]
         if self._node.kind.has_both:
-            schema, rows = side.other.rows.schema, len(columns[0])
-            nulls = [pa.nulls(rows, schema.field(name).type) for name in side.other.names]
+            schema = side.other.rows.schema
+            nulls = [pa.nulls(rows, schema.field(name).type) for name in others]
             columns = [*columns, *nulls] if side.is_left else [*nulls, *columns]
         return Part(columns, part.weights, part.ticks)
 
@@ -180,10 +201,11 @@ def _half(
     keys = node.left_keys if is_left else node.right_keys
     is_counted = node.kind is JoinKind.FULL or (node.kind is not JoinKind.INNER and is_left)
     if node.condition is None or not is_counted:
-        return Half(schema, keys, closing=closing)
+        return Half(schema, keys, closing=closing, is_coded=is_coded(node))
     columns = node.left.schema if is_left else node.right.schema
     kinds = list(dict.fromkeys((*keys, *read_by(node.condition, columns))))
-    return Half(schema, keys, kinds, KeyHash(kinds, columns, engine), closing=closing)
+    kind_hash = KeyHash(kinds, columns, engine)
+    return Half(schema, keys, kinds, kind_hash, closing=closing, is_coded=is_coded(node))
 
 
 def _pairing(node: Join, left: Half, right: Half, engine: Engine) -> Pairing | None:

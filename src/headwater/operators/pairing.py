@@ -20,6 +20,7 @@ from headwater.operators.operator import Epoch
 from headwater.operators.residual import Residual, accepting
 from headwater.operators.sides import Side, columns_at, visible_fields, weighed
 from headwater.plan.nodes import Join
+from headwater.state.gather import taken
 from headwater.state.matching import Seek, accepted, matching
 from headwater.state.multiset import Multiset
 from headwater.state.run import Run, sorted_run
@@ -38,10 +39,11 @@ class Half:
         kinds: The columns that make a row's kind, when kinds are counted (see `Matched`).
         kind_hash: Hashes these.
         closing: The key by which rows are forgotten, if there is one.
+        is_coded: Whether the key's codes stand in the place of hashes.
 
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how rows are kept, by keyword
         self,
         schema: pa.Schema,
         keys: Sequence[str],
@@ -49,13 +51,15 @@ class Half:
         kind_hash: KeyHash | None = None,
         *,
         closing: str | None = None,
+        is_coded: bool = False,
     ) -> None:
         fields = visible_fields(schema)
         self.names = [field.name for field in fields]
         self.keys, self.kinds, self._kind_hash = tuple(keys), list(kinds), kind_hash
         if kind_hash is not None:
             fields.append(pa.field(KIND, pa.uint64()))
-        self.rows = Multiset(pa.schema(fields), keys, closing=closing)
+        self.is_coded = is_coded
+        self.rows = Multiset(pa.schema(fields), keys, closing=closing, is_coded=is_coded)
 
     def dressed(self, side: Side) -> Side:
         """The side's rows as they are remembered."""
@@ -64,6 +68,10 @@ class Half:
             rows = rows.append_column(KIND, self._kind_hash.of(rows))
         rows = rows.cast(self.rows.schema)
         return Side(rows, side.keys, side.hashes, side.weights, side.ticks)
+
+    def compared(self, side: Side) -> pa.RecordBatch | None:
+        """The keys of a side's rows, where those that are found by their hash must be compared."""
+        return None if self.is_coded else side.keys
 
     def remember(self, side: Side) -> None:
         """Keep rows that were dressed."""
@@ -112,14 +120,14 @@ class Pairing:
     def __init__(self, node: Join, left: Half, right: Half, residual: Residual | None) -> None:
         self._left, self._right, self._residual = left, right, residual
         self._weighted = not node.append_only
-        has_both = node.kind.has_both
-        self._mine = left.rows.schema.names if has_both else [*left.kinds, KIND]
-        theirs = right.rows.schema.names if has_both else []
+        self._mine = _asked_of(left, node)
+        theirs = _asked_of(right, node)
         # A right key column is equal to its left one, which need not be looked up again.
         self._twins = {
             r: lk
             for lk, r in zip(node.left_keys, node.right_keys, strict=True)
             if r in theirs
+            and lk in self._mine
             and _is_canonical(right.rows.schema.field(r).type)
             and left.rows.schema.field(lk).type == right.rows.schema.field(r).type
         }
@@ -152,12 +160,12 @@ class Pairing:
         found = self._left.rows.probe(
             right.keys, right.hashes, columns=self._mine, seek=seek, near=near
         )
-        others = right.rows.select(self._others).take(pa.array(found.probes))
+        others = taken(right.rows.select(self._others), found.probes)
         return self._joined(found.rows.columns, others.columns, right, found.probes, found.weights)
 
     def _both_change(self, left: Side, right: Side, epoch: Epoch) -> Joined:
         mine, theirs = self._meeting(left, right, epoch)
-        others = right.rows.select(self._others).take(pa.array(theirs))
+        others = taken(right.rows.select(self._others), theirs)
         weights = None if right.weights is None else right.weights.take(theirs)
         columns = columns_at(left.rows.select(self._mine), mine)
         joined = self._joined(columns, others.columns, left, mine, weights)
@@ -192,12 +200,14 @@ class Pairing:
             run, order = self._as_run(right, self._right, is_left=False)
             seek = self._seek(left, epoch, is_left=True)
             names = right.keys.schema.names
-            mine, places = seek(run) if seek else matching(run, left.keys, left.hashes, names)
+            keys = self._left.compared(left)
+            mine, places = seek(run) if seek else matching(run, keys, left.hashes, names)
             return mine, order.take(places)
         run, order = self._as_run(left, self._left, is_left=True)
         seek = self._seek(right, epoch, is_left=False)
         names = left.keys.schema.names
-        theirs, places = seek(run) if seek else matching(run, right.keys, right.hashes, names)
+        keys = self._right.compared(right)
+        theirs, places = seek(run) if seek else matching(run, keys, right.hashes, names)
         return order.take(places), theirs
 
     def _as_run(self, side: Side, half: Half, *, is_left: bool) -> tuple[Run, Int64Array]:
@@ -220,6 +230,7 @@ class Pairing:
         if residual is None:
             return None
         names = (self._right if is_left else self._left).keys
+        keys = self._left.compared(side)
 
         accept = accepting(
             residual, side, epoch.failed, is_left=is_left, is_weighted=self._weighted
@@ -232,9 +243,15 @@ class Pairing:
                 except RecordError:
                     # Which pair it is that the condition refuses is found one by one.
                     pass
-            return accepted(run, side.keys, side.hashes, names, accept)
+            return accepted(run, keys, side.hashes, names, accept, by_two=not residual.asks_duckdb)
 
         return seek
+
+
+def _asked_of(half: Half, node: Join) -> list[str]:
+    """The columns of one side's rows that are wanted of pairs."""
+    wanted = {*half.kinds, KIND, *(node.schema.names if node.kind.has_both else ())}
+    return [name for name in half.rows.schema.names if name in wanted]
 
 
 def _searched(

@@ -23,10 +23,10 @@ from headwater.delta.delta import TICK, WEIGHT, Int64Array
 from headwater.errors import RecordError
 from headwater.operators import render
 from headwater.operators.isolate import isolating
-from headwater.operators.sides import Side, weighed
+from headwater.operators.sides import Side, is_stretch, weighed
 from headwater.operators.statement import Engine, Statement, plain
 from headwater.schema.schema import Schema
-from headwater.state.equality import BoolArray, is_null, taken
+from headwater.state.equality import BoolArray, taken
 from headwater.state.matching import Accept
 from headwater.state.run import Run
 from headwater.state.zones import EVERYWHERE, Near, bounds_of, has_zones
@@ -56,27 +56,45 @@ class Pairs:
 
     Args:
         left: Rows of the left side.
-        left_at: The left row of each pair.
+        left_at: The left row of each pair; None for all rows in order.
         right: Rows of the right side.
-        right_at: The right row of each pair.
+        right_at: The right row of each pair; None for all rows in order.
         weights: How often each pair came or, below zero, went; asked only of what fails.
 
     """
 
     left: pa.RecordBatch
-    left_at: Int64Array
+    left_at: Int64Array | None
     right: pa.RecordBatch
-    right_at: Int64Array
+    right_at: Int64Array | None
     weights: Callable[[], Int64Array | None]
 
     def __len__(self) -> int:
+        if self.left_at is None:
+            return int(self.left.num_rows)
         return len(self.left_at)
 
     def column(self, name: str) -> pa.Array:
         """A column of either side, pair by pair."""
+        return taken(*self._side(name))
+
+    def numbers(self, name: str) -> Any:
+        """The same of a column whose values are numbers inside; those of nulls are anything."""
+        column, at = self._side(name)
+        return _numbers(column) if at is None else _numbers(column).take(at)
+
+    def valid(self, name: str) -> BoolArray | None:
+        """In which pairs a column is not null; None: in all."""
+        column, at = self._side(name)
+        if not column.null_count:
+            return None
+        valid = np.asarray(pc.is_valid(column).to_numpy(zero_copy_only=False), dtype=np.bool_)
+        return valid if at is None else valid.take(at)
+
+    def _side(self, name: str) -> tuple[pa.Array, Int64Array | None]:
         if name in self.left.schema.names:
-            return taken(self.left.column(name), self.left_at)
-        return taken(self.right.column(name), self.right_at)
+            return self.left.column(name), self.left_at
+        return self.right.column(name), self.right_at
 
 
 class Residual:
@@ -101,16 +119,23 @@ class Residual:
         self._tested: Statement | None = None
         self._searched: Statement | None = None
 
+    @property
+    def asks_duckdb(self) -> bool:
+        """Whether DuckDB tests the pairs, which one thread may ask at a time."""
+        return self._terms is None
+
     def holds(self, pairs: Pairs, failed: list[pa.RecordBatch]) -> BoolArray:
         """Of which pairs the condition is true."""
         if self._terms is None:
             return self._asked(pairs, failed)
+        names = dict.fromkeys(c.name for term in self._terms for c in (term.this, term.expression))
+        numbers = {name: pairs.numbers(name) for name in names}
         mask = np.ones(len(pairs), dtype=np.bool_)
         for term in self._terms:
-            one, other = pairs.column(term.this.name), pairs.column(term.expression.name)
-            mask &= _COMPARED[type(term)](_numbers(one), _numbers(other))
-            nulls = is_null([one, other])
-            mask &= True if nulls is None else ~nulls
+            mask &= _COMPARED[type(term)](numbers[term.this.name], numbers[term.expression.name])
+        for name in names:
+            valid = pairs.valid(name)
+            mask &= True if valid is None else valid
         return mask
 
     def near(self, rows: pa.RecordBatch, *, is_left: bool) -> list[Near]:
@@ -228,10 +253,14 @@ def accepting(
                 return None
             return weighed(side.weights, probes, run.weights_at(places))
 
+        own, rows = probes, side.rows
+        at: Int64Array | None = own
+        if is_stretch(own):
+            at, rows = None, rows.slice(own[0], len(own))
         if is_left:
-            pairs = Pairs(side.rows, probes, run.rows, places, weights)
+            pairs = Pairs(rows, at, run.rows, places, weights)
         else:
-            pairs = Pairs(run.rows, places, side.rows, probes, weights)
+            pairs = Pairs(run.rows, places, rows, at, weights)
         return residual.holds(pairs, failed)
 
     return accept

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from headwater.delta.delta import HIDDEN, TICK, WEIGHT, Delta, Int64Array, UInt64Array
 from headwater.operators.operator import Epoch
+from headwater.state.codes import codes_of
 from headwater.state.equality import BoolArray, is_null
 from headwater.state.gather import taken
 
@@ -21,7 +22,7 @@ class Side:
     Args:
         rows: Their visible columns.
         keys: Their key columns.
-        hashes: The hashes of the keys.
+        hashes: The hashes of the keys, or their codes.
         weights: Their weights, or None when all are 1.
         ticks: Their places in the log's order, or None where nobody needs them.
 
@@ -59,10 +60,13 @@ class Part:
     ticks: Int64Array | None
 
 
-def side_of(change: Delta, keys: Sequence[str], epoch: Epoch, *, has_ticks: bool) -> Side:
+def side_of(
+    change: Delta, keys: Sequence[str], epoch: Epoch, *, has_ticks: bool, is_coded: bool = False
+) -> Side:
     """A change as a side of a join.
 
     Args:
+        is_coded: Whether the key's codes stand in the place of hashes.
         has_ticks: Whether the output has ticks; rows without one stand at the end of their epoch.
 
     """
@@ -70,7 +74,9 @@ def side_of(change: Delta, keys: Sequence[str], epoch: Epoch, *, has_ticks: bool
     if has_ticks and ticks is None:
         ticks = np.full(len(change), epoch.tick_last, dtype=np.int64)
     rows = change.visible()
-    return Side(rows, change.rows.select(list(keys)), change.hashes, change.weights, ticks)
+    columns = change.rows.select(list(keys))
+    hashes = codes_of(columns.column(0)) if is_coded else change.hashes
+    return Side(rows, columns, hashes, change.weights, ticks)
 
 
 def split(side: Side, columns: Sequence[pa.Array]) -> tuple[Side, Side | None]:
@@ -109,9 +115,14 @@ def columns_at(rows: pa.RecordBatch, places: Int64Array) -> list[pa.Array]:
 
 def is_all(places: Int64Array, rows: int) -> bool:
     """Whether ascending places are those of all the rows, each once."""
-    if len(places) != rows:
+    return len(places) == rows and (not rows or is_stretch(places))
+
+
+def is_stretch(places: Int64Array) -> bool:
+    """Whether ascending places are some that follow each other, each once."""
+    if not len(places) or places[-1] - places[0] != len(places) - 1:
         return False
-    return not rows or bool((places[1:] > places[:-1]).all())
+    return bool((places[1:] > places[:-1]).all())
 
 
 def weighed(

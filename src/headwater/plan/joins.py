@@ -68,7 +68,8 @@ class Join(TwoInputs):
     Args:
         left_keys: Columns of the left input. May be empty: then all keys are equal.
         right_keys: As many columns of the right input, of the same types.
-        schema: The left columns, then, unless the kind is SEMI or ANTI, the right ones.
+        schema: Left columns, then, unless the kind is SEMI or ANTI, right ones: all, or, without a
+            bound in time, those that are read.
         within: How far apart in time rows that match may be.
         condition: What must be true of a pair as well, over the columns of both inputs.
 

@@ -68,8 +68,8 @@ class Opened:
 
 
 def hashing() -> str:
-    """The hash function that state is sorted by and checksums are made of: DuckDB's own."""
-    return f"duckdb {version('duckdb')}"
+    """What state is sorted by and checksums are made of: DuckDB's hashes, and codes of keys."""
+    return f"duckdb {version('duckdb')} and codes of numbers"
 
 
 def definitions(pipeline: Pipeline) -> dict[str, str]:

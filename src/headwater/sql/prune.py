@@ -175,6 +175,8 @@ def _prune_join(node: Join | AsofJoin, needed: frozenset[str]) -> Node:
     left = _prune(node.left, frozenset(left_read | (wanted & set(node.left.schema.names))))
     right = _prune(node.right, frozenset(right_read | (wanted & set(node.right.schema.names))))
     columns = (*left.schema, *(right.schema if both else ()))
+    if isinstance(node, Join) and node.within is None:
+        columns = tuple(c for c in columns if c.name in needed) or columns[:1]
     return replace(node, left=left, right=right, schema=nullable(columns))
 
 

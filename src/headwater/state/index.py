@@ -3,7 +3,8 @@
 The top bits of a hash lead through a directory to the first place where it may stand, and a few
 steps on from there, done for all probes at once, to the place itself. That is several times as
 quick as binary search when there are many probes. The directory holds each different hash once, so
-that many rows of one key do not crowd it; what is crowded all the same is left to binary search.
+that many rows of one key do not crowd it. Codes of keys (`state.codes`) may lie in a few crowds far
+from each other: they are mixed first. What is crowded all the same is left to binary search.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ import numpy as np
 from headwater.delta.delta import Int64Array, UInt64Array
 
 _STEPS = 6
+# Hashes that on average share a bucket with so many are crowded.
+_CROWD = 16
+# Times an odd number each number becomes another one, and neighbours move far apart.
+_MIXER = np.uint64(0x9E3779B97F4A7C15)
 # Hashes are sifted by so many top bits.
 _SIFT_BITS = 18
 _SPARSE_BELOW = 1 << 20
@@ -32,6 +37,16 @@ class HashIndex:
 
     def __init__(self, hashes: UInt64Array) -> None:
         self._heads, self._starts = _different(hashes)
+        # Where in the order of hashes those of the directory stand, if they had to be mixed.
+        self._order: Int64Array | None = None
+        if self._fill() > _CROWD:
+            mixed = self._heads * _MIXER
+            self._order = np.argsort(mixed)
+            self._heads = mixed.take(self._order)
+            self._fill()
+
+    def _fill(self) -> float:
+        """Make the directory; return with how many others a hash shares its bucket on average."""
         count = len(self._heads)
         # With more buckets than hashes most probes need no second step; that is worth the memory
         # only while the directory fits into the processor's cache.
@@ -43,11 +58,15 @@ class HashIndex:
         self._buckets_last = np.uint64((1 << bits) - 1)
         buckets = ((self._heads - self._low) >> self._shift).astype(np.int64)
         self._directory = np.zeros((1 << bits) + 1, dtype=np.int64)
-        np.cumsum(np.bincount(buckets, minlength=1 << bits), out=self._directory[1:])
+        sizes = np.bincount(buckets, minlength=1 << bits)
+        np.cumsum(sizes, out=self._directory[1:])
+        return float(np.dot(sizes, sizes)) / count
 
     def ranges(self, probes: UInt64Array) -> Ranges:
         """Where the hashes of the probes stand."""
         heads, last = self._heads, len(self._heads) - 1
+        if self._order is not None:
+            probes = probes * _MIXER
         # What is below all hashes wraps around, and is found missing at the end.
         buckets = (probes - self._low) >> self._shift
         np.minimum(buckets, self._buckets_last, out=buckets)
@@ -67,6 +86,8 @@ class HashIndex:
             places[behind], values[behind] = at, heads.take(at)
         hits = np.flatnonzero(values == probes)
         places = places if len(hits) == len(probes) else places.take(hits)
+        if self._order is not None:
+            places = self._order.take(places)
         if self._starts is None:
             return Ranges(hits, places, None)
         return Ranges(hits, self._starts.take(places), self._starts.take(places + 1))
@@ -74,10 +95,18 @@ class HashIndex:
 
 def sifted(hashes: UInt64Array, sought: UInt64Array) -> Int64Array:
     """Of many hashes the places of those that begin as one of a few sought ones does."""
-    shift = np.uint64(64 - _SIFT_BITS)
-    is_near = np.zeros(1 << _SIFT_BITS, dtype=bool)
-    is_near[sought >> shift] = True
-    return np.flatnonzero(is_near[hashes >> shift])
+    if not len(sought):
+        return np.zeros(0, dtype=np.int64)
+    low, high = sought.min(), sought.max()
+    bits = int(high - low).bit_length()
+    shift = np.uint64(max(0, bits - _SIFT_BITS))
+    # One more than there are, for what is beyond all that are sought; what is below wraps around.
+    is_near = np.zeros((1 << _SIFT_BITS) + 1, dtype=bool)
+    is_near[(sought - low) >> shift] = True
+    near = (hashes - low) >> shift
+    if bits < 64:
+        np.minimum(near, np.uint64(1 << _SIFT_BITS), out=near)
+    return np.flatnonzero(is_near[near.view(np.int64)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +135,13 @@ class Ranges:
         return spread(self.probes, self.first, self.end)
 
     def pieces(self, pairs_max: int) -> Iterator[Ranges]:
-        """The same in parts of at most so many pairs, in order; a long range is cut."""
+        """The same in parts of at most so many pairs, in order; a long range is cut.
+
+        Where each probe has one place there are no more pairs than probes, and one part.
+        """
+        if self.end is None:
+            yield self
+            return
         ends = self.ends()
         after = np.cumsum(ends - self.first)
         total = int(after[-1]) if len(after) else 0

@@ -19,8 +19,9 @@ from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import BoolArray, first_alike, rows_equal
 from headwater.state.index import search_times, spread
+from headwater.state.loose import Loose
 from headwater.state.run import Merge, Run, conformed, load_run, sorted_run, times_of
-from headwater.state.spine import Limits, Loose, Spine
+from headwater.state.spine import Limits, Spine
 
 _BEFORE_ALL = int(np.iinfo(np.int64).min)
 

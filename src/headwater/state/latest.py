@@ -18,9 +18,10 @@ import pyarrow as pa
 from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import BoolArray
+from headwater.state.loose import Loose
 from headwater.state.matching import matching
 from headwater.state.run import Merge, Run, closing_of, conformed, load_run, merge
-from headwater.state.spine import Limits, Loose, Peek, Spine
+from headwater.state.spine import Limits, Peek, Spine
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Find pairs of a probing row and a place in a run: of equal keys, near in time, or accepted.
 
-A key is found by its hash and then compared. Without keys every place is near. Where a further
+A key is found by its hash and then compared, unless its hash is a code, which no other key has:
+then nobody gives the keys (None). Without keys every place is near. Where a further
 condition decides, its pairs are looked at in pieces before any row is copied, so that what is held
 at once does not grow with the pairs that may be wanted.
 """
@@ -30,7 +31,7 @@ Accept = Callable[[Int64Array, Run, Int64Array], BoolArray]
 
 def matching(
     run: Run,
-    keys: pa.RecordBatch,
+    keys: pa.RecordBatch | None,
     hashes: UInt64Array,
     names: Sequence[str],
     *,
@@ -41,16 +42,36 @@ def matching(
     return _equal(ranges, run, keys, names, null_equal=null_equal)
 
 
-def accepted(
-    run: Run, keys: pa.RecordBatch, hashes: UInt64Array, names: Sequence[str], accept: Accept
+def accepted(  # noqa: PLR0913 - as `matching`, and what is accepted
+    run: Run,
+    keys: pa.RecordBatch | None,
+    hashes: UInt64Array,
+    names: Sequence[str],
+    accept: Accept,
+    *,
+    by_two: bool = False,
 ) -> tuple[Int64Array, Int64Array]:
-    """As `matching`, and only the pairs that are accepted: however many there are, in pieces."""
-    ranges = _near_by_two(run, hashes) if names else everywhere(len(hashes), len(run))
-    return _accepted(ranges, run, keys, names, accept)
+    """As `matching`, and only the pairs that are accepted: however many there are, in pieces.
+
+    Args:
+        by_two: Whether two threads may ask at the same time what is accepted.
+
+    """
+    if not names:
+        return _accepted(everywhere(len(hashes), len(run)), run, keys, names, accept)
+    if not by_two or len(hashes) < _PARALLEL_PROBES_MIN:
+        return _accepted(_near_by_two(run, hashes), run, keys, names, accept)
+
+    def part(first: int, stop: int) -> tuple[Int64Array, Int64Array]:
+        near = run.find(hashes[first:stop])
+        ranges = Ranges(near.probes + first if first else near.probes, near.first, near.end)
+        return _accepted(ranges, run, keys, names, accept)
+
+    return _in_halves(run, len(hashes), part)
 
 
 def _accepted(
-    ranges: Ranges, run: Run, keys: pa.RecordBatch, names: Sequence[str], accept: Accept
+    ranges: Ranges, run: Run, keys: pa.RecordBatch | None, names: Sequence[str], accept: Accept
 ) -> tuple[Int64Array, Int64Array]:
     found = []
     for piece in ranges.pieces(PAIRS_MAX):
@@ -69,14 +90,14 @@ def _accepted(
 def _equal(
     ranges: Ranges,
     run: Run,
-    keys: pa.RecordBatch,
+    keys: pa.RecordBatch | None,
     names: Sequence[str],
     *,
     null_equal: bool,
 ) -> tuple[Int64Array, Int64Array]:
     """The pairs of the ranges that have equal keys."""
     probes, places = ranges.pairs()
-    if not names:
+    if not names or keys is None:
         return probes, places
     probing = None if len(probes) == keys.num_rows and is_identity(probes) else probes
     same = rows_equal(
@@ -93,7 +114,7 @@ def _equal(
 
 def matching_between(  # noqa: PLR0913, PLR0917 - as `matching`, and what bounds it
     run: Run,
-    keys: pa.RecordBatch,
+    keys: pa.RecordBatch | None,
     hashes: UInt64Array,
     times: tuple[Int64Array, Int64Array],
     names: Sequence[str],
@@ -113,7 +134,7 @@ def matching_between(  # noqa: PLR0913, PLR0917 - as `matching`, and what bounds
 
 def matching_by_two(
     run: Run,
-    keys: pa.RecordBatch,
+    keys: pa.RecordBatch | None,
     hashes: UInt64Array,
     names: Sequence[str],
     *,
@@ -122,17 +143,23 @@ def matching_by_two(
     """As `matching`; many probes are found by two threads, as numpy lets go of Python's lock."""
     if len(hashes) < _PARALLEL_PROBES_MIN:
         return matching(run, keys, hashes, names, null_equal=null_equal)
-    run.prepare(len(hashes))
-    middle = len(hashes) // 2
 
     def part(first: int, stop: int) -> tuple[Int64Array, Int64Array]:
-        some = keys.slice(first, stop - first)
-        return matching(run, some, hashes[first:stop], names, null_equal=null_equal)
+        some = None if keys is None else keys.slice(first, stop - first)
+        probes, places = matching(run, some, hashes[first:stop], names, null_equal=null_equal)
+        return probes + first, places
 
-    (probes, places), (more, others) = both(
-        lambda: part(0, middle), lambda: part(middle, len(hashes))
-    )
-    return np.concatenate([probes, more + middle]), np.concatenate([places, others])
+    return _in_halves(run, len(hashes), part)
+
+
+def _in_halves(
+    run: Run, count: int, part: Callable[[int, int], tuple[Int64Array, Int64Array]]
+) -> tuple[Int64Array, Int64Array]:
+    """The pairs of two halves of so many probes, found at the same time."""
+    run.prepare(count)
+    middle = count // 2
+    (probes, places), (more, others) = both(lambda: part(0, middle), lambda: part(middle, count))
+    return np.concatenate([probes, more]), np.concatenate([places, others])
 
 
 def _near_by_two(run: Run, hashes: UInt64Array) -> Ranges:

@@ -19,8 +19,10 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, UInt64Array
+from headwater.state import gather
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import first_alike, taken
+from headwater.state.loose import Loose
 from headwater.state.matching import Accept, Seek, matching_between, matching_by_two
 from headwater.state.run import (
     Merge,
@@ -33,7 +35,7 @@ from headwater.state.run import (
     merge,
     times_of,
 )
-from headwater.state.spine import Limits, Loose, Peek, Spine
+from headwater.state.spine import Limits, Peek, Spine
 from headwater.state.zones import Near, has_zones
 
 _BEFORE_ALL = int(np.iinfo(np.int64).min)
@@ -97,6 +99,7 @@ class Multiset:
             in which it is null stay.
         merges_equal: False where equal rows that nobody withdraws may stay apart; merges are
             then cheaper where many rows share a key. Only without `time`.
+        is_coded: Whether the hashes of keys are codes (`state.codes`); then there is one key.
         limits: How large the rows may grow before they are split by hash.
 
     """
@@ -109,6 +112,7 @@ class Multiset:
         time: str | None = None,
         closing: str | None = None,
         merges_equal: bool = True,
+        is_coded: bool = False,
         limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self.schema = schema
@@ -116,7 +120,8 @@ class Multiset:
         self.time = time
         self._closing = closing
         self._merged = consolidated if merges_equal else cancelled
-        self._spine = Spine(self._settled, limits=limits)
+        self._is_coded = is_coded
+        self._spine = Spine(self._settled, limits=limits, is_coded=is_coded)
         self._rows = 0
         # Times below the bound are forgotten; the highest time so far, and that of the rows that
         # were there when all of them were last brought together.
@@ -165,17 +170,18 @@ class Multiset:
 
         """
         names = self.schema.names if columns is None else list(columns)
+        compared = None if self._is_coded else keys
         found: list[tuple[Int64Array, pa.RecordBatch, Int64Array]] = []
         for run in self._runs_with(hashes, near):
             if seek is not None:
                 probes, places = seek(run)
             else:
                 probes, places = matching_by_two(
-                    run, keys, hashes, self.keys, null_equal=null_equal
+                    run, compared, hashes, self.keys, null_equal=null_equal
                 )
             if not len(probes):
                 continue
-            rows = run.rows.select(names).take(pa.array(places))
+            rows = gather.taken(run.rows.select(names), places)
             weights = (
                 np.ones(len(places), dtype=np.int64)
                 if run.weights is None

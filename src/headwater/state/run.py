@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 
 from headwater.delta.delta import HASH, WEIGHT, Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
+from headwater.state.dense import DenseIndex, is_dense
 from headwater.state.equality import first_alike
 from headwater.state.index import HashIndex, Ranges, search, sifted
 from headwater.state.zones import Near, bounds_of
@@ -25,12 +27,15 @@ RowsT = TypeVar("RowsT", pa.RecordBatch, pa.Table)
 
 # An index costs about as much as so many binary searches as it has hashes, divided by this.
 _INDEX_WORTH = 8
+# A table of dense numbers is made by a few passes over them.
+_DENSE_WORTH = 64
 _INDEX_PROBES_MIN = 1 << 14
 _MANY_PROBES = 1 << 12
 # So many probes for each hash are sifted first: hardly any of them is there.
 _SIFT_SHARE = 64
 # A run that spans less than this is that of a shard.
 _NARROW = 1 << 60
+_LOOKED_AT = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +56,7 @@ class Run:
     weights: Int64Array | None = None
     times: Int64Array | None = None
     name: str | None = None
-    _index: HashIndex | None = field(default=None, repr=False)
+    _index: HashIndex | DenseIndex | None = field(default=None, repr=False)
     _probed: int = 0
     _bounds: dict[str, tuple[int, int]] = field(default_factory=dict, repr=False)
 
@@ -68,7 +73,7 @@ class Run:
         """Make ready for so many probes, before several threads bring them."""
         self._probed += probes
         if self._index is None and len(self.hashes) and self._probed >= _INDEX_PROBES_MIN:
-            self._index = HashIndex(self.hashes)
+            self._index = _index_of(self.hashes)
 
     def reaches(self, near: Sequence[Near]) -> bool:
         """Whether there may be a row that is near in every respect."""
@@ -79,15 +84,18 @@ class Run:
         if not len(self.hashes) or not len(probes):
             nothing = np.zeros(0, dtype=np.int64)
             return Ranges(nothing, nothing, None)
-        if len(probes) >= _MANY_PROBES and len(self.hashes) * _SIFT_SHARE <= len(probes):
+        is_sparse = len(probes) >= _MANY_PROBES and len(self.hashes) * _SIFT_SHARE <= len(probes)
+        if is_sparse and not is_dense(self.hashes):
             near = sifted(probes, self.hashes)
             found = search(self.hashes, probes.take(near))
             return Ranges(near.take(found.probes), found.first, found.end)
         low, high = self.hashes[0], self.hashes[-1]
-        if int(high) - int(low) >= _NARROW:
+        if isinstance(self._index, DenseIndex) or int(high) - int(low) >= _NARROW:
             return self._find(probes)
-        # The run of a shard: most of the probes belong elsewhere.
+        # The run of a shard, or codes: most of the probes may belong elsewhere.
         mine = np.flatnonzero((probes >= low) & (probes <= high))
+        if len(mine) == len(probes):
+            return self._find(probes)
         found = self._find(probes.take(mine))
         return Ranges(mine.take(found.probes), found.first, found.end)
 
@@ -115,9 +123,10 @@ class Run:
             # build it takes long; who asks for few hashes is in a hurry, and quick without one.
             if len(probes) >= _MANY_PROBES:
                 self._probed += len(probes)
-            if self._probed < max(_INDEX_PROBES_MIN, len(self.hashes) // _INDEX_WORTH):
+            worth = _DENSE_WORTH if is_dense(self.hashes) else _INDEX_WORTH
+            if self._probed < max(_INDEX_PROBES_MIN, len(self.hashes) // worth):
                 return search(self.hashes, probes)
-            self._index = HashIndex(self.hashes)
+            self._index = _index_of(self.hashes)
         return self._index.ranges(probes)
 
     def take(self, places: Int64Array, weights: Int64Array | None) -> Run:
@@ -169,6 +178,8 @@ def sorted_run(
     times: Int64Array | None = None,
 ) -> tuple[Run, Int64Array]:
     """Rows in any order as a run, and where each of the run's rows stood."""
+    if times is None and are_ascending(hashes):
+        return Run(hashes, rows, weights), np.arange(len(hashes))
     order = ascending(hashes, times)
     run = Run(
         hashes.take(order),
@@ -238,9 +249,12 @@ def merge(runs: Sequence[Run]) -> Merge:
     times = None
     if runs[0].times is not None:
         times = np.concatenate([run.times for run in runs if run.times is not None])
+    rows = pa.concat_batches([run.rows for run in runs])
+    if times is None and all(a.hashes[-1] <= b.hashes[0] for a, b in pairwise(runs)):
+        return Merge(rows, None, hashes, weights, None)
     order = _merge_order(hashes, times)
     return Merge(
-        pa.concat_batches([run.rows for run in runs]),
+        rows,
         order,
         hashes.take(order),
         None if weights is None else weights.take(order),
@@ -302,6 +316,12 @@ def summed(weights: Int64Array, places: Int64Array) -> Int64Array:
     return np.bincount(places, weights=weights, minlength=len(places)).astype(np.int64)
 
 
+def are_ascending(hashes: UInt64Array) -> bool:
+    """Whether hashes are in order; of most that are not a look at the first few tells it."""
+    few = hashes[:_LOOKED_AT]
+    return bool((few[1:] >= few[:-1]).all()) and bool((hashes[1:] >= hashes[:-1]).all())
+
+
 def ascending(hashes: UInt64Array, times: Int64Array | None) -> Int64Array:
     """The order of rows by hash, then by time where there is one, then by place."""
     if times is not None:
@@ -319,6 +339,10 @@ def ascending(hashes: UInt64Array, times: Int64Array | None) -> Int64Array:
     if (values[1:] < values[:-1]).any():
         order = order.take(np.argsort(values, kind="stable"))
     return order
+
+
+def _index_of(hashes: UInt64Array) -> HashIndex | DenseIndex:
+    return DenseIndex(hashes) if is_dense(hashes) else HashIndex(hashes)
 
 
 def _merge_order(hashes: UInt64Array, times: Int64Array | None) -> Int64Array:

@@ -10,25 +10,28 @@ scans them instead: to sort wide rows once costs as much as to scan them a dozen
 have been scanned so often they are sorted, of a very large pile a piece at each look, so that no
 look stops for long.
 
+Where hashes are codes (`state.codes`), rows that came at different times often lie in different
+ranges. A look passes over what lies in another range than all that it looks for, without sorting or
+scanning it; and large runs that do not overlap stay as they are, so that keys that are given out
+one after the other are not copied again and again.
+
 A spine that grows large is split by the top bits of the hash into shards, each a spine of its own,
 so that no merge is long and no run too large for an Arrow array. New runs then grow in the spine
-until they are worth handing down.
+until they are worth handing down. Codes are split by the range that they have at that time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
-from headwater.delta.delta import Int64Array, UInt64Array
+from headwater.delta.delta import UInt64Array
 from headwater.state.checkpoint import Saver
-from headwater.state.index import sifted
-from headwater.state.run import Merge, Run, merge, sorted_run
-from headwater.state.zones import Near, Zones, near_all, zones_of
+from headwater.state.loose import HASH_MAX, Loose, joined, met_by, saved, sort, with_hashes
+from headwater.state.run import Merge, Run, merge
+from headwater.state.zones import Near
 
 # A run is merged into the one before it when it has at least this part of its rows.
 _LIKE_SIZE = 2
@@ -36,10 +39,16 @@ _LIKE_SIZE = 2
 _SCAN_SHARE = 16
 # So often all waiting rows may be scanned before they are sorted, which costs about as much.
 _SCANS_MAX = 16
-# A shard takes over so many bits of the hash.
-_SHARD_BITS = 5
+# So many shards share what a spine is for.
+_SHARDS = 32
 # Runs are handed down to the shards when they have this part of the rows that a spine may have.
 _HANDED_DOWN = 4
+# Runs of codes that do not overlap stay apart when they have so many rows, and this part of all:
+# there are then about as many of them.
+_APART_ROWS_MIN = 1 << 18
+_APART_SHARE = 16
+# So many waiting rows become one piece of a checkpoint.
+_SAVED_TOGETHER_MAX = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,7 @@ class Limits:
         size_bytes: In bytes.
         piece_rows: Waiting rows are kept in pieces of about so many; of a larger pile a look for a
             few hashes sorts one piece.
+        joined_rows: Pieces are not put together to more than so many rows.
         scan_rows: Fewer waiting rows than this are sorted at the first look.
         weighted_rows: So many rows with weights may wait. They may cancel others, and would be kept
             for ever where nobody looks; the more wait, the longer the epoch takes that sorts them.
@@ -60,58 +70,38 @@ class Limits:
     rows: int = 1 << 23
     size_bytes: int = 1 << 29
     piece_rows: int = 1 << 20
+    joined_rows: int = 1 << 18
     scan_rows: int = 1 << 14
     weighted_rows: int = 1 << 13
 
-
-@dataclass(frozen=True, slots=True)
-class Loose:
-    """Rows as they came."""
-
-    hashes: UInt64Array
-    rows: pa.RecordBatch
-    weights: Int64Array | None
-    times: Int64Array | None = None
-    name: str | None = None
-    _zones: dict[str, Zones] = field(default_factory=dict, repr=False, compare=False)
-
-    def __len__(self) -> int:
-        return len(self.hashes)
-
-    def zones(self, column: str) -> Zones:
-        """The numbers of a column, block by block."""
-        found = self._zones.get(column)
-        if found is None:
-            found = self._zones[column] = zones_of(self.rows.column(column))
-        return found
-
-    def stretches(self, near: Sequence[Near]) -> list[tuple[int, int]]:
-        """Where rows may be that are near in every respect."""
-        return near_all([(self.zones(one.column), one) for one in near], len(self))
+    @property
+    def joined_rows_max(self) -> int:
+        """The most rows of a piece that is put together."""
+        return min(self.joined_rows, self.piece_rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The hashes that a spine is for: all that begin with some bits.
+    """The hashes that a spine is for.
 
     Args:
         low: The least of them.
-        bits: How many bits they begin with.
+        high: What is above all of them.
 
     """
 
     low: int = 0
-    bits: int = 0
+    high: int = HASH_MAX + 1
 
-    @property
-    def high(self) -> int:
-        """What is above all of them."""
-        return self.low + (1 << (64 - self.bits))
+    def parts(self, low: int, high: int) -> list[Span]:
+        """The spans of the shards: of those from `low` to below `high` each has a like part."""
+        inner = [low + (high - low) * n // _SHARDS for n in range(1, _SHARDS)]
+        return spans([self.low, *inner], self.high)
 
-    def parts(self) -> list[Span]:
-        """The spans of the shards."""
-        bits = self.bits + _SHARD_BITS
-        return [Span(self.low + (n << (64 - bits)), bits) for n in range(1 << _SHARD_BITS)]
+
+def spans(lows: Sequence[int], high: int) -> list[Span]:
+    """Spans next to each other, from the least of each; the last one is up to below `high`."""
+    return [Span(*bounds) for bounds in pairwise([*lows, high])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +133,7 @@ class Spine:
     Args:
         settle: What becomes of runs that meet (equal rows become one, say); the second argument
             says whether no older run is left out.
+        is_coded: Whether hashes are codes.
 
     """
 
@@ -152,10 +143,12 @@ class Spine:
         *,
         limits: Limits = Limits(),
         span: Span = Span(),
+        is_coded: bool = False,
     ) -> None:
         self._settle = settle
         self._limits = limits
         self._span = span
+        self._is_coded = is_coded
         self._runs: list[Run] = []
         self._shards: list[Spine] = []
         self._loose: list[Loose] = []
@@ -167,18 +160,20 @@ class Spine:
         """Take rows in."""
         if not len(loose):
             return
+        if self._is_coded:
+            loose = loose.bounded()
         self._loose_rows += len(loose)
         while self._loose and self._are_alike(self._loose[-1], loose):
             loose = joined([self._loose.pop(), loose])
         self._loose.append(loose)
-        weighted = sum(len(part) for part in self._loose if part.weights is not None)
-        if weighted > self._limits.weighted_rows:
-            self._sort()
+        weighted = [part for part in self._loose if part.weights is not None]
+        if sum(map(len, weighted)) > self._limits.weighted_rows:
+            self._sort(weighted)
 
     def runs(self) -> list[Run]:
         """All rows as runs; of two that share hashes the older stands first."""
-        self._sort()
-        return [*(run for shard in self._shards for run in shard.runs()), *self._runs]
+        self._sort(self._loose)
+        return self._sorted(0, HASH_MAX)
 
     def runs_with(self, hashes: UInt64Array, near: Sequence[Near] = ()) -> list[Run]:
         """Runs that have all rows of these hashes, the older of two that share hashes first.
@@ -189,22 +184,28 @@ class Spine:
             near: What the sought rows have in common beside; others may be left out.
 
         """
-        is_few = len(hashes) * _SCAN_SHARE <= self._loose_rows
-        if not is_few or self._loose_rows < self._limits.scan_rows:
-            return [run for run in self.runs() if run.reaches(near)]
-        places = [loose.stretches(near) for loose in self._loose]
-        self._scanned_rows += sum(stop - start for some in places for start, stop in some)
-        if self._scanned_rows > _SCANS_MAX * self._loose_rows:
-            if self._loose_rows <= self._limits.piece_rows:
-                return [run for run in self.runs() if run.reaches(near)]
-            oldest, places = self._loose.pop(0), places[1:]
-            self._loose_rows -= len(oldest)
-            self._push(sort([oldest]))
-        found = [_with_hashes(*pair, hashes) for pair in zip(self._loose, places, strict=True)]
-        picked = [piece for piece in found if len(piece)]
-        sorted_runs = [*(run for shard in self._shards for run in shard.runs()), *self._runs]
-        near_runs = [run for run in sorted_runs if run.reaches(near)]
-        return [*near_runs, *([sort(picked)] if picked else [])]
+        if not len(hashes):
+            return []
+        low, high = 0, HASH_MAX
+        if self._is_coded:
+            low, high = int(hashes.min()), int(hashes.max())
+        met = [
+            (loose, stretches)
+            for loose in self._loose
+            if loose.meets(low, high) and (stretches := loose.stretches(near))
+        ]
+        # All that is to be sorted with what lies here: of hashes all, of codes hardly more.
+        rows = sum(len(loose) for loose, _ in met) if self._is_coded else self._loose_rows
+        if len(hashes) * _SCAN_SHARE > rows or rows < self._limits.scan_rows:
+            self._sort([loose for loose, _ in met])
+            return self._sorted(low, high, near)
+        self._scanned_rows += sum(end - start for _, parts in met for start, end in parts)
+        if self._scanned_rows > _SCANS_MAX * rows:
+            count = len(met) if rows <= self._limits.piece_rows else 1
+            self._sort([loose for loose, _ in met[:count]])
+            met = met[count:]
+        picked = [piece for some in met if len(piece := with_hashes(*some, hashes))]
+        return [*self._sorted(low, high, near), *([sort(picked)] if picked else [])]
 
     def forget_waiting(self, is_forgotten: Callable[[Loose], bool]) -> bool:
         """Drop pieces of rows that wait; return whether there are rows that do not wait."""
@@ -220,12 +221,21 @@ class Spine:
                 is settled too.
 
         """
-        self._sort()
+        self._sort(self._loose)
         if self._shards:
             self._hand_down()
             return [run for shard in self._shards for run in shard.settled(anew=anew)]
-        if len(self._runs) > 1 or (anew is not None and self._runs):
-            self._runs = _some((anew or self._settle)(merge(self._runs), True))
+        groups = _apart(self._runs) if self._is_coded else [self._runs]
+        settle = anew or self._settle
+        self._runs = [
+            run
+            for group in groups
+            for run in (
+                group
+                if not group or (len(group) == 1 and anew is None)
+                else _some(settle(merge(group), True))
+            )
+        ]
         return list(self._runs)
 
     def peek(self) -> Peek:
@@ -245,37 +255,58 @@ class Spine:
     def save(self, saver: Saver) -> Any:
         """Hand the runs over; return a JSON value from which `load` finds them.
 
-        A few waiting rows are sorted first, so that a checkpoint has fewer pieces; many are not, as
-        epochs wait for this.
+        Nothing is sorted for this: whoever takes a checkpoint holds up an epoch.
         """
-        if self._loose_rows <= self._limits.scan_rows:
-            self._sort()
-        self._loose = [_saved(loose, saver) for loose in self._loose]
+        rows_max = min(_SAVED_TOGETHER_MAX, self._limits.joined_rows_max)
+        while len(last := self._loose[-2:]) == 2 and sum(map(len, last)) <= rows_max:
+            if any(loose.name is not None for loose in last):
+                break
+            self._loose[-2:] = [joined(last)]
+        self._loose = [saved(loose, saver) for loose in self._loose]
         return {
             "runs": [run.save(saver) for run in self._runs],
             "shards": [shard.save(saver) for shard in self._shards],
-            "loose": [loose.name for loose in self._loose],
+            "lows": [shard._span.low for shard in self._shards],
+            "loose": [[loose.name, loose.low, loose.high] for loose in self._loose],
         }
 
     def load(self, manifest: Any, load: Callable[[str], Run]) -> None:
         """Take back what `save` handed over."""
-        for name in manifest["loose"]:
+        for name, low, high in manifest["loose"]:
             run = load(name)
-            self._loose.append(Loose(run.hashes, run.rows, run.weights, run.times, name))
+            self._loose.append(Loose(run.hashes, run.rows, run.weights, run.times, name, low, high))
             self._loose_rows += len(run)
         self._runs = [load(name) for name in manifest["runs"]]
-        self._shards = self._new_shards() if manifest["shards"] else []
+        if manifest["shards"]:
+            self._shards = self._new_shards(spans(manifest["lows"], self._span.high))
         for shard, part in zip(self._shards, manifest["shards"], strict=True):
             shard.load(part, load)
+
+    def _sorted(self, low: int, high: int, near: Sequence[Near] = ()) -> list[Run]:
+        """The runs that may have such rows of hashes from `low` to `high`."""
+        below = [
+            run
+            for shard in self._shards
+            if shard._span.low <= high and low < shard._span.high
+            for run in shard._sorted(low, high, near)
+        ]
+        mine = [run for run in self._runs if run.hashes[0] <= high and low <= run.hashes[-1]]
+        return below + [run for run in mine if run.reaches(near)]
 
     def _are_alike(self, older: Loose, newer: Loose) -> bool:
         """Whether to make one piece of them: each row is so copied once for each doubling."""
         is_like = len(newer) * _LIKE_SIZE >= len(older)
-        return is_like and len(newer) + len(older) <= self._limits.piece_rows
+        return is_like and len(newer) + len(older) <= self._limits.joined_rows_max
 
-    def _sort(self) -> None:
-        waiting, self._loose, self._loose_rows = self._loose, [], 0
-        self._scanned_rows = 0
+    def _sort(self, some: Sequence[Loose]) -> None:
+        """Sort waiting rows, and the older ones that may share a hash with them."""
+        if len(some) < len(self._loose):
+            some = met_by(self._loose, some)
+            self._loose = [part for part in self._loose if all(part is not one for one in some)]
+        else:
+            some, self._loose, self._scanned_rows = self._loose, [], 0
+        self._loose_rows = sum(map(len, self._loose))
+        waiting = list(some)
         while waiting:
             rows = count = 0
             while count < len(waiting) and rows < self._limits.piece_rows:
@@ -287,28 +318,47 @@ class Spine:
     def _push(self, run: Run) -> None:
         """Hold a run that is younger than all others."""
         first = len(self._runs)
-        rows = len(run)
-        while first and rows * _LIKE_SIZE >= len(self._runs[first - 1]):
+        parts = [run]
+        while first and self._is_merged(self._runs[first - 1], parts):
             first -= 1
-            rows += len(self._runs[first])
+            parts.insert(0, self._runs[first])
         is_oldest = first == 0 and not self._shards
-        parts = [*self._runs[first:], run]
         self._runs[first:] = _some(self._settle(merge(parts), is_oldest))
         if self._is_full():
             self._hand_down()
 
+    def _is_merged(self, older: Run, parts: Sequence[Run]) -> bool:
+        """Whether runs are merged with the one before them."""
+        if sum(map(len, parts)) * _LIKE_SIZE < len(older):
+            return False
+        if not self._is_coded or len(older) < _APART_ROWS_MIN:
+            return True
+        rows = sum(map(len, self._runs))
+        is_large = len(older) * _APART_SHARE >= rows or self._is_too_large(older, _HANDED_DOWN)
+        return not is_large or any(
+            older.hashes[0] <= part.hashes[-1] and part.hashes[0] <= older.hashes[-1]
+            for part in parts
+        )
+
+    def _is_too_large(self, run: Run, part: int) -> bool:
+        limits = self._limits
+        return len(run) * part >= limits.rows or run.size_bytes * part >= limits.size_bytes
+
     def _is_full(self) -> bool:
         if not self._runs:
             return False
-        run, limits = self._runs[0], self._limits
-        part = _HANDED_DOWN if self._shards else 1
-        is_large = len(run) * part >= limits.rows or run.size_bytes * part >= limits.size_bytes
-        can_split = self._span.bits + _SHARD_BITS <= 64 and run.hashes[0] != run.hashes[-1]
+        run = self._runs[0]
+        can_split = self._span.high - self._span.low >= _SHARDS and run.hashes[0] != run.hashes[-1]
+        is_large = self._is_too_large(run, _HANDED_DOWN if self._shards else 1)
         return is_large and (can_split or bool(self._shards))
 
     def _hand_down(self) -> None:
         if not self._shards:
-            self._shards = self._new_shards()
+            low, high = self._span.low, self._span.high
+            if self._is_coded:
+                low = int(min(run.hashes[0] for run in self._runs))
+                high = int(max(run.hashes[-1] for run in self._runs)) + 1
+            self._shards = self._new_shards(self._span.parts(low, high))
         for run in self._runs:
             for shard in self._shards:
                 part = run.between(shard._span.low, shard._span.high)
@@ -316,56 +366,24 @@ class Spine:
                     shard._push(part)
         self._runs = []
 
-    def _new_shards(self) -> list[Spine]:
-        spans = self._span.parts()
-        return [Spine(self._settle, limits=self._limits, span=span) for span in spans]
+    def _new_shards(self, parts: Sequence[Span]) -> list[Spine]:
+        return [
+            Spine(self._settle, limits=self._limits, span=span, is_coded=self._is_coded)
+            for span in parts
+        ]
 
 
-def sort(loose: Sequence[Loose]) -> Run:
-    """Batches of rows, in the order of their arrival, as one run."""
-    one = joined(loose)
-    return sorted_run(one.hashes, one.rows, one.weights, one.times)[0]
-
-
-def joined(loose: Sequence[Loose]) -> Loose:
-    """Batches of rows as one, in the order of their arrival."""
-    if len(loose) == 1:
-        return loose[0]
-    hashes = np.concatenate([part.hashes for part in loose])
-    rows = pa.concat_batches([part.rows for part in loose])
-    weights = None
-    if any(part.weights is not None for part in loose):
-        weights = np.concatenate([_ones(part) for part in loose])
-    times = None
-    if loose[0].times is not None:
-        times = np.concatenate([part.times for part in loose if part.times is not None])
-    return Loose(hashes, rows, weights, times)
-
-
-def _with_hashes(loose: Loose, stretches: Sequence[tuple[int, int]], hashes: UInt64Array) -> Loose:
-    """The rows in some stretches that have one of these hashes."""
-    parts = [sifted(loose.hashes[start:stop], hashes) + start for start, stop in stretches]
-    near = np.concatenate([np.zeros(0, np.int64), *parts])
-    sought = np.sort(hashes)
-    found = loose.hashes[near]
-    at = np.minimum(np.searchsorted(sought, found), len(sought) - 1)
-    places = near[sought[at] == found] if len(sought) else near
-    return Loose(
-        loose.hashes[places],
-        loose.rows.take(pa.array(places)),
-        None if loose.weights is None else loose.weights[places],
-        None if loose.times is None else loose.times[places],
-    )
-
-
-def _saved(loose: Loose, saver: Saver) -> Loose:
-    """The rows, stored under a name."""
-    run = Run(loose.hashes, loose.rows, loose.weights, loose.times, name=loose.name)
-    return replace(loose, name=run.save(saver))
-
-
-def _ones(loose: Loose) -> Int64Array:
-    return np.ones(len(loose), dtype=np.int64) if loose.weights is None else loose.weights
+def _apart(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs in groups that share no hash, in ascending order; those of a group in their order."""
+    order = sorted(range(len(runs)), key=lambda n: int(runs[n].hashes[0]))
+    groups: list[list[int]] = []
+    high = -1
+    for n in order:
+        if int(runs[n].hashes[0]) > high:
+            groups.append([])
+        groups[-1].append(n)
+        high = max(high, int(runs[n].hashes[-1]))
+    return [[runs[n] for n in sorted(group)] for group in groups]
 
 
 def _some(run: Run) -> list[Run]:
