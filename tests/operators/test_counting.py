@@ -247,7 +247,7 @@ def shown_rows(batch: pa.RecordBatch | pa.Table) -> list[Any]:
             st.integers(0, 20),
             st.integers(-2, 2).map(lambda day: date(1970, 1, 1) + timedelta(days=day)),
             st.integers(-5, 5),
-            st.integers(-90_000, 90_000).map(lambda s: BEGIN + timedelta(seconds=s)),
+            st.integers(-9_000, 9_000).map(lambda s: BEGIN + timedelta(seconds=s)),
             st.sampled_from(["", "a", "é", "zz"]),
             st.none() | st.just(0.5),
         ),
@@ -314,6 +314,22 @@ def test_what_numpy_does_not_say_as_duckdb_is_left_to_it(
     made = layout(node, is_weighted=False, has_ticks=False)
 
     assert counting(node, made, engine) is None
+
+
+def test_texts_of_which_most_differ_are_not_looked_at_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(counted_module, "_SAMPLE_ROWS", 8)
+    monkeypatch.setattr(counted_module, "_SAMPLE_MAX", 6)
+    for differ, is_taken in ((6, True), (7, False)):
+        texts = [f"{min(n, differ - 1)}" for n in range(8)] + ["later"] * 3
+        batch = pa.RecordBatch.from_arrays([pa.array(texts)], ["name"])
+        coded = counted_module.with_numbers([batch.slice(0, 5), batch.slice(5)], ["name"])
+
+        assert (coded is not None) is is_taken
+        if coded is not None:
+            numbers = [n for part in coded[0] for n in part.column("name").to_pylist()]
+            assert coded[1]["name"].take(pa.array(numbers)).to_pylist() == texts
 
 
 def test_an_epoch_of_too_many_texts_or_days_is_left_to_duckdb(

@@ -25,6 +25,8 @@ from headwater.plan.nodes import Merge, Node
 # Times beyond are infinite, or so far out that a window's end may not fit.
 TIME_MAX = 1 << 61
 _TEXTS_MAX = 1 << 16
+# When so many of the first so many texts differ, there are too many to look at them all.
+_SAMPLE_ROWS, _SAMPLE_MAX = 1 << 14, 3 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,8 @@ def with_numbers(
     texts: dict[str, pa.Array] = {}
     for name in names:
         column = pa.chunked_array([batch.column(name) for batch in batches])
+        if len(column.slice(0, _SAMPLE_ROWS).unique()) > _SAMPLE_MAX:
+            return None
         coded = column.dictionary_encode()
         texts[name] = coded.chunk(coded.num_chunks - 1).dictionary
         if len(texts[name]) > _TEXTS_MAX:

@@ -110,7 +110,7 @@ class Counting:
         """
         if rows.num_rows < _ROWS_MIN:
             return None
-        batches = self._suited(rows)
+        batches = self._suited(rows, may_be_wide=may_repeat)
         coded = None if batches is None else with_numbers(batches, self._texts)
         if coded is None:
             return None
@@ -136,18 +136,29 @@ class Counting:
             return None
         return [(numbers(b, time), numbers(b, TICK)) for b in batches if b.num_rows]
 
-    def _suited(self, rows: Rows) -> list[pa.RecordBatch] | None:
-        """The rows that are in, with the columns that are read; None when one has a null."""
+    def _suited(self, rows: Rows, *, may_be_wide: bool) -> list[pa.RecordBatch] | None:
+        """The rows that are in, with the columns that are read; None when they cannot be counted.
+
+        A null is one reason; that there are too many cells is looked at before anything is tested.
+        """
         names = list(dict.fromkeys([*self._reads, *_hidden(rows)]))
         some = rows.select(names) if names else rows
         batches = some.to_batches() if isinstance(some, pa.Table) else [some]
         batches = [batch for batch in batches if batch.num_rows]
         if any(batch.column(name).null_count for batch in batches for name in self._reads):
             return None
+        if batches and not may_be_wide and self._is_wide(batches, rows.num_rows):
+            return None
         for condition in self._plan.conditions:
             batches = [_met(batch, condition.of(batch)) for batch in batches]
         batches = [batch for batch in batches if batch.num_rows]
         return batches or None
+
+    def _is_wide(self, batches: Sequence[pa.RecordBatch], rows: int) -> bool:
+        """Whether already the keys that are no texts make too many cells."""
+        axes = [key.axis(batches, {}) for key in self._plan.keys if not key.is_text]
+        known = [axis.count for axis in axes if axis is not None]
+        return len(known) < len(axes) or prod(known) > _CELLS_MAX_SHARE * rows
 
     def _by_block(
         self, batches: Sequence[pa.RecordBatch], *, has_ticks: bool
