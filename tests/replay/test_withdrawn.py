@@ -30,6 +30,10 @@ _MATCHES = (
     "AND s.at BETWEEN c.ts - INTERVAL '1 minute' AND c.ts + INTERVAL '1 minute'"
 )
 _NEAR = "x.at BETWEEN j.ts - INTERVAL '30 seconds' AND j.ts + INTERVAL '1 minute'"
+_NEWEST = (
+    "SELECT visitor, ad, ts FROM clicks "
+    "QUALIFY row_number() OVER (PARTITION BY visitor ORDER BY ts DESC, ad) = 1"
+)
 # The view below, the view that decides, and its lateness.
 CASES = (
     ("SELECT 1", _COUNTED.format(f"({_GROUPS})"), None),
@@ -63,6 +67,34 @@ CASES = (
     (
         "SELECT c.ad, c.ts, s.n FROM clicks c ASOF JOIN shows s ON c.ad = s.ad AND c.ts >= s.at",
         "SELECT window_start, n, count(*) FROM TUMBLE(below, ts, INTERVAL '1 minute') GROUP BY ALL",
+        None,
+    ),
+    (
+        _NEWEST,
+        "SELECT window_start, ad, count(*) FROM TUMBLE(below, ts, INTERVAL '1 minute') "
+        "GROUP BY ALL",
+        None,
+    ),
+    (
+        "SELECT 1",
+        f"SELECT window_end, visitor, ad FROM HOP(({_NEWEST}), ts, INTERVAL '30 seconds', "
+        "INTERVAL '1 minute')",
+        "30 seconds",
+    ),
+    (
+        "SELECT 1",
+        f"SELECT j.ad, j.ts, x.at FROM ({_NEWEST}) j LEFT JOIN shows x ON j.ad = x.ad AND {_NEAR}",
+        None,
+    ),
+    (
+        "SELECT ts, max(ad) AS ad FROM clicks GROUP BY ts",
+        "SELECT window_start, sum(ad) FROM TUMBLE(below, ts, INTERVAL '1 minute') GROUP BY ALL",
+        None,
+    ),
+    (
+        "SELECT 1",
+        "SELECT window_start, before, count(*) FROM TUMBLE((SELECT ts, lag(ad) OVER (PARTITION BY "
+        "visitor ORDER BY ts, ad) AS before FROM clicks), ts, INTERVAL '1 minute') GROUP BY ALL",
         None,
     ),
 )

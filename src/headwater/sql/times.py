@@ -22,7 +22,9 @@ from headwater.plan.nodes import (
     Join,
     Map,
     Node,
+    Over,
     Scan,
+    TopN,
     Union,
     WindowKind,
     Windows,
@@ -73,10 +75,8 @@ def _origins(  # noqa: PLR0911 - one for each node
             is_bound = name in (node.window.start, node.window.end)
             is_told = of_windows and is_bound and _is_fixed(node.window, name)
             return below(node.input, node.window.spec.time) if is_told else None
-        case Aggregate() | Distinct():
-            names = node.keys if isinstance(node, Aggregate) else node.schema.names
-            is_first = isinstance(node, Distinct) and node.input.append_only
-            is_told = of_windows and name in names and (is_first or _is_in_time(node.input, name))
+        case Aggregate() | Distinct() | TopN() | Over():
+            is_told = of_windows and name in _passed_on(node)
             return below(node.input, name) if is_told else None
         case Join() | AsofJoin():
             return below(node.left if name in node.left.schema else node.right, name)
@@ -120,8 +120,8 @@ def session_of(  # noqa: PLR0911 - one for each node
             return _session_at(node, node, name)
         case Aggregate() if node.window is not None:
             return _session_at(node, node.window, name)
-        case Aggregate() | Distinct():
-            return session_of(node.input, name) if name in node.input.schema else None
+        case Aggregate() | Distinct() | TopN() | Over():
+            return session_of(node.input, name) if name in _passed_on(node) else None
         case _:
             return None
 
@@ -135,31 +135,9 @@ def _session_at(
     return session_of(node.input, window.spec.time if is_bound else name)
 
 
-def _is_in_time(  # noqa: PLR0911 - one for each node
-    node: Node, name: str
-) -> bool:
-    """Whether no row that has a time in a column comes later than is known, whatever was sent.
-
-    So it is above windows that decide. Else several changes of a group, of which some are late,
-    would be one in a large epoch.
-    """
-    match node:
-        case Map():
-            source = moved(node, name)
-            return source is not None and _is_in_time(node.input, source[0])
-        case Windows():
-            is_bound = name in (node.start, node.end) and node.lateness_us is not None
-            return is_bound or _is_in_time(node.input, name)
-        case Aggregate() if node.window is not None:
-            return node.window.lateness_us is not None
-        case Aggregate() | Distinct():
-            return _is_in_time(node.input, name)
-        case Join() if node.within is not None:
-            return node.within.decision is not None
-        case Union():
-            return all(_is_in_time(branch, name) for branch in node.inputs)
-        case _:
-            return False
+def _passed_on(node: Aggregate | Distinct | TopN | Over) -> tuple[str, ...]:
+    """The columns that rows have from rows of the input."""
+    return node.keys if isinstance(node, Aggregate) else node.input.schema.names
 
 
 def _is_fixed(window: Windows | GroupWindow, name: str) -> bool:
@@ -204,7 +182,7 @@ def lag_of(  # noqa: PLR0911 - one for each node
             return below if below is None or not node.final else below.later(node.spec.size_us)
         case Aggregate() if node.window is not None:
             return _lag_of_bound(node, node.window, name, relations)
-        case Aggregate() | Distinct():
+        case Aggregate() | Distinct() | TopN() | Over():
             return lag_of(node.input, name, relations)
         case Join() if node.within is not None:
             return _lag_in_time(node, node.within, name, relations)
