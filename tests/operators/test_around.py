@@ -62,6 +62,7 @@ def stretches() -> dict[str, Node]:
     return {
         "no filter": projected(scan, None, **{**every, "n": "n * 2"}),
         "constants alone": projected(scan, None, name="name", twice="CAST(NULL AS INTEGER)"),
+        "numbers alone": projected(scan, None, n="n", ts="ts", twice="n * 2"),
         "a filter": projected(scan, "n > 0", **every),
         "a filter on a text": projected(scan, "name <> 'a'", **every, twice="n + n"),
         "renamed twice": projected(

@@ -118,7 +118,9 @@ def around(
         computed = frozenset(n for n in node.schema.names if n not in passed)
         read = render.bottom(_narrowed(node, computed | frozenset(keys or ()))).schema.names
         passed = {name: source for name, source in passed.items() if source not in read}
-    if not any(_is_wide(schema.field(name).type) for name in passed):
+    # Numbers cost DuckDB little; that it need not write them pays where they come out as they are.
+    is_worth = any(_is_wide(schema.field(name).type) for name in passed)
+    if not is_worth and not (keeps_rows and len(passed) > 1):
         return None
     return Around(node, origin, keys, passed, schema, engine)
 
