@@ -26,8 +26,8 @@ from headwater.plan.nodes import Scan, walk
 from headwater.plan.pipeline import ViewPlan
 from headwater.plan.sources import sources_of
 from headwater.plan.ticks import with_ticks
+from headwater.runtime.curves import less_delay, lowest, rising
 from headwater.runtime.view import as_input
-from headwater.runtime.watermarks import less_delay, lowest, rising
 from headwater.sql import declare
 from headwater.sql.planner import plan_view
 from headwater.sql.relations import relation_of_topic, relation_of_view

@@ -22,7 +22,7 @@ from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
 from headwater.operators.operator import Epoch
 from headwater.plan.pipeline import TopicDefinition
 from headwater.plan.versions import versions_of
-from headwater.runtime.watermarks import less_delay, lowest, rising, times_us_of
+from headwater.runtime.curves import less_delay, lowest, rising, times_us_of
 from replay.rows import START_US, TOPICS
 
 MINUTE_US = 60_000_000

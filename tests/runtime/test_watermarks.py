@@ -13,8 +13,9 @@ from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
 from headwater.log.chunk import Chunk
 from headwater.log.zones import Newest
 from headwater.plan.pipeline import TopicDefinition
+from headwater.runtime.curves import lowest
 from headwater.runtime.records import Fact, FactKind
-from headwater.runtime.watermarks import TopicWatermark, lowest
+from headwater.runtime.watermarks import TopicWatermark
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, DataType
 

@@ -8,7 +8,9 @@ whatever the cut.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +20,16 @@ from headwater.delta.delta import Int64Array
 # No event has been seen, so nothing is late; and the end of the input, after which all is closed.
 BEFORE_ALL = int(np.iinfo(np.int64).min)
 AFTER_ALL = int(np.iinfo(np.int64).max)
+_NONE = np.empty(0, dtype=np.int64)
+
+Steps: TypeAlias = tuple[Int64Array, Int64Array]
 
 
-@dataclass(frozen=True, slots=True)
 class WatermarkCurve:
     """A step function from ticks to watermarks over one epoch.
+
+    Where it stood before and where it ends is known; what is between may be computed when somebody
+    asks for it, as few do where no row is late.
 
     Args:
         start_us: The watermark before the epoch's first row.
@@ -31,16 +38,53 @@ class WatermarkCurve:
 
     """
 
-    start_us: int
-    ticks: Int64Array
-    values_us: Int64Array
+    __slots__ = ("_points", "_reached", "end_us", "start_us")
+
+    def __init__(self, start_us: int, ticks: Int64Array, values_us: Int64Array) -> None:
+        self.start_us = start_us
+        # The watermark after the epoch's last row.
+        self.end_us = int(values_us[-1]) if len(values_us) else start_us
+        self._points: Steps | Callable[[], Steps] = (ticks, values_us)
+        self._reached: Callable[[Int64Array], Int64Array] | None = None
+
+    @classmethod
+    def later(
+        cls,
+        start_us: int,
+        end_us: int,
+        points: Callable[[], Steps],
+        reached: Callable[[Int64Array], Int64Array] | None = None,
+    ) -> WatermarkCurve:
+        """A curve of which no more is known yet.
+
+        Args:
+            points: Computes its ticks and values.
+            reached: Answers `tick_of` with less work than all of them are, if there is a way.
+
+        """
+        curve = cls(start_us, _NONE, _NONE)
+        curve.end_us, curve._points, curve._reached = end_us, points, reached
+        return curve
+
+    @property
+    def ticks(self) -> Int64Array:
+        """Ticks after which the watermark has a new value, ascending."""
+        return self._known()[0]
+
+    @property
+    def values_us(self) -> Int64Array:
+        """The value from then on, non-decreasing, all above `start_us`."""
+        return self._known()[1]
 
     def behind(self, by_us: int) -> WatermarkCurve:
         """The curve that stays so much lower; itself where that is nothing."""
         if not by_us:
             return self
-        start = int(_lower(np.array([self.start_us], dtype=np.int64), by_us)[0])
-        return WatermarkCurve(start, self.ticks, _lower(self.values_us, by_us))
+        ends = np.array([self.start_us, self.end_us], dtype=np.int64)
+        start_us, end_us = _lower(ends, by_us).tolist()
+        return WatermarkCurve.later(
+            start_us, end_us, lambda: (self.ticks, _lower(self.values_us, by_us))
+        )
 
     def in_steps(self, step_us: int, phase_us: int) -> WatermarkCurve:
         """The curve that stands at the last multiple of a step; itself where that is nothing.
@@ -63,11 +107,6 @@ class WatermarkCurve:
         start_us = int(self.values_us[low - 1]) if low else self.start_us
         return WatermarkCurve(start_us, self.ticks[low:high], self.values_us[low:high])
 
-    @property
-    def end_us(self) -> int:
-        """The watermark after the epoch's last row."""
-        return int(self.values_us[-1]) if len(self.values_us) else self.start_us
-
     def before(self, ticks: Int64Array) -> Int64Array:
         """The watermark that stood just before each of `ticks`.
 
@@ -83,9 +122,16 @@ class WatermarkCurve:
         Where it had been reached before the epoch, the smallest possible tick; where it is not
         reached in this epoch, the largest.
         """
+        if callable(self._points) and self._reached is not None:
+            return self._reached(times_us)
         index = np.searchsorted(self.values_us, times_us, side="left")
         ticks = np.concatenate([self.ticks, np.array([AFTER_ALL], dtype=np.int64)])
         return np.where(times_us <= self.start_us, np.int64(BEFORE_ALL), ticks[index])
+
+    def _known(self) -> Steps:
+        if callable(self._points):
+            self._points = self._points()
+        return self._points
 
 
 def _lower(values_us: Int64Array, by_us: int) -> Int64Array:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
 from headwater.delta.delta import Int64Array
 from headwater.log.snapshot import Snapshot, Stored
+from headwater.log.zones import Zones
 
 # Stretches of so many rows are worth a step of their own.
 _LONG_ROWS = 256
@@ -26,6 +27,7 @@ class Chunk:
         arrived_us: When the append arrived, the last of several.
         rows: The rows, in the topic's Arrow schema; fewer columns where fewer were asked for.
         leaps: Where rows of other topics stand between its rows; None when they stand nowhere.
+        zones: What is known of its event times; None where nothing is.
 
     """
 
@@ -35,6 +37,7 @@ class Chunk:
     arrived_us: int
     rows: pa.RecordBatch
     leaps: Leaps | None = None
+    zones: Zones | None = field(default=None, compare=False)
 
     @property
     def offset_to(self) -> int:
@@ -100,10 +103,15 @@ def chunks_of(
     ]
 
 
-def stored_chunk(stored: Stored) -> Chunk:
-    """What is stored together in a topic's only partition."""
+def stored_chunk(stored: Stored, time_column: str | None) -> Chunk:
+    """What is stored together in a topic's only partition.
+
+    Args:
+        time_column: The column with the event times, perhaps not among the columns that were read.
+
+    """
     position, starts = stored.position, stored.starts
-    ticks, arrivals = stored.marks
+    ticks, arrivals = stored.marks[:2]
     rows: Int64Array = np.maximum(starts - position, 0)
     ticks = ticks + (rows + position - starts)
     # Appends between which nothing stands are one stretch.
@@ -111,4 +119,18 @@ def stored_chunk(stored: Stored) -> Chunk:
     is_leap[1:] = np.diff(ticks) != np.diff(rows)
     rows, ticks = rows[is_leap], ticks[is_leap]
     leaps = Leaps(rows, ticks) if len(rows) > 1 else None
-    return Chunk(0, position, int(ticks[0]), int(arrivals[-1]), stored.rows, leaps)
+    zones = _zones(stored, time_column)
+    return Chunk(0, position, int(ticks[0]), int(arrivals[-1]), stored.rows, leaps, zones)
+
+
+def _zones(stored: Stored, time_column: str | None) -> Zones | None:
+    """The zones of rows whose event times were read, and have been summed up."""
+    sums = stored.marks[2:]
+    if not sums or time_column not in stored.rows.schema.names:
+        return None
+    zones = Zones(np.maximum(stored.starts - stored.position, 0), *sums)
+    first = int(stored.starts[0]) < stored.position
+    last = stored.end > stored.position + stored.rows.num_rows
+    if not first and not last:
+        return zones
+    return zones.cut(stored.rows.column(time_column), first=first, last=last)

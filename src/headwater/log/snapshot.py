@@ -105,7 +105,8 @@ class Stored(NamedTuple):
     Args:
         position: Where its first row stands.
         starts: Where each of its chunks begins, the first perhaps before `position`.
-        marks: The first marks of its chunks, as many as were asked for.
+        marks: The first marks of its chunks, as many as were asked for and are known.
+        end: Where the last of its chunks ends, perhaps after the rows.
 
     """
 
@@ -113,6 +114,7 @@ class Stored(NamedTuple):
     rows: pa.RecordBatch
     starts: Int64Array
     marks: tuple[Int64Array, ...]
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,14 +230,28 @@ class Snapshot:
             yield from _cut_up(part.read(low, high, columns), low, starts, found)
 
     def stored(
-        self, position_from: int, position_to: int, columns: Sequence[str] | None, *, marks: int
+        self,
+        position_from: int,
+        position_to: int,
+        columns: Sequence[str] | None,
+        *,
+        marks: int,
+        sums: int = 0,
     ) -> Iterator[Stored]:
-        """The rows at [position_from, position_to), cut where stored batches end."""
+        """The rows at [position_from, position_to), cut where stored batches end.
+
+        Args:
+            marks: How many of each chunk's marks are wanted.
+            sums: How many more, of those that sum up rows, where they are known.
+
+        """
         for part in self._between(position_from, position_to):
             low, high = max(position_from, part.position_first), min(position_to, part.position_to)
             first, last = part.chunk_at(low), part.chunk_at(high - 1) + 1
-            starts = np.array(part.starts(first, last - 1), dtype=np.int64)
-            found = [np.array(part.marks(n, first, last), dtype=np.int64) for n in range(marks)]
+            bounds = np.array(part.starts(first, last), dtype=np.int64)
+            starts, ends = bounds[:-1], bounds[1:]
+            known = range(marks + sums if part.is_summed_up else marks)
+            found = [np.array(part.marks(n, first, last), dtype=np.int64) for n in known]
             for rows in part.read(low, high, columns):
                 at = low
                 low += rows.num_rows
@@ -243,7 +259,9 @@ class Snapshot:
                     int(np.searchsorted(starts, at, side="right")) - 1,
                     int(np.searchsorted(starts, low)),
                 )
-                yield Stored(at, rows, starts[chunks], tuple(column[chunks] for column in found))
+                of_chunks = tuple(column[chunks] for column in found)
+                end = int(ends[chunks][-1])
+                yield Stored(at, rows, starts[chunks], of_chunks, end)
 
     def _between(self, position_from: int, position_to: int) -> Iterator[Part]:
         """The parts that have positions in [position_from, position_to)."""

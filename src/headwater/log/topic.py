@@ -89,6 +89,7 @@ class Topic:
         self.definition = definition
         self.schema: pa.Schema = definition.schema.arrow
         self._time_column = _column_name(definition)
+        self._sums = 0 if self._time_column is None else zones.COUNT
         self._files = SegmentFiles(blobs, folder, self.schema, self._time_column)
         self._shape = Shape(
             schema=self.schema,
@@ -236,17 +237,18 @@ class Topic:
         if joined and len(self._lanes) == 1:
             snapshot = self._lanes[0].snapshot()
             span = snapshot.position_of_tick(tick_from), snapshot.position_of_tick(tick_to)
-            return [stored_chunk(stored) for stored in snapshot.stored(*span, columns, marks=2)]
-        found = []
+            found = snapshot.stored(*span, columns, marks=2, sums=self._sums)
+            return [stored_chunk(stored, self._time_column) for stored in found]
+        chunks: list[Chunk] = []
         for partition, lane in enumerate(self._lanes):
             snapshot = lane.snapshot()
             low = snapshot.position_of_tick(tick_from)
             high = snapshot.position_of_tick(tick_to)
             if low < high:
-                found += chunks_of(partition, snapshot, (low, high), columns)
+                chunks += chunks_of(partition, snapshot, (low, high), columns)
         if len(self._lanes) > 1:
-            found.sort(key=lambda chunk: chunk.tick_first)
-        return found
+            chunks.sort(key=lambda chunk: chunk.tick_first)
+        return chunks
 
     def newest(self, tick_from: int, tick_to: int) -> list[Newest]:
         """Of each partition that has rows with ticks in [tick_from, tick_to), the highest time.

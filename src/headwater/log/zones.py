@@ -10,6 +10,7 @@ A null time is before every time: it raises nothing, and with it in a zone no mo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from headwater.log.snapshot import Snapshot
 
 # The first of the marks of a topic's chunks after the two that appends are given: see `summaries`.
 HIGHEST = 2
+COUNT = 3
 _MOST = np.uint64(np.iinfo(np.int64).max)
 
 
@@ -36,6 +38,40 @@ class Newest(NamedTuple):
     partition: int
     highest_us: int
     arrived_us: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Zones:
+    """The zones of some rows that lie together in a file, in their order.
+
+    Args:
+        starts: The row with which each begins, the first 0.
+        highest_us: The highest time of each.
+        lowest_us: The lowest time of each.
+        behind_us: At least how far a row of it is behind rows before it in the same file.
+
+    """
+
+    starts: Int64Array
+    highest_us: Int64Array
+    lowest_us: Int64Array
+    behind_us: Int64Array
+
+    def cut(self, column: pa.Array, *, first: bool, last: bool) -> Zones:
+        """The same where rows of the first zone, or the last, are not among those at hand.
+
+        Args:
+            column: The times of the rows at hand.
+            first: Whether some are missing of the first zone.
+            last: The same of the last.
+
+        """
+        highest, lowest = self.highest_us.copy(), self.lowest_us.copy()
+        ends = np.append(self.starts[1:], len(column))
+        for number in [0] * first + [len(ends) - 1] * last:
+            left = _times(column[int(self.starts[number]) : int(ends[number])])
+            highest[number], lowest[number] = left.max(), left.min()
+        return Zones(self.starts, highest, lowest, self.behind_us)
 
 
 def summaries(times: Int64Array, starts: Int64Array) -> tuple[Int64Array, ...]:
@@ -58,8 +94,12 @@ def highest_us(snapshot: Snapshot, span: tuple[int, int], column: str) -> int:
     """The highest of the event times in `column` at positions [from, to), which has some."""
     known = snapshot.highest(HIGHEST, *span)
     times = [
-        int(times_us(pa.chunked_array([rows.column(0)])).max())
+        int(_times(rows.column(0)).max())
         for unknown in known.unknown
         for rows in snapshot.read(*unknown, (column,))
     ]
     return max(times if known.value is None else [*times, known.value])
+
+
+def _times(column: pa.Array) -> Int64Array:
+    return times_us(pa.chunked_array([column]))

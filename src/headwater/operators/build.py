@@ -93,6 +93,19 @@ class Fused(Protocol):
 
 
 @runtime_checkable
+class Sparing(Protocol):
+    """A fused operator that may do without the places of rows in the log, if none is late."""
+
+    def time_column(self) -> str | None:
+        """The column of its input rows by which it decides lateness; None: it does not spare."""
+        ...
+
+    def step_in_time(self, rows: Rows, epoch: Epoch) -> Delta | None:
+        """As `step`, with rows without places of which none is late; None: it wants the places."""
+        ...
+
+
+@runtime_checkable
 class Waiting(Protocol):
     """An operator that may have something to say when no input has changed."""
 

@@ -12,7 +12,7 @@ A node that occurs twice in a plan, as the same object, is computed once.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from headwater.operators.build import (
     Fused,
     Holding,
     HoldingSides,
+    Sparing,
     Timed,
     Waiting,
     counted_values,
@@ -51,6 +52,15 @@ class _Moment:
     inputs: Mapping[str, pa.Table]
     epoch: Epoch
     outputs: list[Rows]
+    # The stages that put out a relation's rows without their places in the log.
+    unplaced: dict[int, str] = field(default_factory=dict)
+
+    def rows(self, stage: int) -> Rows:
+        """What a stage put out."""
+        relation = self.unplaced.pop(stage, None)
+        if relation is not None:
+            self.outputs[stage] = _placed(relation, self.outputs[stage], self.epoch)
+        return self.outputs[stage]
 
 
 class _Feed:
@@ -63,11 +73,11 @@ class _Feed:
 
     def changed(self, moment: _Moment) -> Delta:
         """What the operator is given in this epoch."""
-        return self._feed.changed(moment.outputs[self._origin], moment.epoch.failed)
+        return self._feed.changed(moment.rows(self._origin), moment.epoch.failed)
 
     def answer(self, moment: _Moment) -> Delta:
         """What the view is given in this epoch."""
-        return self._feed.answer(moment.outputs[self._origin], moment.epoch.failed)
+        return self._feed.answer(moment.rows(self._origin), moment.epoch.failed)
 
 
 class _ScanStage:
@@ -93,10 +103,14 @@ class _ScanStage:
         table = moment.inputs.get(self._relation)
         if table is None or not table.num_rows:
             return empty_batch(self.schema)
+        names = table.column_names
         if self._is_blank:
             columns = [pa.nulls(table.num_rows, pa.bool_())]
         else:
-            columns = [table.column(name) for name in self.schema.names]
+            columns = [table.column(name) for name in self.schema.names if name in names]
+        if TICK in self.schema.names and TICK not in names:
+            moment.unplaced[self.position] = self._relation
+            return pa.Table.from_arrays(columns, schema=_without_tick(self.schema))
         return pa.Table.from_arrays(columns, schema=self.schema)
 
 
@@ -117,7 +131,10 @@ class _FusedStage:
 
     def run(self, moment: _Moment) -> Rows:
         """What changed in the operator's output."""
-        rows = moment.outputs[self._origin]
+        spared = self._spared(moment)
+        if spared is not None:
+            return spared.rows
+        rows = moment.rows(self._origin)
         if rows.num_rows:
             if self._adds_ticks:
                 rows = _at_tick(rows, moment.epoch.tick_last)
@@ -127,6 +144,15 @@ class _FusedStage:
             return empty_batch(self.schema)
         epoch = moment.epoch if self._tells else replace(moment.epoch, late=[])
         return self.operator.step(rows, epoch).rows
+
+    def _spared(self, moment: _Moment) -> Delta | None:
+        """The same without the rows' places in the log, where it can be had."""
+        relation, operator = moment.unplaced.get(self._origin), self.operator
+        if relation is None or not isinstance(operator, Sparing):
+            return None
+        if operator.time_column() != moment.epoch.in_time[relation]:
+            return None
+        return operator.step_in_time(moment.outputs[self._origin], moment.epoch)
 
 
 class _OperatorStage:
@@ -197,8 +223,9 @@ class Dataflow:
         """Take what changed in the relations; return what changed in the view.
 
         Args:
-            inputs: Per relation its new rows: its columns and, as its `Scan` says, `__tick` and
-                `__weight`. A relation that is not there, or empty, has not changed.
+            inputs: Per relation its new rows: its columns and, as its `Scan` says, `__tick` (unless
+                the epoch tells the places) and `__weight`. A relation that is not there, or empty,
+                has not changed.
             epoch: The recorded facts of the epoch.
 
         Returns:
@@ -208,6 +235,9 @@ class Dataflow:
 
         """
         read = {name: rows for name, rows in inputs.items() if name in self._reads}
+        if self._steps:
+            # A part of an epoch is told by its rows' places.
+            read = {name: _placed(name, rows, epoch) for name, rows in read.items()}
         changes = [self._part(*part) for part in parted(read, epoch, self._steps)]
         if len(changes) == 1:
             return changes[0]
@@ -305,6 +335,17 @@ class Dataflow:
             for child, origin, columns in zip(node.inputs, origins, keys, strict=True)
         ]
         return _OperatorStage(node, feeds, position, self._engine)
+
+
+def _placed(relation: str, rows: Rows, epoch: Epoch) -> Rows:
+    """Rows of a relation with their places in the log, which the epoch may have to tell."""
+    if TICK in rows.schema.names or relation not in epoch.places:
+        return rows
+    return rows.append_column(pa.field(TICK, pa.int64()), epoch.places[relation]())
+
+
+def _without_tick(schema: pa.Schema) -> pa.Schema:
+    return schema.remove(schema.get_field_index(TICK))
 
 
 def _with_tick(schema: pa.Schema) -> pa.Schema:

@@ -82,6 +82,18 @@ def chosen_columns(node: Node) -> dict[str, str] | None:
     return chosen
 
 
+def source_of(node: Node, name: str) -> str | None:
+    """The input's column of which a column of a stretch is a copy; None when it is none."""
+    for step in reversed(_steps(node)):
+        if not isinstance(step, Map):
+            return None
+        value = dict(step.projections).get(name)
+        if not isinstance(value, exp.Column) or value.table:
+            return None
+        name = value.name
+    return name
+
+
 def _steps(node: Node) -> list[Node]:
     """The nodes of a stretch, the lowest first."""
     steps: list[Node] = []

@@ -8,7 +8,7 @@ all epochs, does not depend on the cut.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -36,6 +36,10 @@ class Epoch:
             it, and are corrected until `watermarks` has passed them.
         shares: For the sets that somebody asks how complete they are: for each topic how far its
             partitions or senders are at the end of the epoch.
+        in_time: The topics of which no row came after its time had passed, by the lowest watermark
+            of any set that the topic is in; and the column that has their rows' times.
+        places: Of topics whose rows come without their places in the log: what tells them, where
+            they are needed.
         late: Where operators put the rows that came too late, in the order they found them.
         failed: The same for the rows that an expression refused (`isolate`).
 
@@ -49,6 +53,8 @@ class Epoch:
     failed: list[pa.RecordBatch] = field(default_factory=list)
     ready: Mapping[tuple[str, ...], WatermarkCurve] = field(default_factory=dict)
     shares: Mapping[tuple[str, ...], Sequence[Shares]] = field(default_factory=dict)
+    in_time: Mapping[str, str] = field(default_factory=dict)
+    places: dict[str, Callable[[], pa.ChunkedArray]] = field(default_factory=dict)
 
     def passed(self, frontier: Frontier) -> WatermarkCurve:
         """How a frontier ran along the epoch."""

@@ -24,6 +24,7 @@ from headwater.operators import render
 from headwater.operators.accumulate import Totals, published
 from headwater.operators.aggregate import shown_schema
 from headwater.operators.counting import counting
+from headwater.operators.feed import source_of
 from headwater.operators.isolate import run_isolating
 from headwater.operators.lateness import Lateness, late_batch, late_rows, ticks_of, times
 from headwater.operators.layout import FROM, ROWS, SLICE, START, Layout, layout
@@ -60,6 +61,7 @@ class WindowedOperator:
             _LatePath(node, self._layout, self._rule, input_schema, engine) if self._rule else None
         )
         self._counting = counting(node, self._layout, engine)
+        self._time = source_of(node.input, node.window.spec.time)
         self._merge = Statement(
             engine,
             self._layout.combined(render.INPUT, (START,)),
@@ -85,7 +87,26 @@ class WindowedOperator:
 
     def step(self, rows: Rows, epoch: Epoch) -> Delta:
         """Add the rows of an epoch and let the watermark pass; return the windows that changed."""
-        fresh = self._fresh(rows, epoch)
+        return self._passed(self._fresh(rows, epoch), epoch)
+
+    def time_column(self) -> str | None:
+        """The input's column by which rows are held for their windows; None: places are needed."""
+        return self._time if self._pending is not None else None
+
+    def step_in_time(self, rows: Rows, epoch: Epoch) -> Delta | None:
+        """As `step`, with rows without places, all of which came before their time had passed.
+
+        None where they cannot be counted, or where windows close before that.
+        """
+        if self._counting is None or self._window.frontier.sources in epoch.ready:
+            return None
+        counted = self._counting.partials(rows, has_ticks=False, may_repeat=True)
+        if counted is None:
+            return None
+        return self._passed(self._from_first(by_slice(counted)), epoch)
+
+    def _passed(self, fresh: pa.RecordBatch, epoch: Epoch) -> Delta:
+        """Add the partial results of an epoch and let the watermark pass."""
         if self._rule is None:
             return self._changed(self._exploded(fresh, Span()), None)
         curve = epoch.closing(self._window.frontier)

@@ -29,7 +29,7 @@ from headwater.operators.transform import TransformOperator, transformed
 from headwater.plan.nodes import Node, Process, Scan, Transform
 from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewPlan
 from headwater.plan.python import PythonStep, StepKind
-from headwater.runtime.watermarks import rising
+from headwater.runtime.curves import rising
 from headwater.schema.schema import Schema
 
 

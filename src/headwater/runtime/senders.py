@@ -28,8 +28,9 @@ from headwater.delta.delta import Int64Array
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, Shares, WatermarkCurve
 from headwater.log.chunk import Chunk
 from headwater.plan.pipeline import TopicDefinition
+from headwater.runtime.curves import Points, less_delay, times_us_of
 from headwater.runtime.records import Fact, FactKind
-from headwater.runtime.watermarks import Holder, Points, less_delay, times_us_of
+from headwater.runtime.watermarks import Holder
 
 _BLOCK = 128
 # What is known of each sender: its watermark, whether it is idle, and when its last rows arrived.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 import pyarrow as pa
@@ -27,11 +28,12 @@ from headwater.operators.operator import Epoch
 from headwater.plan.nodes import Completeness, Scan, walk
 from headwater.plan.sources import sources_of
 from headwater.plan.versions import versions_of
+from headwater.runtime.curves import lowest
 from headwater.runtime.records import Fact
 from headwater.runtime.senders import SenderWatermark
 from headwater.runtime.table import TableRunner
 from headwater.runtime.view import Stepped, ViewRunner, as_input
-from headwater.runtime.watermarks import TopicWatermark, lowest
+from headwater.runtime.watermarks import TopicWatermark
 
 # From so many rows on an epoch ends where a file of the log does.
 _SEAM_ROWS_MIN = 500_000
@@ -118,7 +120,7 @@ class Stepper:
             for name, topic in self.topics.items()
         }
         epoch = self._epoch(cut, chunks)
-        inputs = self._inputs(chunks)
+        inputs = self._inputs(chunks, epoch)
         steps: dict[str, Stepped] = {}
         for view in self.views:
             stepped = self._stepped(view, inputs, epoch)
@@ -190,14 +192,19 @@ class Stepper:
             self.paused[view.name] = f"epoch {epoch.number} cannot be computed: {reason}"
             return None
 
-    def _inputs(self, chunks: Mapping[str, list[Chunk]]) -> dict[str, pa.Table]:
+    def _inputs(self, chunks: Mapping[str, list[Chunk]], epoch: Epoch) -> dict[str, pa.Table]:
+        """The rows of each relation; the places of those that are in time only if asked for."""
         inputs = {}
         for name, taken in chunks.items():
             if not taken:
                 continue
             table = self.tables.get(name)
-            has_ticks = table is not None or name in self._read_with_ticks
-            rows = _rows(taken, has_ticks=has_ticks)
+            rows = _rows(taken)
+            places = partial(_places, taken, rows)
+            if table is None and name in epoch.in_time:
+                epoch.places[name] = cache(places)
+            elif table is not None or name in self._read_with_ticks:
+                rows = rows.append_column(TICK, places())
             inputs[name] = rows if table is None else table.step(rows)
             if versions_of(name) in self._read_by_views:
                 inputs[versions_of(name)] = rows
@@ -213,6 +220,11 @@ class Stepper:
             cut.tick_to - 1,
             {sources: _together(complete, sources) for sources in self._sources},
             ready={s: _together(ready, s) for s in self._sources if not early.isdisjoint(s)},
+            in_time={
+                name: mark.event_time
+                for name, mark in self.watermarks.items()
+                if name in complete and isinstance(mark, TopicWatermark) and mark.is_in_time
+            },
             shares={s: [self.watermarks[name].shares() for name in s] for s in self._shared},
         )
 
@@ -247,22 +259,25 @@ class Stepper:
         watermark.curves(topic.read_ticks(*span, columns, joined=not cut.facts), facts)
 
 
-def _rows(chunks: Sequence[Chunk], *, has_ticks: bool) -> pa.Table:
-    """The rows of chunks, with their places in the log if somebody wants them.
+def _rows(chunks: Sequence[Chunk]) -> pa.Table:
+    """The rows of chunks.
 
     Made anew, because the engine's rows say of no column that it has no nulls.
     """
-    whole = [
-        pa.RecordBatch.from_arrays(rows.columns, names=rows.schema.names)
-        for rows in adjacent([chunk.rows for chunk in chunks])
-    ]
-    rows = pa.Table.from_batches(whole)
-    if not has_ticks:
-        return rows
+    return pa.Table.from_batches(
+        [
+            pa.RecordBatch.from_arrays(rows.columns, names=rows.schema.names)
+            for rows in adjacent([chunk.rows for chunk in chunks])
+        ]
+    )
+
+
+def _places(chunks: Sequence[Chunk], rows: pa.Table) -> pa.ChunkedArray:
+    """The rows' places in the log, in pieces as the rows are."""
     places = pa.array(np.concatenate([chunk.ticks() for chunk in chunks]))
-    bounds = np.cumsum([0, *(batch.num_rows for batch in whole)]).tolist()
+    bounds = np.cumsum([0, *(batch.num_rows for batch in rows.to_batches())]).tolist()
     cut = [places.slice(low, high - low) for low, high in itertools.pairwise(bounds)]
-    return rows.append_column(TICK, pa.chunked_array(cut, pa.int64()))
+    return pa.chunked_array(cut, pa.int64())
 
 
 def _together(curves: Mapping[str, WatermarkCurve], sources: Sequence[str]) -> WatermarkCurve:

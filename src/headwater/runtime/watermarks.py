@@ -19,18 +19,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from headwater.delta.delta import Int64Array
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, Shares, WatermarkCurve
 from headwater.log.chunk import Chunk
 from headwater.log.zones import Newest
 from headwater.plan.pipeline import TopicDefinition
+from headwater.runtime.curves import Points, at_least, at_most, less_delay, rises, times_us_of
 from headwater.runtime.records import Fact, FactKind
-
-_BLOCK_ROWS = 512
-_EMPTY = np.empty(0, dtype=np.int64)
+from headwater.runtime.zoned import Zoned, have_zones
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,35 +51,6 @@ class Holder:
     count: int = 1
 
 
-class Points:
-    """Gathers where a watermark stands along an epoch.
-
-    Args:
-        start_us: Where it stood before.
-
-    """
-
-    def __init__(self, start_us: int) -> None:
-        self._start_us = start_us
-        self._ticks: list[Int64Array] = []
-        self._values: list[Int64Array] = []
-
-    def add(self, ticks: Int64Array, values_us: Int64Array) -> None:
-        """From each of these ticks on it stands at the value, unless it was further already."""
-        self._ticks.append(ticks)
-        self._values.append(values_us)
-
-    def add_one(self, tick: int, value_us: int) -> None:
-        """The same for one tick."""
-        self.add(np.array([tick], dtype=np.int64), np.array([value_us], dtype=np.int64))
-
-    def curve(self) -> WatermarkCurve:
-        """The curve through all of them that never goes back."""
-        if not self._ticks:
-            return WatermarkCurve(self._start_us, _EMPTY, _EMPTY)
-        return rising(self._start_us, np.concatenate(self._ticks), np.concatenate(self._values))
-
-
 class TopicWatermark:
     """The watermark of one topic with an event time, by its partitions.
 
@@ -101,6 +68,14 @@ class TopicWatermark:
         self.current_us = BEFORE_ALL
         # The time of the epoch in which it last rose, for people.
         self.risen_us: int | None = None
+        # Whether it is certain that in the last epoch no row came after its time had passed.
+        self.is_in_time = False
+
+    @property
+    def event_time(self) -> str:
+        """The event-time column as the schema spells it."""
+        assert self.definition.event_time is not None
+        return self.definition.schema[self.definition.event_time].name
 
     @property
     def complete_us(self) -> int:
@@ -140,6 +115,9 @@ class TopicWatermark:
             chunks: The epoch's chunks of this topic, by tick. Where there are facts, without leaps.
             facts: The epoch's facts about this topic, by tick.
         """
+        if not facts and self.definition.partitions == 1 and have_zones(chunks):
+            return self._by_zones(chunks)
+        self.is_in_time = False
         points = Points(self.current_us)
         remaining = list(facts)
         for chunk in chunks:
@@ -151,6 +129,22 @@ class TopicWatermark:
             self._take_fact(fact, points)
         curve = points.curve()
         self.current_us = curve.end_us
+        return curve
+
+    def _by_zones(self, chunks: Sequence[Chunk]) -> WatermarkCurve:
+        """As `curve`, of the only partition's rows, which are not looked at."""
+        zoned = Zoned(
+            chunks,
+            event_time=self.event_time,
+            delay_us=self.definition.delay_us,
+            start_us=self.current_us,
+            high_us=self.high_us[0],
+            floor_us=max(self.current_us, self.floors_us[0], self.advanced_us),
+        )
+        curve = zoned.curve()
+        self.is_in_time = zoned.is_in_time()
+        self.is_idle[0], self.heard_us[0] = False, chunks[-1].arrived_us
+        self.high_us[0], self.current_us = zoned.high_us, curve.end_us
         return curve
 
     def holder(self, *, is_complete: bool = False) -> Holder | None:
@@ -207,11 +201,11 @@ class TopicWatermark:
         partition = chunk.partition
         self.is_idle[partition] = False
         self.heard_us[partition] = chunk.arrived_us
-        places, highs = _rises(times, self.high_us[partition])
+        places, highs = rises(times, self.high_us[partition])
         others = self._lowest(without=partition)
         self.high_us[partition] = max(self.high_us[partition], int(times.max()))
-        lows = _at_least(less_delay(highs, self.definition.delay_us), self.floors_us[partition])
-        run = _at_least(_at_most(lows, others), self.advanced_us)
+        lows = at_least(less_delay(highs, self.definition.delay_us), self.floors_us[partition])
+        run = at_least(at_most(lows, others), self.advanced_us)
         points.add(chunk.ticks_at(places), run)
 
     def _take_fact(self, fact: Fact, points: Points) -> None:
@@ -240,95 +234,3 @@ class TopicWatermark:
         high_us = self.high_us[partition]
         seen_us = high_us - self.definition.delay_us if high_us != BEFORE_ALL else BEFORE_ALL
         return max(seen_us, self.floors_us[partition])
-
-
-def rising(start_us: int, ticks: Int64Array, values_us: Int64Array) -> WatermarkCurve:
-    """The curve through these values that never goes back, with only the places where it rises."""
-    if len(ticks) and values_us[0] > start_us and _rises_at_each(ticks, values_us):
-        return WatermarkCurve(start_us, ticks, values_us)
-    highest = np.maximum.accumulate(np.maximum(values_us, start_us))
-    before = np.concatenate([np.array([start_us], dtype=np.int64), highest[:-1]])
-    rises = highest > before
-    ticks, highest = ticks[rises], highest[rises]
-    # Of several rises at one tick only the last can be seen by a row.
-    last = np.append(ticks[1:] != ticks[:-1], True) if len(ticks) else np.empty(0, dtype=bool)
-    return WatermarkCurve(start_us, ticks[last], highest[last])
-
-
-def _rises_at_each(ticks: Int64Array, values_us: Int64Array) -> bool:
-    """Whether these are rises already, as those of rows in order are."""
-    return bool((values_us[1:] > values_us[:-1]).all() and (ticks[1:] > ticks[:-1]).all())
-
-
-def lowest(curves: Sequence[WatermarkCurve]) -> WatermarkCurve:
-    """The lowest of several curves, at every tick. No curves: nothing holds time back."""
-    if not curves:
-        return WatermarkCurve(AFTER_ALL, _EMPTY, _EMPTY)
-    if len(curves) == 1:
-        return curves[0]
-    # Each curve's are sorted, which makes this linear; `np.unique` hashes them, and takes seconds.
-    ticks = np.sort(np.concatenate([curve.ticks for curve in curves]), kind="stable")
-    ticks = ticks[np.append(True, ticks[1:] != ticks[:-1])[: len(ticks)]]
-    # `before(tick + 1)` is the value from `tick` on.
-    values = np.min([curve.before(ticks + 1) for curve in curves], axis=0) if len(ticks) else _EMPTY
-    return rising(min(curve.start_us for curve in curves), ticks, values)
-
-
-def _rises(times_us: Int64Array, above_us: int) -> tuple[Int64Array, Int64Array]:
-    """The places at which the highest time so far rises, and to what; always the first place too.
-
-    (Where a partition was idle, its first row may move the watermark without a new highest time.)
-    """
-    if bool((times_us[1:] > times_us[:-1]).all()):
-        return np.arange(len(times_us), dtype=np.int64), _at_least(times_us, above_us)
-    suspects = _above_earlier_blocks(times_us)
-    highs = np.maximum.accumulate(times_us[suspects])
-    rises = np.flatnonzero(highs[1:] > highs[:-1]) + 1
-    first = np.concatenate([np.zeros(1, dtype=np.int64), rises])
-    return suspects[first], np.maximum(highs[first], above_us)
-
-
-def _above_earlier_blocks(times_us: Int64Array) -> Int64Array:
-    """The places of times above all times in the blocks of rows before, and the first place.
-
-    All rises are among them. Where rows are nearly in order that is a small part, found at three
-    times the speed of following each row.
-    """
-    whole = len(times_us) // _BLOCK_ROWS
-    if whole < 2:
-        return np.arange(len(times_us), dtype=np.int64)
-    blocks = times_us[: whole * _BLOCK_ROWS].reshape(whole, _BLOCK_ROWS)
-    highest = np.maximum.accumulate(blocks.max(axis=1))
-    # Of the first block every place is a suspect; the rows after the last block are, too.
-    before = np.concatenate([np.full(1, BEFORE_ALL, dtype=np.int64), highest[:-1]])
-    is_above = blocks > before[:, None]
-    is_above[0] = True
-    rest = np.arange(whole * _BLOCK_ROWS, len(times_us), dtype=np.int64)
-    return np.concatenate([np.flatnonzero(is_above.ravel()), rest])
-
-
-def _at_least(ascending: Int64Array, lowest: int) -> Int64Array:
-    """The greater of each value and `lowest`: nearly always these values, which are not copied."""
-    is_so = not len(ascending) or ascending[0] >= lowest
-    return ascending if is_so else np.maximum(ascending, lowest)
-
-
-def _at_most(ascending: Int64Array, highest: int) -> Int64Array:
-    """The lesser of each value and `highest`."""
-    is_so = not len(ascending) or ascending[-1] <= highest
-    return ascending if is_so else np.minimum(ascending, highest)
-
-
-def times_us_of(column: pa.Array) -> Int64Array:
-    """Event times as microseconds; a null time never moves a watermark."""
-    micros = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())
-    if micros.null_count:
-        micros = pc.fill_null(micros, BEFORE_ALL)
-    return np.asarray(micros.to_numpy(zero_copy_only=False), dtype=np.int64)
-
-
-def less_delay(highs: Int64Array, delay_us: int) -> Int64Array:
-    """`highs - delay_us`, where BEFORE_ALL stays what it is."""
-    if len(highs) and highs.min() > BEFORE_ALL + delay_us:
-        return highs - delay_us
-    return np.where(highs <= BEFORE_ALL + delay_us, BEFORE_ALL, highs - delay_us)
