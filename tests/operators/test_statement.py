@@ -133,3 +133,27 @@ with Engine() as engine:
     )
 
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_the_parallel_instance_is_opened_ahead() -> None:
+    with Engine() as engine:
+        engine.open_ahead()
+        engine.open_ahead()
+        ahead = engine._opening
+        assert ahead is not None
+
+        assert engine.instance(is_parallel=True) is ahead.result()
+        engine.open_ahead()
+        assert engine.instance(is_parallel=True) is ahead.result()
+
+
+def test_what_was_opened_ahead_and_never_used_is_closed() -> None:
+    engine = Engine()
+    engine.open_ahead()
+    ahead = engine._opening
+    assert ahead is not None
+
+    engine.close()
+
+    with pytest.raises(duckdb.ConnectionException):
+        ahead.result()._connection.execute("SELECT 1")

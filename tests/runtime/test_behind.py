@@ -146,3 +146,41 @@ def test_what_the_journal_refuses_ends_the_loop_and_no_checkpoint_is_taken() -> 
     for name, expected in app().batch({"clicks": ROWS}).items():
         assert_same(content(again, name), expected)
     again.close()
+
+
+def test_an_epoch_is_committed_behind_where_more_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_BEHIND_ROWS_MIN", 10)
+    runtime = opened(FakeDisk(0))
+    threads: list[str] = []
+    append = Journal.append
+
+    def noted(journal: Journal, kind: int, parts: Any) -> Any:
+        if kind == Kind.EPOCH:
+            threads.append(threading.current_thread().name)
+        return append(journal, kind, parts)
+
+    monkeypatch.setattr(Journal, "append", noted)
+    # None of them is dear, and all are of one ad: an epoch puts out two rows at most.
+    rows = ROWS.set_column(0, "ad", pa.array([1] * 60)).set_column(1, "cost", pa.array([2] * 60))
+    send(runtime, "clicks", rows)
+    while runtime.loop.run_epoch():
+        pass
+
+    assert len(threads) == 6
+    assert all(name.startswith("headwater-commit") for name in threads[:-1])
+    assert not threads[-1].startswith("headwater-commit")
+    runtime.close()
+
+
+def test_a_backlog_opens_the_parallel_instance_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FakeDisk(0)
+    runtime = opened(disk)
+    assert runtime._engine._opening is None
+    send(runtime, "clicks", ROWS)
+    runtime.close()
+    monkeypatch.setattr("headwater.runtime.runtime.PARALLEL_ROWS_MIN", 60)
+
+    runtime = opened(disk)
+
+    assert runtime._engine._opening is not None
+    runtime.close()

@@ -17,6 +17,7 @@ message.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType, TracebackType
 from typing import TypeAlias
 
@@ -128,6 +129,7 @@ class Engine:
         self.steps = steps
         self.functions = Functions(functions)
         self._instances: dict[bool, Instance] = {}
+        self._opening: Future[Instance] | None = None
         self._statements = 0
 
     def __enter__(self) -> Engine:
@@ -143,10 +145,23 @@ class Engine:
 
     def instance(self, *, is_parallel: bool) -> Instance:
         """The ordered or the parallel instance, opened when it is first needed."""
+        if is_parallel and self._opening is not None:
+            opening, self._opening = self._opening, None
+            self._instances[True] = opening.result()
         if is_parallel not in self._instances:
             threads = PARALLEL_THREADS if is_parallel else 1
             self._instances[is_parallel] = Instance(threads, self.functions)
         return self._instances[is_parallel]
+
+    def open_ahead(self) -> None:
+        """Open the parallel instance beside whatever is done first, as big batches will want it.
+
+        It takes longer than a million rows in a simple statement.
+        """
+        if True not in self._instances and self._opening is None:
+            opener = ThreadPoolExecutor(1, thread_name_prefix="headwater-open")
+            self._opening = opener.submit(Instance, PARALLEL_THREADS, self.functions)
+            opener.shutdown(wait=False)
 
     def statement_name(self) -> str:
         """A name that no other statement has."""
@@ -155,6 +170,8 @@ class Engine:
 
     def close(self) -> None:
         """Close both instances. Statements of this engine cannot run afterwards."""
+        if self._opening is not None:
+            self.instance(is_parallel=True)
         for instance in self._instances.values():
             instance.close()
         self._instances.clear()

@@ -8,8 +8,9 @@ sync after it was computed.
 The epoch's journal record holds all that the computation depended on, and a checksum of what came
 out: recovery steps through the records again (`runtime.recovery`).
 
-An epoch that put out much is committed and published by a second thread while the next is computed:
-no step depends on what changes then. Epochs are committed in their order all the same.
+An epoch that put out much, or has more behind it, is committed and published by a second thread
+while the next is computed: no step depends on what changes then. Epochs are committed in their
+order all the same.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from headwater.storage.journal import Journal
 EPOCH_ROWS_MAX = 1_500_000
 # Rows may be wide: an epoch takes in about so many bytes at most.
 EPOCH_BYTES_MAX = 256 << 20
-# An epoch that put out so many rows is worth a second thread.
+# An epoch that put out, or took in, so many rows is worth a second thread.
 _BEHIND_ROWS_MIN = 1 << 16
 Sample = tuple[float, int, int, dict[str, int]]
 
@@ -147,7 +148,7 @@ class EpochLoop:
         self.progress = Progress(cut.epoch, cut.tick_to, self.progress.facts + len(cut.facts))
         commit = self._commit_of(cut, steps)
         self.finish()
-        if self._is_worth_a_thread(steps):
+        if self._is_worth_a_thread(cut, steps):
             self._behind.run(commit)
         else:
             commit()
@@ -212,9 +213,14 @@ class EpochLoop:
         wakes_at = self.stepper.wakes_at()
         return wakes_at is not None and wakes_at <= now_us
 
-    def _is_worth_a_thread(self, steps: Mapping[str, Stepped]) -> bool:
-        """Whether an epoch may and should be committed while the next is computed."""
+    def _is_worth_a_thread(self, cut: Cut, steps: Mapping[str, Stepped]) -> bool:
+        """Whether an epoch may and should be committed while the next is computed.
+
+        It should if it put out much, or took in much and more waits: then a sync is worth hiding.
+        """
         rows = sum(len(stepped.delta) for stepped in steps.values())
+        if cut.tick_to < self._intake.visible_tick:
+            rows += cut.tick_to - cut.tick_from
         return rows >= _BEHIND_ROWS_MIN and all(
             view.is_apart for view in self.stepper.views if view.name in steps
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from headwater.clock import Clock
 from headwater.log.changes import ChangeLog
 from headwater.log.topic import Topic
-from headwater.operators.statement import Engine
+from headwater.operators.statement import PARALLEL_ROWS_MIN, Engine
 from headwater.plan.pipeline import Pipeline, ViewPlan
 from headwater.runtime.archiver import Archiver
 from headwater.runtime.checkpoint import Checkpoints
@@ -160,6 +160,8 @@ class Runtime:
             checkpoint=self._checkpoint_if_due,
             epoch_rows_max=self.settings.epoch_rows_max,
         )
+        if recovery.next_tick - recovery.tick >= PARALLEL_ROWS_MIN:
+            self._engine.open_ahead()
         self._checkpointer = Checkpointer(self, self._checkpoints, self._archiver, self._logs)
         if manifest is None or opened.decision.lines():
             # From here on the folder knows these definitions.
