@@ -24,11 +24,7 @@ from headwater.operators.dataflow import Dataflow
 from headwater.operators.functions import Functions
 from headwater.operators.operator import Epoch
 from headwater.operators.statement import Engine, Statement
-from headwater.plan.nodes import (
-    Node,
-    Scan,
-    walk,
-)
+from headwater.plan.nodes import Completeness, Node, Scan, walk
 from headwater.plan.pipeline import ViewDefinition, ViewPlan
 from headwater.plan.sources import sources_of
 from headwater.run.compile import as_read
@@ -88,6 +84,8 @@ class Flows:
         self.source_sets = sorted(
             {s for plan in self.plans for n in walk(plan.root) for s in sources_of(n)}
         )
+        nodes = (node for plan in self.plans for node in walk(plan.root))
+        self.shared = sorted({n.sources for n in nodes if isinstance(n, Completeness)})
 
     def fresh(self, name: str) -> Dataflow:
         """A view's dataflow before the first row."""
@@ -129,7 +127,8 @@ class Flows:
             if cut.is_end:
                 for outcome in outcomes.values():
                     outcome.before_end = Counter(outcome.content)
-            self._step(flows, cut, log.epoch(number, cut, self.source_sets), outcomes)
+            epoch = log.epoch(number, cut, self.source_sets, self.shared)
+            self._step(flows, cut, epoch, outcomes)
             if restarts():
                 flows = {
                     name: self._restarted(name, flow, checkpoint) for name, flow in flows.items()

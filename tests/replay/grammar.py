@@ -132,7 +132,9 @@ class Grammar:
     def timed_relation(self) -> tuple[str, str]:
         """A relation with a time, and that column."""
         timed = [(n, c) for n, known in self.relations.items() for c in known if known[c] == "e"]
-        return self.some.random.choice(sorted(timed))
+        of_views = [(n, c) for n, c in timed if n not in _COLUMNS]
+        chosen = of_views if of_views and self.some.may(0.3) else timed
+        return self.some.random.choice(sorted(chosen))
 
     def windowed(self) -> tuple[str, Columns]:
         """A window function over a relation, and its columns."""

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.delta.delta import TICK, WEIGHT, Int64Array
-from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
+from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, Shares, WatermarkCurve
 from headwater.operators.operator import Epoch
 from headwater.plan.pipeline import TopicDefinition
 from headwater.plan.versions import versions_of
@@ -77,11 +77,29 @@ class Log:
             yield Cut({**changes, **of_tables}, low, high)
         yield Cut({}, self.count, self.count + 1, is_end=True)
 
-    def epoch(self, number: int, cut: Cut, source_sets: Sequence[tuple[str, ...]]) -> Epoch:
-        """What operators are told of an epoch."""
+    def epoch(
+        self,
+        number: int,
+        cut: Cut,
+        source_sets: Sequence[tuple[str, ...]],
+        shared: Sequence[tuple[str, ...]] = (),
+    ) -> Epoch:
+        """What operators are told of an epoch.
+
+        Args:
+            source_sets: The topics by whose watermarks they decide.
+            shared: Those of which they ask how complete they are.
+
+        """
         time_us = END_US if cut.is_end else START_US + cut.tick_to * _TICK_US
         curves = {sources: self._curve(sources, cut) for sources in source_sets}
-        return Epoch(number, time_us, cut.tick_to - 1, curves)
+        shares = {sources: [self._share(name, cut) for name in sources] for sources in shared}
+        return Epoch(number, time_us, cut.tick_to - 1, curves, shares=shares)
+
+    def _share(self, topic: str, cut: Cut) -> Shares:
+        """That of the one partition of a topic at the end of an epoch."""
+        end_us = self._curve((topic,), cut).end_us
+        return Shares(np.array([end_us], dtype=np.int64), end_us)
 
     def curve(self, sources: tuple[str, ...]) -> WatermarkCurve:
         """How the lowest watermark of some topics runs along the whole log."""

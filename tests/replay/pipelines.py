@@ -11,7 +11,7 @@ from random import Random
 
 from headwater.errors import DefinitionError
 from headwater.operators.describe import Describer
-from headwater.plan.pipeline import Emit, ViewDefinition, ViewPlan
+from headwater.plan.pipeline import Accumulation, Emit, ViewDefinition, ViewPlan
 from headwater.sql import declare
 from headwater.sql.planner import plan_view
 from headwater.sql.relations import Relation, relation_of_topic, relation_of_view
@@ -49,7 +49,7 @@ def pipeline_of(seed: int, count: int) -> RandomPipeline:
             plan = plan_view(definition, relations, DESCRIBE)
         except DefinitionError as refusal:
             made.refused += 1
-            made.surprises += _surprise(definition, refusal, made.views)
+            made.surprises += _surprise(definition, refusal, made)
             continue
         except Exception as error:
             made.surprises.append((definition, f"planning fails: {error!r}"))
@@ -62,7 +62,7 @@ def pipeline_of(seed: int, count: int) -> RandomPipeline:
 
 
 def _surprise(
-    definition: ViewDefinition, refusal: DefinitionError, before: list[ViewDefinition]
+    definition: ViewDefinition, refusal: DefinitionError, made: RandomPipeline
 ) -> Iterator[tuple[ViewDefinition, str]]:
     """The refusal, unless it names its reason or DuckDB refuses the query too."""
     if any(reason in str(refusal) for reason in _REASONS):
@@ -70,7 +70,8 @@ def _surprise(
     if decides(definition) and refusal.hint:
         return
     try:
-        answered((*before, definition), rows_of(0, 4), now_us=END_US)
+        views = (*made.views, definition)
+        answered(views, rows_of(0, 4), plans=made.plans, now_us=END_US)
     except DefinitionError:
         return
     yield definition, f"refused: {refusal}"
@@ -83,6 +84,8 @@ def decides(definition: ViewDefinition) -> bool:
         definition.emit is Emit.FINAL
         or definition.lateness_us is not None
         or definition.every_us is not None
+        or definition.accumulation is not Accumulation.RETRACTING
+        or "completeness(" in text
         or "match_recognize" in text
         or "now()" in text
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -201,19 +201,27 @@ def plain_value(value: Any) -> Any:
 
 
 def in_batch(
-    views: tuple[ViewDefinition, ...], rows: Mapping[str, pa.Table], *, now_us: int | None = None
+    views: tuple[ViewDefinition, ...],
+    rows: Mapping[str, pa.Table],
+    *,
+    plans: Sequence[ViewPlan] = (),
+    now_us: int | None = None,
 ) -> dict[str, pa.Table]:
     """The batch answer of each view, and the content of each topic and table."""
     contents = tuple(declare.view(f"all_{topic.name}", f"FROM {topic.name}") for topic in TOPICS)
-    tables = batch(Pipeline("oracle", TOPICS, (*contents, *views)), rows, now_us=now_us)
+    tables = batch(Pipeline("oracle", TOPICS, (*contents, *views)), rows, plans, now_us=now_us)
     return {name.removeprefix("all_"): table for name, table in tables.items()}
 
 
 def answered(
-    views: tuple[ViewDefinition, ...], rows: Mapping[str, pa.Table], *, now_us: int | None = None
+    views: tuple[ViewDefinition, ...],
+    rows: Mapping[str, pa.Table],
+    *,
+    plans: Sequence[ViewPlan] = (),
+    now_us: int | None = None,
 ) -> dict[str, Content]:
-    """The batch answer of each view."""
-    tables = batch(Pipeline("oracle", TOPICS, views), rows, now_us=now_us)
+    """The batch answer of each view. Those that accumulate, or discard, are given planned."""
+    tables = batch(Pipeline("oracle", TOPICS, views), rows, plans, now_us=now_us)
     return {name: Counter(tuples(table)) for name, table in tables.items()}
 
 

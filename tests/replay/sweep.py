@@ -91,7 +91,7 @@ def _check_log(seed: int, number: int, drawn: RandomPipeline, flows: Flows, tall
         flows.run(log, [] if run == 0 else bounds_of(random, log.count), restarts(random, run))
         for run in range(RUNS)
     ]
-    batch = answered(tuple(drawn.views), rows, now_us=END_US)
+    batch = answered(tuple(drawn.views), rows, plans=drawn.plans, now_us=END_US)
     tally.cases += len(runs) * len(drawn.views)
     paced = _reading(flows.plans, lambda plan: any(isinstance(n, Pace) for n in walk(plan.root)))
     late = _reading(flows.plans, lambda plan: bool(runs[0][plan.name].late))

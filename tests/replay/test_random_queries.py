@@ -33,7 +33,7 @@ def test_random_views_over_random_cuts_are_the_batch_answer(first: int) -> None:
 @pytest.mark.parametrize("seed", range(1000, 1008))
 def test_random_plans_mean_what_their_queries_say(seed: int) -> None:
     drawn = pipeline_of(seed, VIEWS)
-    expected = in_batch(tuple(drawn.views), rows_of(seed), now_us=END_US)
+    expected = in_batch(tuple(drawn.views), rows_of(seed), plans=drawn.plans, now_us=END_US)
     with PlanReader(content_of(seed)) as reader:
         for plan in drawn.plans:
             answer = expected[plan.name]

@@ -1,17 +1,17 @@
 """Random views that hang on time: what may close, wait, be late, or go by itself.
 
 Windows of every kind with every way to publish, over topics, views and each other; joins with a
-bound in time, and as of a time; patterns; rows that come and go with now().
+bound in time, and as of a time; results that accumulate or are said in parts, and how complete they
+are; patterns; rows that come and go with now().
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from replay.grammar import Grammar
-from replay.values import Columns, columns_of
+from replay.grammar import WINDOWED, Grammar
+from replay.values import Columns, Scope, columns_of
 
-_FORMS = 8
 Options = dict[str, Any]
 
 
@@ -25,6 +25,7 @@ def view(grammar: Grammar) -> tuple[str, Columns, Options]:
         _groups_of_windows,
         _rows_of_windows,
         _windows_of_windows,
+        _firings,
         _near,
         _near,
         _as_of,
@@ -59,9 +60,9 @@ def _groups_of_windows(grammar: Grammar) -> tuple[str, Columns, Options]:
     alias = grammar.alias()
     scope, source = [(alias, columns)], f"FROM {call} AS {alias}"
     number = some.column(scope, "n")
-    if number is not None and some.may(0.3):
+    if number is not None and some.may(0.45):
         join = some.one("JOIN", "LEFT JOIN", "SEMI JOIN", "ANTI JOIN")
-        source += f" {join} campaigns AS k ON {number} = k.ad"
+        source += f" {join} {_changing(grammar)} AS k ON {number} = k.ad"
         if join in ("JOIN", "LEFT JOIN"):
             scope.append(("k", {"campaign": "t", "budget": "n"}))
     if some.may(0.4):
@@ -71,11 +72,54 @@ def _groups_of_windows(grammar: Grammar) -> tuple[str, Columns, Options]:
     items = [f"{key} AS k{i}" for i, (key, _) in enumerate(keys)]
     items += [f"{alias}.{bound}" for bound in bounds]
     aggregates = [some.aggregate(scope) for _ in range(some.random.randrange(1, 4))]
+    if "window_end" in bounds and some.may(0.3):
+        items.append(f"completeness({alias}.window_end) AS complete")
     text = ", ".join([*items, *(f"{a} AS a{i}" for i, a in enumerate(aggregates))])
     found = {f"k{i}": kind for i, (_, kind) in enumerate(keys)} | dict.fromkeys(bounds, "w")
     having = f" HAVING count(*) > {some.random.randrange(3)}" if some.may(0.1) else ""
     clause, options = _emission(grammar)
     return f"SELECT {text} {source} GROUP BY ALL{having}{clause}", found, options
+
+
+def _changing(grammar: Grammar) -> str:
+    """Rows by `ad` that are withdrawn now and then, with a text and a number."""
+    return grammar.some.one(
+        "campaigns",
+        "campaigns",
+        "(SELECT ad, max(visitor) AS campaign, count(*) AS budget FROM shows GROUP BY ad)",
+        "(SELECT ad, visitor AS campaign, n AS budget FROM shows "
+        "QUALIFY row_number() OVER (PARTITION BY ad ORDER BY n DESC, visitor, at) = 1)",
+        "(SELECT ad, visitor AS campaign, count(ad) OVER (PARTITION BY visitor) AS budget "
+        "FROM shows)",
+        "(SELECT ad, campaign, budget FROM campaigns EXCEPT SELECT ad, visitor, n FROM shows)",
+    )
+
+
+def _firings(grammar: Grammar) -> tuple[str, Columns, Options]:
+    """Groups of one topic's rows, of which every result is told, or only what came since."""
+    some = grammar.some
+    relation = some.one("clicks", "shows", "things")
+    time = "ts" if relation == "clicks" else "at"
+    alias = grammar.alias()
+    scope: Scope = [(alias, grammar.relations[relation])]
+    key = f"{some.key(scope)[0]} AS k"
+    is_windowed = some.may(0.6)
+    source = relation
+    if is_windowed:
+        source = some.one(*WINDOWED).format(f"{relation}, {time}")
+    where = f" WHERE {some.condition(scope)}" if some.may(0.4) else ""
+    number = some.number(scope)
+    aggregates = (f"sum({number})", f"max({number})", f"avg({number})", "count(*)")
+    items = [key, *([f"{alias}.window_end"] if is_windowed else [])]
+    items += [f"{some.one(*aggregates)} AS a{i}" for i in range(some.random.randrange(1, 3))]
+    having = f" HAVING count(*) > {some.random.randrange(3)}" if some.may(0.15) else ""
+    mode = {"accumulation": some.one("accumulating", "discarding")}
+    text = f"SELECT {', '.join(items)} FROM {source} AS {alias}{where} GROUP BY ALL{having}"
+    found = {"window_end": "w"} if is_windowed else {}
+    if is_windowed and some.may(0.6):
+        lateness = some.one("0 seconds", "30 seconds", "2 minutes")
+        return text + " EMIT FINAL", found, {"lateness": lateness, **mode}
+    return text + _pace(grammar, 1), found, mode
 
 
 def _rows_of_windows(grammar: Grammar) -> tuple[str, Columns, Options]:
