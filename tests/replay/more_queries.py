@@ -124,4 +124,12 @@ MORE_QUERIES = (
     "SELECT * FROM things QUALIFY row_number() OVER (PARTITION BY id ORDER BY at DESC, big) = 1",
     "SELECT tag, rank() OVER (ORDER BY count(*) DESC) AS place FROM (SELECT unnest(tags) AS "
     "tag FROM clicks) GROUP BY tag",
+    # of equal matches the one that came last, also where the join is computed again
+    "SELECT c.ad, c.ts, s.at, s.n FROM clicks c ASOF JOIN (SELECT ad, n, visitor, "
+    "date_trunc('minute', at) AS at FROM shows) s ON c.ad = s.ad AND c.ts >= s.at "
+    "AND c.visitor <> s.visitor",
+    "SELECT c.visitor, c.cost, s.n, s.at FROM clicks c ASOF LEFT JOIN shows s "
+    "ON c.visitor = s.visitor AND c.cost >= s.n",
+    "SELECT c.ad, s.n, s.at, percent_rank() OVER (ORDER BY c.ad) FROM clicks c ASOF JOIN shows s "
+    "ON c.visitor = s.visitor AND c.cost > s.n",
 )

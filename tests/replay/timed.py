@@ -214,12 +214,15 @@ def _as_of(grammar: Grammar) -> tuple[str, Columns, Options]:
     key = some.one(*keys) if keys else right_time
     kind = grammar.relations[right][key]
     mine = some.column(left_scope, kind) if keys else None
-    # Of equally new rows one is chosen by its content, and not by its place in the log.
-    latest = (
-        f"(SELECT DISTINCT ON ({key}, {right_time}) * FROM {right})" if some.may(0.9) else right
-    )
+    # Of equally new rows of a topic the last counts, of others one is chosen by its content.
+    is_log = right in ("clicks", "shows", "things") and some.may(0.4)
+    latest = right if is_log else f"(SELECT DISTINCT ON ({key}, {right_time}) * FROM {right})"
     on = [f"{mine} = r.{key}"] if mine else []
     on.append(some.one(f"l.{left_time} >= r.{right_time}", f"r.{right_time} < l.{left_time}"))
+    other = some.column([("r", grammar.relations[right])], kind)
+    if mine and other and some.may(0.15):
+        # Not by key and time alone, so it is computed again.
+        on.append(f"{mine} IS DISTINCT FROM {other}")
     if not mine:
         latest = f"(SELECT DISTINCT ON ({right_time}) * FROM {right})"
     join = some.one("ASOF JOIN", "ASOF LEFT JOIN")

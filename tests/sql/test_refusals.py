@@ -29,6 +29,14 @@ def test_an_unknown_column_is_refused_in_the_file_it_stands_in() -> None:
 
 REFUSALS = (
     (
+        "SELECT c.ad FROM clicks c ASOF RIGHT JOIN shows s ON c.ad = s.ad AND c.ts >= s.at",
+        """\
+        view v, line 1: an ASOF RIGHT JOIN has no answer while its left side is empty
+            SELECT c.ad FROM clicks c ASOF RIGHT JOIN shows s ON c.ad = s.ad AND c.ts >= s.at
+                                                      ───────────────────────────────────────
+          hint: use ASOF [LEFT] JOIN, and add the right rows without a match with UNION ALL""",
+    ),
+    (
         "SELECT ad FROM clickz",
         """\
         view v, line 1: there is no topic, table or view called clickz

@@ -34,11 +34,11 @@ from headwater.plan.pipeline import (
 )
 from headwater.plan.versions import Versioned, versions_of
 from headwater.replay import firings
-from headwater.replay.asof import last_of_equal_matches
 from headwater.replay.match import with_matches
 from headwater.replay.python import PythonSteps
 from headwater.schema.types import parse_type
 from headwater.sql import completeness, temporal
+from headwater.sql.asof import last_of_equal_matches, refuse_outer
 from headwater.sql.functions import refuse_volatile
 from headwater.sql.places import hint_for
 from headwater.sql.sketches import exactly
@@ -264,6 +264,7 @@ def _query(asked: _Asked, view: ViewDefinition) -> exp.Query:
     connection, now_us = asked.connection, asked.now_us
     exact = completeness.at_the_end(exactly(view.query, view.origin))
     allowed = frozenset[int]() if now_us is None else temporal.placed(exact)
+    refuse_outer(exact, view.origin)
     refuse_volatile(exact, view.origin, allowed)
     timed = exact if now_us is None else temporal.at(exact, now_us)
 

@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from headwater.plan.nodes import AsofJoin, JoinKind, Node
 from headwater.sql import outer, subqueries, temporal
+from headwater.sql.asof import last_of_equal_matches
 from headwater.sql.build import column, identifier, nullable
 from headwater.sql.keys import KeyPair, common_keys, keys_of, reads, without
 from headwater.sql.sources import Item, Source
@@ -179,13 +180,16 @@ class _Joiner:
         query = query.from_(exp.Table(this=identifier("left_rows")))
         on = exp.and_(*equal, *rest, copy=True)
         join = exp.Join(this=exp.Table(this=identifier("right_rows")), on=on, method="ASOF")
-        if item.kind in ("left", "right", "full"):
-            join.set("side", item.kind.upper())
+        if item.kind == "left":
+            join.set("side", "LEFT")
         query.append("joins", join)
+        total = last_of_equal_matches(
+            query, lambda _: right.schema.names, has_order=lambda _: right.append_only
+        )
         left_keys = tuple(lk for lk, _ in pairs)
         right_keys = tuple(rk for _, rk in pairs)
         inputs = [("left_rows", left, left_keys), ("right_rows", right, right_keys)]
-        return self._build.recompute(inputs, query, reason)
+        return self._build.recompute(inputs, total, reason)
 
 
 def _asof_order(condition: exp.Expr, node: Node, item: Item) -> tuple[KeyPair, bool] | None:

@@ -34,6 +34,7 @@ from headwater.sql import (
     sketches,
     temporal,
 )
+from headwater.sql.asof import refuse_outer
 from headwater.sql.build import Builder
 from headwater.sql.decline import Decline
 from headwater.sql.diagnose import checked_schema
@@ -76,6 +77,7 @@ def plan_view(
     ) -> Node:
         return _plan_query(part, readable, describe, nodes)
 
+    refuse_outer(definition.query, definition.origin)
     refuse_volatile(definition.query, definition.origin, temporal.placed(definition.query))
     lifted = match.lift(definition, known, describe, whole)
     root = whole(lifted.definition, lifted.relations, lifted.nodes)

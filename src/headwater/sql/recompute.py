@@ -14,6 +14,7 @@ from sqlglot import exp
 from headwater.errors import DefinitionError
 from headwater.plan.nodes import Node
 from headwater.sql import temporal
+from headwater.sql.asof import last_of_equal_matches
 from headwater.sql.build import column, fresh, identifier
 from headwater.sql.decline import Decline
 from headwater.sql.ties import break_ties
@@ -51,6 +52,7 @@ class _Block:
                 self._capture_table(table, copy)
         temporal.refuse_left(copy, self._planner.definition.origin)
         self._prune(copy)
+        copy = last_of_equal_matches(copy, self._columns_of_input, has_order=self._has_order)
         named = exp.select("*").from_(
             exp.Subquery(
                 this=copy,
@@ -61,6 +63,15 @@ class _Block:
         )
         inputs = [(name, node, ()) for name, node in self._inputs.items()]
         return self._planner.build.recompute(inputs, named, reason)
+
+    def _columns_of_input(self, query: exp.Query) -> tuple[str, ...]:
+        """The columns of `SELECT * FROM input`."""
+        return self._inputs[query.args["from_"].this.name].schema.names
+
+    def _has_order(self, right: exp.Expr) -> bool | None:
+        """Whether rows of an input stand as they came; None for what is no input."""
+        node = self._inputs.get(right.name) if isinstance(right, exp.Table) else None
+        return None if node is None else node.append_only
 
     def _columns_of(self, query: exp.Query) -> tuple[str, ...]:
         return self._planner.schema_of(query, self._names).names

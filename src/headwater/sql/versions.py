@@ -14,26 +14,23 @@ from sqlglot import exp
 
 from headwater.plan.versions import Versioned, versions_of
 from headwater.sql.aliases import conjuncts
+from headwater.sql.asof import is_asof
 
 
 def read_versions(query: exp.Query, tables: Iterable[Versioned]) -> exp.Query:
     """A copy in which such joins read the versions; the query itself where there are none."""
     known = {table.name.lower(): table for table in tables}
-    if not any(_is_asof(join) for join in query.find_all(exp.Join)):
+    if not any(is_asof(join) for join in query.find_all(exp.Join)):
         return query
     copy = query.copy()
     for join in copy.find_all(exp.Join):
         right = join.this
-        if not (_is_asof(join) and isinstance(right, exp.Table)):
+        if not (is_asof(join) and isinstance(right, exp.Table)):
             continue
         table = known.get(right.name.lower())
         if table is not None and not _is_hidden(right) and _is_by_version(join, table):
             _read(right, table)
     return copy
-
-
-def _is_asof(join: exp.Join) -> bool:
-    return str(join.args.get("method") or "").upper() == "ASOF"
 
 
 def _is_hidden(table: exp.Table) -> bool:
