@@ -124,6 +124,8 @@ MORE_QUERIES = (
     "SELECT * FROM things QUALIFY row_number() OVER (PARTITION BY id ORDER BY at DESC, big) = 1",
     "SELECT tag, rank() OVER (ORDER BY count(*) DESC) AS place FROM (SELECT unnest(tags) AS "
     "tag FROM clicks) GROUP BY tag",
+    # the extremes of what the groups are of
+    "SELECT budget, min(budget), count(*) FROM campaigns GROUP BY budget",
     # of equal matches the one that came last, also where the join is computed again
     "SELECT c.ad, c.ts, s.at, s.n FROM clicks c ASOF JOIN (SELECT ad, n, visitor, "
     "date_trunc('minute', at) AS at FROM shows) s ON c.ad = s.ad AND c.ts >= s.at "

@@ -84,6 +84,9 @@ class PlanReader:
         """The name of a table with the node's rows."""
         inputs = [self._rows(child) for child in node.inputs]
         table = self._keep(self._sql(node, inputs))
+        if not node.schema.names:
+            # Rows that are wanted for their number alone: DuckDB has no table without columns.
+            return table
         found = self._connection.table(table)
         assert tuple(found.columns) == node.schema.names, (found.columns, node)
         expected = [c.type.sql for c in node.schema]
@@ -99,6 +102,8 @@ class PlanReader:
                 return f"FROM (SELECT {typed} FROM {self._relations[node.relation]}) AS _{named}"
             case Map():
                 columns = ", ".join(f"{e.sql('duckdb')} AS {_q(n)}" for n, e in node.projections)
+                # Rows may be wanted for their number alone.
+                columns = columns or "NULL AS __nothing"
                 where = f" WHERE {node.condition.sql('duckdb')}" if node.condition else ""
                 # The filter first, so that it cannot mean an output's name.
                 return f"SELECT {columns} FROM (SELECT * FROM {inputs[0]}{where})"
@@ -202,7 +207,8 @@ def _aggregate(node: Aggregate, table: str) -> str:
         keys = (*keys, window.start, window.end)
     calls = [f"{_call(p)} AS {_q(p.name)}" for p in node.partials]
     group = f" GROUP BY {_list(keys)}" if keys else ""
-    return f"SELECT {', '.join([*map(_q, keys), *calls])} FROM {table}{group}"
+    columns = [*map(_q, keys), *calls] or ["count(*) AS __nothing"]
+    return f"SELECT {', '.join(columns)} FROM {table}{group}"
 
 
 def _call(partial: Partial) -> str:

@@ -52,7 +52,9 @@ class ExtremesOperator:
         self._argument = argument
         self._partials = node.partials
         self._names = [partial.name for partial in node.partials]
-        columns = node.input.schema.select((*node.keys, argument))
+        # A group may be of the very column whose extremes are wanted.
+        self._read = list(dict.fromkeys((*node.keys, argument)))
+        columns = node.input.schema.select(tuple(self._read))
         rows = pa.schema([*plain(columns), pa.field(_NUMBER, pa.int64())])
         self._bounded = bounded(node)
         closing = None if self._bounded is None else self._bounded.columns[0]
@@ -130,7 +132,7 @@ class ExtremesOperator:
         """Remember the values; return which rows have one, and the numbers of these."""
         values = change.rows.column(self._argument)
         known = np.asarray(pc.is_valid(values).to_numpy(zero_copy_only=False))
-        rows = change.rows.select([*self._keys, self._argument])
+        rows = change.rows.select(self._read)
         if not known.all():
             rows = rows.take(pa.array(np.flatnonzero(known)))
         numbers = order_numbers(rows.column(self._argument))
