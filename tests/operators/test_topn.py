@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -34,6 +35,12 @@ def _forgetful() -> Iterator[None]:
         yield
 
 
+def in_pieces(rows: pa.Table) -> pa.Table:
+    """The same, in batches of three rows."""
+    batches = [rows.slice(first, 3) for first in range(0, rows.num_rows, 3)]
+    return pa.concat_tables([rows.slice(0, 0), *batches])
+
+
 @quick
 @given(
     steps=st.lists(st.tuples(values, st.booleans()), max_size=25),
@@ -60,7 +67,7 @@ def test_the_first_rows_are_what_a_batch_query_answers(
     saved_after: int | None,
 ) -> None:
     log, weights, live = changelog([(row, gone and not append_only) for row, gone in steps])
-    data = table(ROWS, log) if append_only else table(ROWS, log, __weight=weights)
+    data = in_pieces(table(ROWS, log) if append_only else table(ROWS, log, __weight=weights))
     shown = NUMBERED if number else ROWS
     scan = Scan("t", ROWS, append_only)
     plan = TopN(scan, partition, (Order("v", is_descending),), limit, offset, number, shown)
@@ -103,7 +110,7 @@ def test_the_rows_of_the_first_ranks_are_what_a_batch_query_answers(
     saved_after: int | None,
 ) -> None:
     log, weights, live = changelog([(row, gone and not append_only) for row, gone in steps])
-    data = table(ROWS, log) if append_only else table(ROWS, log, __weight=weights)
+    data = in_pieces(table(ROWS, log) if append_only else table(ROWS, log, __weight=weights))
     shown = NUMBERED if number else ROWS
     scan = Scan("t", ROWS, append_only)
     plan = TopN(scan, partition, (Order("v", is_descending),), limit, 0, number, shown, place)
@@ -180,7 +187,7 @@ def test_rows_that_numbers_order_are_placed_as_in_batch(
     partition: tuple[str, ...],
     saved_after: int | None,
 ) -> None:
-    data = table(WHOLE, rows)
+    data = in_pieces(table(WHOLE, rows))
     shown = WHOLE_NUMBERED if number else WHOLE
     orders = tuple(
         Order(c, is_desc) for c, is_desc in zip(("v", "moment"), descending, strict=True)

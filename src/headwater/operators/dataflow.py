@@ -37,7 +37,7 @@ from headwater.operators.build import (
 )
 from headwater.operators.distinct_values import values_of
 from headwater.operators.feed import Feed
-from headwater.operators.operator import Epoch, Loader, Operator, Saver, hidden_of
+from headwater.operators.operator import Epoch, Loader, Operator, Piecewise, Saver, hidden_of
 from headwater.operators.parts import parted
 from headwater.operators.statement import Engine, Rows, empty_batch, plain
 from headwater.plan.frontier import Frontier
@@ -76,7 +76,7 @@ class _Feed:
         return self._feed.changed(moment.rows(self._origin), moment.epoch.failed)
 
     def answer(self, moment: _Moment) -> Delta:
-        """What the view is given in this epoch."""
+        """The same, perhaps in several pieces: what the view is given, and who can do with it."""
         return self._feed.answer(moment.rows(self._origin), moment.epoch.failed)
 
 
@@ -161,12 +161,16 @@ class _OperatorStage:
     def __init__(self, node: Node, feeds: Sequence[_Feed], position: int, engine: Engine) -> None:
         self._feeds = feeds
         self.operator = operator_of(node, [feed.schema for feed in feeds], engine)
+        self._takes_pieces = isinstance(self.operator, Piecewise) and self.operator.takes_pieces
         self.schema: pa.Schema = self.operator.schema
         self.position: int = position
 
     def run(self, moment: _Moment) -> Rows:
         """What changed in the operator's output."""
-        changes = [feed.changed(moment) for feed in self._feeds]
+        if self._takes_pieces:
+            changes = [feed.answer(moment) for feed in self._feeds]
+        else:
+            changes = [feed.changed(moment) for feed in self._feeds]
         if not any(len(change) for change in changes):
             operator = self.operator
             if not (isinstance(operator, Waiting) and operator.is_due(moment.epoch)):

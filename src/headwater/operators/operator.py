@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -98,6 +98,13 @@ class Operator(Protocol):
     def state_size(self) -> tuple[int, int]:
         """Rows and bytes that the operator remembers."""
         ...
+
+
+@runtime_checkable
+class Piecewise(Protocol):
+    """An operator that knows whether its inputs may be tables of several batches."""
+
+    takes_pieces: bool
 
 
 def hidden_of(schema: pa.Schema) -> list[str]:

@@ -32,10 +32,11 @@ from headwater.operators.groups import (
     weighed_schema,
 )
 from headwater.operators.operator import Epoch, Loader, Saver
-from headwater.operators.statement import Engine, Statement, plain
+from headwater.operators.statement import Engine, Statement, one_batch, plain
 from headwater.operators.winners import Winners
 from headwater.plan.closing import bounded
 from headwater.plan.nodes import Place, TopN
+from headwater.state.gather import taken_apart
 from headwater.state.multiset import Multiset
 from headwater.state.piled import Piled
 
@@ -85,6 +86,7 @@ class TopNOperator:
         self.schema = self._changes.schema
         is_placed = self._is_pruned and node.place is Place.ROW_NUMBER
         self._winners = Winners(node, known, self.schema) if is_placed else None
+        self.takes_pieces = is_placed
 
     def step(self, inputs: Sequence[Delta], epoch: Epoch) -> Delta:
         """Rank the touched partitions before and after the change; return the difference."""
@@ -96,17 +98,19 @@ class TopNOperator:
     def _changed(self, change: Delta) -> Delta:
         if self._winners is None or not len(change):
             return self._ranked(change)
-        placed = self._winners.placed(change)
+        new = self._winners.arrived(change)
+        placed = self._winners.placed(new)
         if placed is None:
             return self._ranked(change)
-        held = None if placed.has_ties else self._winners.met(change, placed)
+        held = None if placed.has_ties else self._winners.met(new, placed)
         if held is None:
             # In the order of arrival, as DuckDB would have had them.
-            return self._ranked(Delta(change.rows.take(pa.array(np.sort(placed.rows)))))
-        return self._winners.changed(change, held)
+            return self._ranked(Delta(taken_apart(change.rows, np.sort(placed.rows))))
+        return self._winners.changed(new, held)
 
     def _ranked(self, change: Delta) -> Delta:
         """As `step`, by DuckDB."""
+        change = Delta(one_batch(change.rows))
         keys = self._touched.run(input=change.rows.select([*self._node.partition, HASH]))
         rows = before_and_after(self._known, keys, change, self._rows)
         published = self._changes.run(input=rows)

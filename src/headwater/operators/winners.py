@@ -16,11 +16,28 @@ import pyarrow as pa
 from headwater.delta.delta import Delta, Int64Array, UInt64Array
 from headwater.operators.placing import Placed, Placing
 from headwater.operators.runs import joined
+from headwater.operators.statement import Rows, one_batch
 from headwater.plan.nodes import TopN
-from headwater.state.gather import taken
+from headwater.state.gather import taken_apart
 from headwater.state.piled import Found, Piled
 
 _NOTHING = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The rows of an epoch.
+
+    Args:
+        rows: As they lie, perhaps in several batches.
+        narrow: Their columns by which they are placed, as one batch.
+        hashes: Of their partitions.
+
+    """
+
+    rows: Rows
+    narrow: pa.RecordBatch
+    hashes: UInt64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +90,26 @@ class Winners:
         self._placing = Placing(node.partition, node.order)
         self._stop = node.offset + node.limit
 
-    def placed(self, change: Delta) -> Placed | None:
-        """The new rows that have a chance; None where numbers do not order them."""
-        return self._placing.placed(change.rows, change.hashes, self._stop)
+    def arrived(self, change: Delta) -> Arrived:
+        """The new rows, looked at."""
+        narrow = one_batch(change.rows.select(self._known.narrow.names))
+        return Arrived(change.rows, narrow, change.hashes)
 
-    def met(self, change: Delta, placed: Placed) -> Held | None:
+    def placed(self, new: Arrived) -> Placed | None:
+        """The new rows that have a chance; None where numbers do not order them."""
+        return self._placing.placed(new.narrow, new.hashes, self._stop)
+
+    def met(self, new: Arrived, placed: Placed) -> Held | None:
         """The remembered rows of the touched partitions and the new ones; None if any are tied."""
-        known, firsts, hashes = self._known, placed.firsts, change.hashes
-        keys = change.rows.select(list(self._node.partition)).take(pa.array(firsts))
+        known, firsts, hashes = self._known, placed.firsts, new.hashes
+        keys = new.narrow.select(list(self._node.partition)).take(pa.array(firsts))
         found = known.find(keys, hashes[firsts])
         if (found.weights != 1).any():
             return None
         arrived, mine = placed.gathered()
         if not len(found):
             return Held(found, arrived, hashes[arrived], _NOTHING, _by_row(mine, len(arrived)))
-        new = change.rows.select(known.narrow.names).take(pa.array(arrived))
-        rows = joined([found.rows, new], known.narrow)
+        rows = joined([found.rows, new.narrow.take(pa.array(arrived))], known.narrow)
         met = np.concatenate([hashes[firsts][found.probes], hashes[arrived]])
         before = self._before(found, met[: len(found)])
         after = self._placing.placed(rows, met, self._stop)
@@ -96,7 +117,7 @@ class Winners:
             return None
         return Held(found, arrived, met, before, _by_row(after, rows.num_rows))
 
-    def changed(self, change: Delta, held: Held) -> Delta:
+    def changed(self, new: Arrived, held: Held) -> Delta:
         """Remember what is held from now on; return what is published of the difference."""
         has_number = self._node.number is not None
         withdrawn, added = held.moves(self._node.offset, has_number=has_number)
@@ -104,8 +125,8 @@ class Winners:
         places = held.found.places
         # Before they are withdrawn, as what is withdrawn may be forgotten at once.
         parts = [self._known.take(places[withdrawn]), self._known.take(places[added[~is_new]])]
-        fresh, come = self._remembered(change, held)
-        parts.append(_chosen(fresh, come, added[is_new]))
+        fresh, come = self._remembered(new, held)
+        parts += _chosen(fresh, come, added[is_new]).to_batches()
         # As they lie: wide rows are not copied into one piece.
         filled = [part for part in parts if part.num_rows]
         columns = list(pa.Table.from_batches(filled, self._known.schema).columns)
@@ -126,12 +147,12 @@ class Winners:
             return None
         return _by_row(placed, len(found))
 
-    def _remembered(self, change: Delta, held: Held) -> tuple[pa.RecordBatch, Int64Array]:
+    def _remembered(self, new: Arrived, held: Held) -> tuple[pa.Table, Int64Array]:
         """Remember who has a place from now on: whole rows, and their numbers."""
         known, found = self._known, held.found
         gone, come = held.moves(0)
         names = known.schema.names
-        fresh = taken(change.rows.select(names), held.arrived[come - len(found)])
+        fresh = taken_apart(new.rows.select(names), held.arrived[come - len(found)])
         if len(gone):
             rows = found.rows.take(pa.array(gone))
             known.withdraw(rows, found.places[gone], held.hashes[gone])
@@ -146,8 +167,8 @@ def _by_row(placed: Placed, rows: int) -> Int64Array:
     return places
 
 
-def _chosen(rows: pa.RecordBatch, numbers: Int64Array, chosen: Int64Array) -> pa.RecordBatch:
+def _chosen(rows: pa.Table, numbers: Int64Array, chosen: Int64Array) -> pa.Table:
     """Of rows with ascending numbers those with the chosen ones."""
     if len(chosen) == len(numbers):
         return rows
-    return taken(rows, np.searchsorted(numbers, chosen))
+    return taken_apart(rows, np.searchsorted(numbers, chosen))

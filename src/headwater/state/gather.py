@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 import pyarrow as pa
 
 from headwater.cores import both, halves
@@ -23,3 +26,18 @@ def taken(rows: pa.RecordBatch, places: Int64Array) -> pa.RecordBatch:
     )
     found = dict(zip([*mine, *others], [*first, *second], strict=True))
     return pa.RecordBatch.from_arrays([found[n] for n in range(len(columns))], schema=rows.schema)
+
+
+def taken_apart(rows: pa.RecordBatch | pa.Table, places: Int64Array) -> pa.Table:
+    """The rows at some places, which ascend, in as many batches as the rows are in."""
+    batches = [rows] if isinstance(rows, pa.RecordBatch) else rows.to_batches()
+    starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
+    cuts = np.searchsorted(places, starts).tolist()
+    parts = [
+        taken(batch, places[low:high] - start)
+        for batch, start, (low, high) in zip(
+            batches, starts.tolist(), itertools.pairwise(cuts), strict=False
+        )
+        if high > low
+    ]
+    return pa.Table.from_batches(parts, rows.schema)
