@@ -126,6 +126,7 @@ MORE_QUERIES = (
     "tag FROM clicks) GROUP BY tag",
     # the extremes of what the groups are of
     "SELECT budget, min(budget), count(*) FROM campaigns GROUP BY budget",
+    "SELECT budget, ad, max(budget), min(budget) FROM campaigns GROUP BY budget, ad",
     # of equal matches the one that came last, also where the join is computed again
     "SELECT c.ad, c.ts, s.at, s.n FROM clicks c ASOF JOIN (SELECT ad, n, visitor, "
     "date_trunc('minute', at) AS at FROM shows) s ON c.ad = s.ad AND c.ts >= s.at "

@@ -53,7 +53,7 @@ class ExtremesOperator:
         self._partials = node.partials
         self._names = [partial.name for partial in node.partials]
         # A group may be of the very column whose extremes are wanted.
-        self._read = list(dict.fromkeys((*node.keys, argument)))
+        self._read = [*(key for key in node.keys if key != argument), argument]
         columns = node.input.schema.select(tuple(self._read))
         rows = pa.schema([*plain(columns), pa.field(_NUMBER, pa.int64())])
         self._bounded = bounded(node)
