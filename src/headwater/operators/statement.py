@@ -16,7 +16,7 @@ message.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType, TracebackType
 from typing import TypeAlias
@@ -76,14 +76,11 @@ class Instance:
         self._registered: list[str] = []
         self._texts: dict[str, str] = {}
 
-    def prepare(self, name: str, query: exp.Query, sources: Mapping[str, Source]) -> None:
-        """Bind `query`, whose tables are the names of `sources`, as statement `name`."""
-        registered = {f"{name}_{position}": source for position, source in enumerate(sources)}
-        for table, source in registered.items():
+    def prepare(self, name: str, text: str, sources: Mapping[str, Source]) -> None:
+        """Bind a query, which reads the sources as `tables_of` names them, as statement `name`."""
+        for source, table in tables_of(name, sources).items():
             self._connection.register(table, sources[source])
             self._registered.append(table)
-        reading = _reading(query, {source: table for table, source in registered.items()})
-        text = reading.sql("duckdb")
         if self.is_parallel:
             self._texts[name] = text
         else:
@@ -200,6 +197,7 @@ class Statement:
         self._inputs = dict(inputs)
         self._is_ordered = is_ordered
         self._name = engine.statement_name()
+        self._text = _reading(query, tables_of(self._name, inputs)).sql("duckdb")
         self._sources: dict[bool, dict[str, Source]] = {}
         self._schema: pa.Schema | None = None
 
@@ -261,9 +259,14 @@ class Statement:
         if sources is None:
             sources = {name: Source(schema) for name, schema in self._inputs.items()}
             instance = self._engine.instance(is_parallel=is_parallel)
-            instance.prepare(self._name, self._query, sources)
+            instance.prepare(self._name, self._text, sources)
             self._sources[is_parallel] = sources
         return sources
+
+
+def tables_of(statement: str, inputs: Iterable[str]) -> dict[str, str]:
+    """Under which name DuckDB knows each input of a statement."""
+    return {name: f"{statement}_{position}" for position, name in enumerate(inputs)}
 
 
 def one_batch(table: Rows) -> pa.RecordBatch:

@@ -53,6 +53,7 @@ class WindowedOperator:
         self._node = node
         self._window: GroupWindow = node.window
         self._hidden = [n for n in (WEIGHT, TICK) if n in input_schema.names]
+        self._tick_index = input_schema.get_field_index(TICK)
         self._layout = layout(node, is_weighted=WEIGHT in self._hidden, has_ticks=self._has_ticks)
         self._grid = Grid.of(node.window.spec)
         self._rule = _rule(node.window, self._grid)
@@ -96,14 +97,20 @@ class WindowedOperator:
     def step_in_time(self, rows: Rows, epoch: Epoch) -> Delta | None:
         """As `step`, with rows without places, all of which came before their time had passed.
 
-        None where they cannot be counted, or where windows close before that.
+        None where their places count all the same, or where windows close before that.
         """
-        if self._counting is None or self._window.frontier.sources in epoch.ready:
+        if self._window.frontier.sources in epoch.ready or self._layout.is_ordered:
             return None
-        counted = self._counting.partials(rows, has_ticks=False, may_repeat=True)
-        if counted is None:
-            return None
-        return self._passed(self._from_first(by_slice(counted)), epoch)
+        partials = None
+        if self._counting is not None:
+            partials = self._counting.partials(rows, has_ticks=False, may_repeat=True)
+        if partials is None:
+            # As when they are counted, groups are said to stand before all.
+            nowhere = pa.array(np.full(rows.num_rows, BEFORE_ALL, dtype=np.int64))
+            placed = rows.add_column(self._tick_index, pa.field(TICK, pa.int64()), nowhere)
+            partials, _ = run_isolating(self._partial, placed, epoch.failed)
+            partials = self._layout.settled(partials)
+        return self._passed(self._from_first(by_slice(partials)), epoch)
 
     def _passed(self, fresh: pa.RecordBatch, epoch: Epoch) -> Delta:
         """Add the partial results of an epoch and let the watermark pass."""
