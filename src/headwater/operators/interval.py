@@ -38,7 +38,7 @@ from headwater.operators.sides import (
     visible_fields,
 )
 from headwater.operators.statement import Engine
-from headwater.operators.windowed import mixed
+from headwater.operators.window_order import mixed
 from headwater.plan.frontier import Frontier
 from headwater.plan.nodes import Decision, Join, JoinKind, Within
 from headwater.state.equality import BoolArray, rows_equal

@@ -15,10 +15,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from headwater.delta.delta import HASH, TICK, WEIGHT, Delta, Int64Array, ones
+from headwater.delta.delta import TICK, WEIGHT, Delta, Int64Array, ones
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, WatermarkCurve
 from headwater.operators import render
 from headwater.operators.accumulate import Totals, published
@@ -34,8 +33,8 @@ from headwater.operators.render import TIME
 from headwater.operators.runs import Runs, joined
 from headwater.operators.slices import Grid, Span
 from headwater.operators.statement import Engine, Rows, Statement, empty_batch, plain
+from headwater.operators.window_order import by_slice, by_window, window_hashes
 from headwater.plan.nodes import Aggregate, GroupWindow
-from headwater.state.run import ascending
 
 
 class WindowedOperator:
@@ -110,7 +109,7 @@ class WindowedOperator:
             placed = rows.add_column(self._tick_index, pa.field(TICK, pa.int64()), nowhere)
             partials, _ = run_isolating(self._partial, placed, epoch.failed)
             partials = self._layout.settled(partials)
-        return self._passed(self._from_first(by_slice(partials)), epoch)
+        return self._passed(self._from_first(by_slice(partials, self._grid.width_us)), epoch)
 
     def _passed(self, fresh: pa.RecordBatch, epoch: Epoch) -> Delta:
         """Add the partial results of an epoch and let the watermark pass."""
@@ -162,7 +161,9 @@ class WindowedOperator:
         inputs = {render.INPUT: schema}
         merge = Statement(engine, query, inputs, is_ordered=self._layout.is_ordered)
         return Runs(
-            schema, SLICE, lambda rows: by_slice(self._layout.settled(merge.run(input=rows)))
+            schema,
+            SLICE,
+            lambda rows: by_slice(self._layout.settled(merge.run(input=rows)), self._grid.width_us),
         )
 
     def _fresh(self, rows: Rows, epoch: Epoch) -> pa.RecordBatch:
@@ -171,16 +172,16 @@ class WindowedOperator:
             return empty_batch(self._layout.carried(SLICE, FROM))
         counted = self._counted(rows, epoch)
         if counted is not None:
-            return self._from_first(by_slice(counted))
+            return self._from_first(by_slice(counted, self._grid.width_us))
         partials, good = run_isolating(self._partial, rows, epoch.failed)
-        partials = by_slice(self._layout.settled(partials))
+        partials = by_slice(self._layout.settled(partials), self._grid.width_us)
         if self._late_path is not None:
             assert self._rule is not None
             curve = epoch.passed(self._window.frontier)
             slices, ticks = (partials.column(name).to_numpy() for name in (SLICE, TICK))
             if self._rule.may_be_late(slices, ticks, curve):
                 kept = self._late_path.partials(good, curve, epoch.late)
-                return by_slice(self._layout.settled(kept))
+                return by_slice(self._layout.settled(kept), self._grid.width_us)
         return self._from_first(partials)
 
     def _counted(self, rows: Rows, epoch: Epoch) -> pa.RecordBatch | None:
@@ -254,7 +255,7 @@ class WindowedOperator:
         """One row for each group and window, as `by_window` orders them."""
         if can_merge(self._layout):
             keys = [*self._layout.keys.names, START]
-            found = merged(due, _window_hashes(due), self._layout, keys)
+            found = merged(due, window_hashes(due), self._layout, keys)
             if found is not None:
                 return found
         return by_window(self._layout.settled(self._merge.run(input=due)))
@@ -352,37 +353,6 @@ class _LatePath:
             grid=self._rule.grid,
             window=(window[0], window[1]),
         )
-
-
-def by_slice(partials: pa.RecordBatch) -> pa.RecordBatch:
-    """Partial results in the order of their slices, and in a slice of their hashes.
-
-    The second is there because DuckDB's order of groups depends on its threads.
-    """
-    order = np.lexsort((partials.column(HASH).to_numpy(), partials.column(SLICE).to_numpy()))
-    return partials.take(pa.array(order))
-
-
-def by_window(merged: pa.RecordBatch) -> pa.RecordBatch:
-    """Partial results of windows, each with the hash of its key and window, in that order."""
-    hashes = _window_hashes(merged)
-    index = merged.schema.get_field_index(HASH)
-    order = ascending(hashes, None)
-    hashed = merged.set_column(index, merged.schema.field(index), pa.array(hashes))
-    return hashed.take(pa.array(order))
-
-
-def _window_hashes(rows: pa.RecordBatch) -> npt.NDArray[np.uint64]:
-    """The hash of each row's key and window."""
-    return mixed(rows.column(HASH).to_numpy(), rows.column(START).to_numpy())
-
-
-def mixed(hashes: npt.NDArray[np.uint64], starts: Int64Array) -> npt.NDArray[np.uint64]:
-    """The hash of a key and a window start: SplitMix64's finalizer (Steele et al., 2014)."""
-    x = hashes ^ (starts.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
 
 
 def _rule(window: GroupWindow, grid: Grid) -> Lateness | None:
