@@ -24,9 +24,9 @@ import pyarrow as pa
 
 from headwater.delta.delta import TICK, Delta, Int64Array, UInt64Array
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL
+from headwater.operators.counts import Counts, Flips
 from headwater.operators.deciding import Waiting, in_time, less_lateness
 from headwater.operators.operator import Epoch, Loader, Saver
-from headwater.operators.presence import COUNT, Flips, counted
 from headwater.operators.residual import Residual, accepting, read_by
 from headwater.operators.sides import (
     Part,
@@ -42,7 +42,6 @@ from headwater.operators.window_order import mixed
 from headwater.plan.frontier import Frontier
 from headwater.plan.nodes import Decision, Join, JoinKind, Within
 from headwater.state.equality import BoolArray, rows_equal
-from headwater.state.latest import Latest
 from headwater.state.matching import Accept, matching_between
 from headwater.state.multiset import Multiset
 from headwater.state.run import Run, sorted_run, times_of
@@ -302,8 +301,7 @@ class _Matched:
         found_by = list(dict.fromkeys((*mine.keys, mine.time)))
         self._keys = list(dict.fromkeys((*found_by, *read)))
         self._has_kinds = len(self._keys) > len(found_by)
-        schema = pa.schema([mine.rows.schema.field(name) for name in self._keys])
-        self._counts = Latest(schema.append(pa.field(COUNT, pa.int64())), self._keys)
+        self._counts = Counts(mine.rows.schema.field(name) for name in self._keys)
         self._waiting: Waiting | None = None
         if decision is not None and decision.final and not self._wants:
             self._waiting = Waiting(mine.rows.schema, mine.keys, mine.time)
@@ -385,13 +383,13 @@ class _Matched:
         if self._has_ticks:
             ticks = np.concatenate([p.ticks for p in met if p.ticks is not None])
         by_time = mixed(hashes, times_of(keys.column(self._mine.time)))
-        flips = counted(self._counts, keys, by_time, weights, ticks)
+        flips = self._counts.add(keys, by_time, weights, ticks)
         return [(flips, keys.take(pa.array(flips.places)), hashes[flips.places])]
 
     def _is_matched(self, side: Side) -> BoolArray:
         """Which rows have a match, after the epoch."""
         hashes = mixed(side.hashes, self._mine.times(side))
-        return self._counts.find(side.rows.select(self._keys), hashes).mask
+        return self._counts.are_there(side.rows.select(self._keys), hashes)
 
     def _let_go(self, due: Side, epoch: Epoch) -> Part:
         """Of the rows whose wait is over those without a match, where the frontier passed."""

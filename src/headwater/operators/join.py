@@ -114,7 +114,7 @@ class JoinOperator:
         return {
             "left": self._left.rows.save(saver),
             "right": self._right.rows.save(saver),
-            "counts": [side.counts.save(saver) for side in self._unmatched],
+            "counts": [side.told.counts.save(saver) for side in self._unmatched],
         }
 
     def load(self, manifest: Any, loader: Loader) -> None:
@@ -122,12 +122,12 @@ class JoinOperator:
         self._left.rows.load(manifest["left"], loader)
         self._right.rows.load(manifest["right"], loader)
         for side, saved in zip(self._unmatched, manifest["counts"], strict=True):
-            side.counts.load(saved, loader)
+            side.told.counts.load(saved, loader)
 
     def state_size(self) -> tuple[int, int]:
         """Rows and bytes that are remembered of both sides."""
         sizes = [self._left.rows.size(), self._right.rows.size()]
-        sizes += [side.counts.size() for side in self._unmatched]
+        sizes += [side.told.counts.size() for side in self._unmatched]
         return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
 
     def _forget(self, epoch: Epoch) -> None:
@@ -140,9 +140,9 @@ class JoinOperator:
         if left is not None and right is not None and _are_paired(self._node, left, right):
             both = min(of_left, of_right)
             for side in self._unmatched:
-                of_mine = side.is_left is isinstance(side.counts, Matched)
+                of_mine = side.is_left is isinstance(side.told, Matched)
                 by = left if of_mine else right
-                side.counts.forget_below(by.columns[0], both)
+                side.told.counts.forget_below(by.columns[0], both)
         # A withdrawn row is told by the remembered ones of its kind, where kinds are counted.
         self._left.rows.forget_below(both if self._left.kinds else of_left)
         self._right.rows.forget_below(both if self._right.kinds else of_right)
@@ -178,14 +178,14 @@ class _Unmatched:
 
     mine: Half
     other: Half
-    counts: Presence | Matched
+    told: Presence | Matched
     is_left: bool
 
     def step(self, met: Sequence[Joined], mine: Side, other: Side) -> list[Part]:
         """The side's rows that came or went for having a match, or none."""
-        if isinstance(self.counts, Presence):
-            return self.counts.step(mine, other)
-        return self.counts.step([p.met(self.mine, is_left=self.is_left) for p in met], mine)
+        if isinstance(self.told, Presence):
+            return self.told.step(mine, other)
+        return self.told.step([p.met(self.mine, is_left=self.is_left) for p in met], mine)
 
 
 def _are_paired(node: Join, left: Bounded, right: Bounded) -> bool:

@@ -12,17 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from headwater.delta.delta import Int64Array, UInt64Array
-from headwater.operators.operator import Loader, Saver
-from headwater.operators.presence import COUNT, Told, counted, of_new_rows
+from headwater.operators.counts import Counts
+from headwater.operators.presence import Told, of_new_rows
 from headwater.operators.sides import Part, Side
 from headwater.state.equality import BoolArray, first_alike
-from headwater.state.latest import Latest
 from headwater.state.matching import accepted, matching
 from headwater.state.multiset import Multiset
 from headwater.state.run import Run, sorted_run
@@ -66,7 +64,7 @@ class Matched:
         self._columns = list(columns)
         fields = [rows.schema.field(name) for name in columns]
         self._kinds = pa.schema(fields)
-        self._counts = Latest(pa.schema([*fields, pa.field(COUNT, pa.int64())]), columns)
+        self.counts = Counts(fields)
 
     def step(self, met: Sequence[Met], side: Side) -> list[Part]:
         """The rows that came or went.
@@ -80,25 +78,9 @@ class Matched:
         parts = [] if told is None else self._said_again(told, met)
         if len(side):
             kinds, hashes = side.rows.select(self._columns), kind_hashes(side.rows)
-            is_there = self._counts.find(kinds, hashes).mask
+            is_there = self.counts.are_there(kinds, hashes)
             parts += of_new_rows(side, kinds, hashes, is_there, told, wants=self._wants)
         return parts
-
-    def forget_below(self, key: str, bound: int) -> None:
-        """Drop the counts of keys before the bound: nobody asks for them, or adds to them."""
-        self._counts.forget_below(key, bound)
-
-    def save(self, saver: Saver) -> Any:
-        """Hand over the counts."""
-        return self._counts.save(saver)
-
-    def load(self, manifest: Any, loader: Loader) -> None:
-        """Take back the counts."""
-        self._counts.load(manifest, loader)
-
-    def size(self) -> tuple[int, int]:
-        """Rows and bytes of the counts."""
-        return self._counts.size()
 
     def _count(self, met: Sequence[Met]) -> Told | None:
         """Count the pairs; the kinds whose first match came or whose last one went."""
@@ -109,8 +91,7 @@ class Matched:
         hashes = np.concatenate([pairs.kind_hashes for pairs in met])
         weights = [pairs.weights for pairs in met if pairs.weights is not None]
         ticks = [pairs.ticks for pairs in met if pairs.ticks is not None]
-        flips = counted(
-            self._counts,
+        flips = self.counts.add(
             kinds,
             hashes,
             np.concatenate(weights) if weights else None,
