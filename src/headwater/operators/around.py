@@ -8,7 +8,6 @@ other columns are taken from the input by place, or, where all rows stay, just a
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 from sqlglot import exp
 
-from headwater.delta.delta import Int64Array
 from headwater.operators import render
 from headwater.operators.operator import hidden_of
 from headwater.operators.statement import Engine, Rows, Statement
 from headwater.plan.nodes import Map, Node, Scan, Windows
 from headwater.schema.schema import Schema
+from headwater.state.gather import taken_apart
 
 PLACE = "__place"
 # Below this one statement for all is quicker than two ways.
@@ -84,12 +83,12 @@ class Around:
             places = pa.array(np.arange(rows.num_rows, dtype=np.int64))
             given = given.append_column(pa.field(PLACE, pa.int64()), places)
         answer = self._statement.pieces(input=given)
-        columns = {name: rows.column(source) for name, source in self._passed.items()}
+        passed = rows.select(list(self._passed.values()))
+        if not self._keeps_rows:
+            passed = taken_apart(passed, answer.column(PLACE).to_numpy())
+        columns = dict(zip(self._passed, passed.columns, strict=True))
         if self._keeps_rows:
             columns |= {n: rows.column(n) for n in hidden_of(rows.schema)}
-        else:
-            at = answer.column(PLACE).to_numpy()
-            columns = {name: _taken(column, at) for name, column in columns.items()}
         columns |= {name: answer.column(name) for name in answer.schema.names}
         arrays = [columns[name] for name in self.schema.names]
         return pa.Table.from_arrays(arrays, schema=self.schema)
@@ -123,20 +122,6 @@ def around(
     if not is_worth and not (keeps_rows and len(passed) > 1):
         return None
     return Around(node, origin, keys, passed, schema, engine)
-
-
-def _taken(column: pa.Array | pa.ChunkedArray, places: Int64Array) -> pa.ChunkedArray:
-    """A column's values at these places, ascending, piece by piece."""
-    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    starts = np.cumsum([0, *map(len, chunks)])
-    cuts = np.searchsorted(places, starts)
-    found = [
-        chunk.take(pa.array(places[first:last] - start))
-        for chunk, start, (first, last) in zip(
-            chunks, starts.tolist(), itertools.pairwise(cuts.tolist()), strict=False
-        )
-    ]
-    return pa.chunked_array(found, column.type)
 
 
 def _passed(node: Node) -> dict[str, str]:

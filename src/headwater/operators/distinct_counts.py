@@ -14,11 +14,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, UInt64Array
+from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array
 from headwater.operators.accumulate import Totals, published
 from headwater.operators.aggregate import by_hash, shown_schema
 from headwater.operators.distinct_pairs import Pairs, fits, in_order, packed
@@ -27,6 +26,7 @@ from headwater.operators.distinct_values import Values
 from headwater.operators.layout import ROWS, layout
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.statement import Engine, Rows
+from headwater.operators.window_order import mixed
 from headwater.plan.nodes import Aggregate
 from headwater.state.equality import BoolArray, taken
 from headwater.state.flagged import Flagged, Int32Array
@@ -165,7 +165,7 @@ class _Far:
         if not len(ids):
             return flags_
         keys = pa.RecordBatch.from_arrays([pa.array(ids), pa.array(values)], [_GROUP, _VALUE])
-        hashes = _hashes(ids, values)
+        hashes = mixed(values.view(np.uint64), ids)
         found = self._known.find(keys, hashes)
         column = pc.fill_null(found.rows.column(_FLAGS), 0)
         before = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.int32)
@@ -185,16 +185,3 @@ class _Far:
     def load(self, manifest: Any, loader: Loader) -> None:
         """Take them back."""
         self._known.load(manifest, loader)
-
-
-def _hashes(ids: Int64Array, values: Int64Array) -> UInt64Array:
-    """Hashes of pairs of numbers: splitmix64 of the one, and of that and the other."""
-    mixed: npt.NDArray[np.uint64] = values.view(np.uint64).copy()
-    for number in (ids.view(np.uint64), np.uint64(0x9E3779B97F4A7C15)):
-        mixed += number
-        mixed ^= mixed >> np.uint64(30)
-        mixed *= np.uint64(0xBF58476D1CE4E5B9)
-        mixed ^= mixed >> np.uint64(27)
-        mixed *= np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
-    return mixed

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from sqlglot import exp
 
-_COMPARED: dict[type[exp.Expr], Callable[[Any, Any], Any]] = {
+COMPARED: dict[type[exp.Expr], Callable[[Any, Any], Any]] = {
     exp.EQ: np.equal,
     exp.NEQ: np.not_equal,
     exp.LT: np.less,
@@ -111,13 +111,13 @@ def _tested(condition: exp.Expr, kinds: Kinds) -> Compute | None:  # noqa: PLR09
             exp.LTE(this=condition.this.copy(), expression=high.copy()),
         )
         return _tested(bounds, kinds)
-    if type(condition) not in _COMPARED:
+    if type(condition) not in COMPARED:
         return None
     assert isinstance(condition, exp.Binary)
     if not any(isinstance(s, exp.Column) for s in (condition.this, condition.expression)):
         return None
     one, other = (_number(side, kinds) for side in (condition.this, condition.expression))
-    return None if one is None or other is None else _of_two(_COMPARED[type(condition)], one, other)
+    return None if one is None or other is None else _of_two(COMPARED[type(condition)], one, other)
 
 
 def _negated(condition: exp.Expr, kinds: Kinds) -> Compute | None:

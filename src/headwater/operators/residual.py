@@ -23,6 +23,7 @@ from headwater.delta.delta import TICK, WEIGHT, Int64Array
 from headwater.errors import RecordError
 from headwater.operators import render
 from headwater.operators.isolate import isolating
+from headwater.operators.masks import COMPARED
 from headwater.operators.sides import Side, is_stretch, weighed
 from headwater.operators.statement import Engine, Statement, plain
 from headwater.schema.schema import Schema
@@ -31,14 +32,6 @@ from headwater.state.matching import Accept
 from headwater.state.run import Run
 from headwater.state.zones import EVERYWHERE, Near, bounds_of, has_zones
 
-_COMPARED: dict[type[exp.Expr], Callable[[Any, Any], BoolArray]] = {
-    exp.EQ: np.equal,
-    exp.NEQ: np.not_equal,
-    exp.LT: np.less,
-    exp.LTE: np.less_equal,
-    exp.GT: np.greater,
-    exp.GTE: np.greater_equal,
-}
 # Whether rows on the left of a comparison bound those on its right from below, and from above.
 _LIMITED: dict[type[exp.Expr], tuple[bool, bool]] = {
     exp.EQ: (True, True),
@@ -132,7 +125,7 @@ class Residual:
         numbers = {name: pairs.numbers(name) for name in names}
         mask = np.ones(len(pairs), dtype=np.bool_)
         for term in self._terms:
-            mask &= _COMPARED[type(term)](numbers[term.this.name], numbers[term.expression.name])
+            mask &= COMPARED[type(term)](numbers[term.this.name], numbers[term.expression.name])
         for name in names:
             valid = pairs.valid(name)
             mask &= True if valid is None else valid
@@ -279,7 +272,7 @@ def _terms(condition: exp.Expr, left: Schema, right: Schema) -> list[exp.Binary]
             exp.LTE(this=condition.this.copy(), expression=high.copy()),
         )
         return _terms(bounds, left, right)
-    if type(condition) not in _COMPARED:
+    if type(condition) not in COMPARED:
         return None
     assert isinstance(condition, exp.Binary)
     kinds = [_kind(side, left, right) for side in (condition.this, condition.expression)]

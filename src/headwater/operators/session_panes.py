@@ -34,7 +34,7 @@ from headwater.operators.render import TIME
 from headwater.operators.runs import joined
 from headwater.operators.session_regions import Regions
 from headwater.operators.session_state import FIRST, LAST, Clock, LateRows, Sessions
-from headwater.operators.session_totals import PLACE
+from headwater.operators.session_totals import PLACE, in_order, numbered
 from headwater.operators.sessions import timed_statement
 from headwater.operators.statement import Engine, Rows, Statement, empty_batch, plain
 from headwater.plan.nodes import Hold, SessionPanes
@@ -217,13 +217,14 @@ class SessionPanesOperator:
         place = np.empty(len(number), dtype=np.int64)
         place[order] = number
         named = timed.select(self._visible.names).append_column(PLACE, pa.array(place))
-        partials = _in_order(self._layout.settled(self._partial.run(input=named)))
+        partials = in_order(self._layout.settled(self._partial.run(input=named)))
         begins, ends = bounds_of(number)
         counts = np.bincount(number, minlength=len(begins)).astype(np.int64)
         latest = np.maximum.reduceat(rows.ticks.take(order), begins)
-        bounds = (moments.take(begins), moments.take(ends), counts, latest)
+        known = (moments.take(begins), moments.take(ends), counts, latest)
         before = rows.before.take(order).take(begins)
-        return _bounded(partials, bounds, self._layout.carried(*_HIDDEN)), before
+        numbers = dict(zip(_HIDDEN, known, strict=True))
+        return numbered(partials, numbers, self._layout.carried(*_HIDDEN)), before
 
     def _merged(
         self,
@@ -239,9 +240,9 @@ class SessionPanesOperator:
         if not self._node.is_accumulating:
             kept = np.flatnonzero(unsaid)
         counted = old.append_column(HASH, pa.array(hashes)).take(pa.array(kept))
-        parts = [_placed(counted, regions.old.take(kept), schema)]
-        parts.append(_placed(blocks, regions.block, schema))
-        merged = _in_order(self._layout.settled(self._merge.run(input=joined(parts, schema))))
+        parts = [numbered(counted, {PLACE: regions.old.take(kept)}, schema)]
+        parts.append(numbered(blocks, {PLACE: regions.block}, schema))
+        merged = in_order(self._layout.settled(self._merge.run(input=joined(parts, schema))))
         counts, latest = np.zeros(regions.count, np.int64), np.full(regions.count, BEFORE_ALL)
         for rows, places, some in (
             (old, regions.old, unsaid),
@@ -249,8 +250,9 @@ class SessionPanesOperator:
         ):
             np.add.at(counts, places, some)
             np.maximum.at(latest, places, rows.column(LATEST).to_numpy())
-        bounds = (regions.first, regions.last, counts, latest)
-        return _bounded(merged, bounds, self._layout.carried(*_HIDDEN))
+        known = (regions.first, regions.last, counts, latest)
+        numbers = dict(zip(_HIDDEN, known, strict=True))
+        return numbered(merged, numbers, self._layout.carried(*_HIDDEN))
 
     def _shown(self, rows: pa.RecordBatch) -> Delta:
         """Sessions as the node's columns, in the order of their firings."""
@@ -313,26 +315,3 @@ def _all_said(sessions: pa.RecordBatch, said: BoolArray) -> pa.RecordBatch:
     place = sessions.schema.get_field_index(UNSAID)
     unsaid = np.where(said, 0, sessions.column(UNSAID).to_numpy())
     return sessions.set_column(place, sessions.schema.field(UNSAID), pa.array(unsaid))
-
-
-def _in_order(partials: pa.RecordBatch) -> pa.RecordBatch:
-    """Partial results in the order of their places, of which each has one."""
-    return partials.take(pa.array(np.argsort(partials.column(PLACE).to_numpy())))
-
-
-def _placed(partials: pa.RecordBatch, places: Int64Array, schema: pa.Schema) -> pa.RecordBatch:
-    """Partial results, the places instead of what else is known of them."""
-    columns = [
-        pa.array(places, type=pa.int64()) if f.name == PLACE else partials.column(f.name)
-        for f in schema
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _bounded(
-    partials: pa.RecordBatch, bounds: tuple[Int64Array, ...], schema: pa.Schema
-) -> pa.RecordBatch:
-    """Partial results with their bounds, rows in no firing, and last place."""
-    known = dict(zip(_HIDDEN, (pa.array(values, pa.int64()) for values in bounds), strict=True))
-    columns = [known[f.name] if f.name in known else partials.column(f.name) for f in schema]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -8,6 +8,7 @@ touch. An epoch costs its rows and the sessions near them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -146,9 +147,11 @@ class SessionTotalsOperator:
         place[sorting.order] = number
         names = self._node.input.schema.names
         rows = timed.select(names).append_column(PLACE, pa.array(place))
-        partials = _in_order(self._layout.settled(self._partial.run(input=rows)))
+        partials = in_order(self._layout.settled(self._partial.run(input=rows)))
         begins, ends = bounds_of(number)
-        bounded = _bounded(partials, moments.take(begins), moments.take(ends), schema)
+        bounded = numbered(
+            partials, {FIRST: moments.take(begins), LAST: moments.take(ends)}, schema
+        )
         if not self._has_ticks:
             return bounded, None
         ticks = timed.column(TICK).to_numpy().take(sorting.order)
@@ -159,10 +162,11 @@ class SessionTotalsOperator:
     ) -> pa.RecordBatch:
         """The partial results of each region, in the order of the regions."""
         schema = self._layout.carried(PLACE)
-        parts = [_placed(old.append_column(HASH, pa.array(hashes)), regions.old, schema)]
-        parts.append(_placed(blocks, regions.block, schema))
-        merged = _in_order(self._layout.settled(self._merge.run(input=joined(parts, schema))))
-        return _bounded(merged, regions.first, regions.last, self._layout.carried(FIRST, LAST))
+        parts = [numbered(old.append_column(HASH, pa.array(hashes)), {PLACE: regions.old}, schema)]
+        parts.append(numbered(blocks, {PLACE: regions.block}, schema))
+        merged = in_order(self._layout.settled(self._merge.run(input=joined(parts, schema))))
+        bounds = {FIRST: regions.first, LAST: regions.last}
+        return numbered(merged, bounds, self._layout.carried(FIRST, LAST))
 
     def _reads_same(self, old: pa.RecordBatch, new: pa.RecordBatch, regions: Regions) -> BoolArray:
         """Which old sessions a reader could not tell from the new one of their region."""
@@ -202,24 +206,22 @@ class SessionTotalsOperator:
         return Delta(pa.RecordBatch.from_arrays([shown[n] for n in schema.names], schema=schema))
 
 
-def _in_order(partials: pa.RecordBatch) -> pa.RecordBatch:
+def in_order(partials: pa.RecordBatch) -> pa.RecordBatch:
     """Partial results in the order of their places, of which each has one."""
     return partials.take(pa.array(np.argsort(partials.column(PLACE).to_numpy())))
 
 
-def _placed(partials: pa.RecordBatch, places: Int64Array, schema: pa.Schema) -> pa.RecordBatch:
-    """Partial results, the places instead of their bounds."""
+def numbered(
+    partials: pa.RecordBatch, numbers: Mapping[str, Int64Array], schema: pa.Schema
+) -> pa.RecordBatch:
+    """Partial results with what is known of them instead of what they carried: bounds, or a place.
+
+    Args:
+        numbers: By the name of the column; others of the schema are those of the partial results.
+
+    """
     columns = [
-        pa.array(places, type=pa.int64()) if f.name == PLACE else partials.column(f.name)
+        pa.array(numbers[f.name], pa.int64()) if f.name in numbers else partials.column(f.name)
         for f in schema
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _bounded(
-    partials: pa.RecordBatch, first: Int64Array, last: Int64Array, schema: pa.Schema
-) -> pa.RecordBatch:
-    """Partial results with their bounds."""
-    bounds = {FIRST: pa.array(first, pa.int64()), LAST: pa.array(last, pa.int64())}
-    columns = [bounds[f.name] if f.name in bounds else partials.column(f.name) for f in schema]
     return pa.RecordBatch.from_arrays(columns, schema=schema)

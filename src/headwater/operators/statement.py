@@ -197,7 +197,7 @@ class Statement:
         self._inputs = dict(inputs)
         self._is_ordered = is_ordered
         self._name = engine.statement_name()
-        self._text = _reading(query, tables_of(self._name, inputs)).sql("duckdb")
+        self._text: str | None = None
         self._sources: dict[bool, dict[str, Source]] = {}
         self._schema: pa.Schema | None = None
 
@@ -257,6 +257,9 @@ class Statement:
     def _prepared(self, *, is_parallel: bool) -> dict[str, Source]:
         sources = self._sources.get(is_parallel)
         if sources is None:
+            if self._text is None:
+                reading = _reading(self._query, tables_of(self._name, self._inputs))
+                self._text = reading.sql("duckdb")
             sources = {name: Source(schema) for name, schema in self._inputs.items()}
             instance = self._engine.instance(is_parallel=is_parallel)
             instance.prepare(self._name, self._text, sources)

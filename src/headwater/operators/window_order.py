@@ -58,9 +58,12 @@ def window_hashes(rows: pa.RecordBatch) -> UInt64Array:
     return mixed(rows.column(HASH).to_numpy(), rows.column(START).to_numpy())
 
 
-def mixed(hashes: UInt64Array, starts: Int64Array) -> UInt64Array:
-    """The hash of a key and a window start: SplitMix64's finalizer (Steele et al., 2014)."""
-    x = hashes ^ (starts.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+def mixed(hashes: UInt64Array, numbers: Int64Array) -> UInt64Array:
+    """The hash of two numbers, say a key's hash and a window start.
+
+    SplitMix64's finalizer (Steele et al., 2014).
+    """
+    x = hashes ^ (numbers.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
