@@ -34,7 +34,7 @@ ROWS = pa.table(
 
 @pytest.fixture(autouse=True)
 def _always_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(loop, "_BEHIND_ROWS_MIN", 1)
+    monkeypatch.setattr(loop, "_LARGE_ROWS_MIN", 1)
     yield
 
 
@@ -149,7 +149,7 @@ def test_what_the_journal_refuses_ends_the_loop_and_no_checkpoint_is_taken() -> 
 
 
 def test_an_epoch_is_committed_behind_where_more_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_BEHIND_ROWS_MIN", 10)
+    monkeypatch.setattr(loop, "_LARGE_ROWS_MIN", 10)
     runtime = opened(FakeDisk(0))
     threads: list[str] = []
     append = Journal.append

@@ -208,7 +208,7 @@ def close(run: Run) -> None:
 @pytest.mark.parametrize("seed", range(24))
 def test_a_crash_in_any_call_changes_no_answer(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Epochs are committed behind the next one's step, as large ones are.
-    monkeypatch.setattr(loop, "_BEHIND_ROWS_MIN", seed % 2 or 1 << 16)
+    monkeypatch.setattr(loop, "_LARGE_ROWS_MIN", seed % 2 or 1 << 16)
     compiled, sent, clock = app().compile(), batches(seed), ManualClock()
     rng = random.Random(seed)
     disk, done = FakeDisk(seed), 0

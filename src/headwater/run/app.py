@@ -17,10 +17,10 @@ import pyarrow as pa
 
 from headwater.clock import Clock, SystemClock
 from headwater.errors import DefinitionError
+from headwater.heap import HEAP
 from headwater.pipeline.declarations import Declarations
 from headwater.pipeline.sinks import SinkSettings
 from headwater.plan.pipeline import Pipeline, SinkDefinition
-from headwater.run import allocator
 from headwater.run.compile import Compiled, compile_pipeline
 from headwater.run.foreground import run_in_foreground
 from headwater.run.live import Live, microseconds_of
@@ -33,7 +33,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Function], Function]
 LISTEN = "127.0.0.1:8484"
 
-allocator.settle()
+HEAP.settle()
 
 
 class App:

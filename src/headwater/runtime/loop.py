@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from headwater.clock import Clock
 from headwater.cores import Behind
 from headwater.errors import HeadwaterError
+from headwater.heap import HEAP
 from headwater.runtime.checksum import checksum
 from headwater.runtime.content import Content
 from headwater.runtime.intake import Intake
@@ -35,8 +36,8 @@ from headwater.storage.journal import Journal
 EPOCH_ROWS_MAX = 1_500_000
 # Rows may be wide: an epoch takes in about so many bytes at most.
 EPOCH_BYTES_MAX = 256 << 20
-# An epoch that put out, or took in, so many rows is worth a second thread.
-_BEHIND_ROWS_MIN = 1 << 16
+# An epoch that put out, or took in, so many rows is worth a second thread, and room for its arrays.
+_LARGE_ROWS_MIN = 1 << 16
 Sample = tuple[float, int, int, dict[str, int]]
 
 
@@ -144,6 +145,8 @@ class EpochLoop:
         if cut is None:
             self.finish()
             return False
+        if cut.tick_to - cut.tick_from >= _LARGE_ROWS_MIN:
+            HEAP.make_room()
         steps = self.stepper.step(cut)
         self.progress = Progress(cut.epoch, cut.tick_to, self.progress.facts + len(cut.facts))
         commit = self._commit_of(cut, steps)
@@ -221,7 +224,7 @@ class EpochLoop:
         rows = sum(len(stepped.delta) for stepped in steps.values())
         if cut.tick_to < self._intake.visible_tick:
             rows += cut.tick_to - cut.tick_from
-        return rows >= _BEHIND_ROWS_MIN and all(
+        return rows >= _LARGE_ROWS_MIN and all(
             view.is_apart for view in self.stepper.views if view.name in steps
         )
 
@@ -249,6 +252,7 @@ class EpochLoop:
         return commit
 
     def _wait_for_work(self) -> None:
+        HEAP.give_back()
         seconds = _soonest(self._intake.note_idle(), 1.0)
         wakes_at = self.stepper.wakes_at()
         if wakes_at is not None:
