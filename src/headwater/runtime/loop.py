@@ -252,13 +252,14 @@ class EpochLoop:
         return commit
 
     def _wait_for_work(self) -> None:
-        HEAP.give_back()
         seconds = _soonest(self._intake.note_idle(), 1.0)
         wakes_at = self.stepper.wakes_at()
         if wakes_at is not None:
             seconds = min(seconds, max(0.0, (wakes_at - self._clock.now_us()) / 1e6))
         with self._intake.changed:
-            self._intake.changed.wait_for(self._has_work, timeout=seconds)
+            has_work = self._intake.changed.wait_for(self._has_work, timeout=seconds)
+        if not has_work:
+            HEAP.give_back()
 
     def _has_work(self) -> bool:
         return (
