@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from headwater.log.chunk import Chunk
 from headwater.log.lane import SealAt
@@ -103,16 +104,38 @@ def test_what_is_appended_during_a_flush_or_a_seal_stays() -> None:
     assert rows["id"].to_pylist() == rows["_offset"].to_pylist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_large_tail_becomes_several_hot_files_of_a_good_size() -> None:
+@pytest.mark.parametrize(
+    ("chunks", "files"),
+    [
+        (3, [(0, 11)]),
+        (4, [(0, 7), (8, 15)]),
+        (8, [(0, 11), (12, 23), (24, 31)]),
+    ],
+)
+def test_a_tail_becomes_hot_files_of_like_and_good_size(
+    chunks: int, files: list[tuple[int, int]]
+) -> None:
     disk = FakeDisk(1)
     topic = Topic(CLICKS, Blobs(disk), FOLDER, seal_at=SealAt(rows=10))
-    for n in range(8):
+    for n in range(chunks):
         topic.append(Chunk(0, 4 * n, 4 * n, START_US, batch(4 * n, [n] * 4)))
 
     topic.flush()
 
     spans = [path.split("/")[-1].split(".")[0].split("-")[1:] for path in disk.list(FOLDER)]
-    assert [(int(a), int(b)) for a, b in spans] == [(0, 11), (12, 23), (24, 31)]
+    assert [(int(a), int(b)) for a, b in spans] == files
+
+
+def test_appends_larger_than_a_file_stay_whole() -> None:
+    disk = FakeDisk(1)
+    topic = Topic(CLICKS, Blobs(disk), FOLDER, seal_at=SealAt(rows=2))
+    for first in (0, 9):
+        topic.append(Chunk(0, first, first, START_US, batch(first, [first] * 9)))
+
+    assert topic.flush() == 18
+
+    assert len(disk.list(FOLDER)) == 2
+    assert topic.read_offsets(0, 0, 99)["_offset"].to_pylist() == list(range(18))
 
 
 def test_bytes_say_what_is_in_memory_and_what_in_files() -> None:

@@ -15,6 +15,7 @@ Any number of threads may read, while one appends, one flushes and one seals.
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -170,13 +171,15 @@ class Lane:
         return [segment.entry.save() for segment in self._now[0]]
 
     def _hot_cuts(self, tail: Tail, chunks: int) -> Iterator[tuple[int, int]]:
-        """The chunks [first, last) of each hot segment, none much larger than an archive file."""
+        """The chunks [first, last) of each hot segment: like parts, each about an archive file."""
         rows = tail.starts[chunks] - tail.starts[0]
         row_bytes = max(1, tail.size_bytes // rows)
         rows_max = min(self._shape.seal_at.rows, self._shape.seal_at.size_bytes // row_bytes)
+        parts = max(1, round(rows / max(1, rows_max)))
         first = 0
-        for last in range(1, chunks + 1):
-            if last == chunks or tail.starts[last] - tail.starts[first] >= rows_max:
+        for part in range(1, parts + 1):
+            last = bisect_left(tail.starts, tail.starts[0] + rows * part // parts, hi=chunks)
+            if last > first:
                 yield first, last
                 first = last
 
