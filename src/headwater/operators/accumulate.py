@@ -173,9 +173,8 @@ def interleaved(
     else:
         order = np.argsort(groups, kind="stable")
         chosen = np.concatenate([gone, come + old.num_rows])[order]
-        both = pa.Table.from_batches([old.cast(new.schema), new]).combine_chunks()
-        chosen_rows = both.take(pa.array(chosen)).combine_chunks()
-        columns = [_chunk(column) for column in chosen_rows.columns]
+        both = pa.concat_batches([old.cast(new.schema), new])
+        columns = [taken(column, chosen) for column in both.columns]
         weights, groups = weights[order], groups[order]
     names = [*new.schema.names, WEIGHT]
     columns.append(pa.array(weights))
@@ -301,7 +300,3 @@ def _int64(rows: pa.RecordBatch, name: str, existed: BoolArray | None) -> Int64A
         data = np.frombuffer(values.buffers()[1], dtype=np.int64)
         counts = data[values.offset : values.offset + len(values)]
     return counts if existed is None else np.where(existed, counts, 0)
-
-
-def _chunk(values: Any) -> pa.Array:
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
