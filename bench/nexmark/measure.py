@@ -27,6 +27,7 @@ from bench.nexmark.pipeline import app_of, sends
 from bench.nexmark.queries import QUERIES, TOPICS, Query
 from headwater.clock import SystemClock
 from headwater.delta.watermark import AFTER_ALL
+from headwater.runtime import loop as loops
 from headwater.runtime import stepper
 from headwater.runtime.ingest import Ingest
 from headwater.runtime.runtime import Runtime, Settings
@@ -86,8 +87,11 @@ def _headwater(name: str, log: Path, delay: str, answer: Path | None) -> Figures
         loop = runtime.loop
         rows_max, loop._epoch_rows_max = loop._epoch_rows_max, WARM_ROWS
         unread_max, stepper._UNREAD_MAX = stepper._UNREAD_MAX, 1
+        # It opens no files ahead, or these would be ready before the clock starts.
+        ahead_min, loops._AHEAD_ROWS_MIN = loops._AHEAD_ROWS_MIN, 1 << 62
         loop.run_epoch()
         loop._epoch_rows_max, stepper._UNREAD_MAX = rows_max, unread_max
+        loops._AHEAD_ROWS_MIN = ahead_min
         gc.collect()
         before, rows_before = _reset_peak(), loop.progress.tick
         started = time.perf_counter()

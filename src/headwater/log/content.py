@@ -11,13 +11,15 @@ A file that is not what was written is a `StateError` that names it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from headwater.cores import Chore
 from headwater.delta.delta import Int64Array
 from headwater.errors import StateError
 from headwater.log.index import INDEX_KEY, Index
@@ -48,6 +50,10 @@ class Content(Protocol):
         self, row_from: int, row_to: int, columns: Sequence[str] | None
     ) -> list[pa.RecordBatch]:
         """Rows [row_from, row_to) of the file; `columns` in that order, or all."""
+        ...
+
+    def unready(self, columns: Sequence[str]) -> list[Chore]:
+        """What reading these columns for the first time would have to wait for."""
         ...
 
 
@@ -186,6 +192,23 @@ class ArrowContent:
             found.append(cut(chosen, start, row_from, row_to))
         return found
 
+    def unready(self, columns: Sequence[str]) -> list[Chore]:
+        """To check those that were not read before, one by one; it takes their pages in, too."""
+        if self._checked is None:
+            return []
+        return [
+            partial(self._check_ahead, number, name)
+            for number, batch in enumerate(self._batches)
+            for name in columns
+            if (number, name) not in self._is_checked and is_plain(batch.schema.field(name).type)
+        ]
+
+    def _check_ahead(self, number: int, column: str) -> tuple[()]:
+        # Who reads a damaged column finds that out, and says so.
+        with suppress(StateError):
+            self._check(number, self._batches[number].select([column]))
+        return ()
+
     def _check(self, number: int, rows: pa.RecordBatch) -> None:
         """Check the columns of a batch that were not read before."""
         if self._checked is None:
@@ -237,6 +260,11 @@ class ParquetContent:
                     found.append(cut(batch, start, row_from, row_to))
                 start += batch.num_rows
         return found
+
+    def unready(self, columns: Sequence[str]) -> list[Chore]:
+        """Nothing: what is decoded is checked, and more of it is not kept."""
+        del columns
+        return []
 
     def _decoded(self, group: int, columns: tuple[str, ...]) -> list[pa.RecordBatch]:
         last = self._last

@@ -16,13 +16,15 @@ import zlib
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from headwater.cores import Chore
 from headwater.errors import StateError
 from headwater.log.content import ArrowContent, Content, ParquetContent, damage_of
 from headwater.log.index import Index
@@ -206,7 +208,7 @@ class SegmentFiles:
 class Segment:
     """A part of a `Snapshot` whose rows are in a file."""
 
-    __slots__ = ("_content", "_files", "entry", "position_first", "position_to")
+    __slots__ = ("_content", "_files", "_opening", "entry", "position_first", "position_to")
 
     def __init__(self, entry: Entry, files: SegmentFiles, content: Content | None = None) -> None:
         self.entry = entry
@@ -214,6 +216,7 @@ class Segment:
         self.position_to = entry.position_to
         self._files = files
         self._content = content
+        self._opening = threading.Lock()
 
     @property
     def content(self) -> Content:
@@ -222,8 +225,25 @@ class Segment:
             return self._content
         if not self.entry.is_hot:
             return self._files.lend(self.entry)
-        self._content = self._files.open(self.entry)
-        return self._content
+        with self._opening:
+            if self._content is None:
+                self._content = self._files.open(self.entry)
+            return self._content
+
+    def unready(self, columns: Sequence[str]) -> list[Chore]:
+        """What reading these columns for the first time would have to wait for.
+
+        Nothing where the file is a sealed one: it may not stay open until then.
+        """
+        if self._content is not None:
+            return self._content.unready(columns)
+        return [partial(self._open_ahead, columns)] if self.entry.is_hot else []
+
+    def _open_ahead(self, columns: Sequence[str]) -> list[Chore]:
+        # Who reads a damaged file finds that out, and says so.
+        with suppress(StateError):
+            return self.content.unready(columns)
+        return []
 
     def low(self, mark: int) -> int:
         """The first chunk's `mark`."""

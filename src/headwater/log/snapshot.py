@@ -6,7 +6,7 @@ bisections, one over the parts and one over a part's chunks; reading costs the c
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
+from headwater.cores import Chore
 from headwater.delta.delta import Int64Array
 
 
@@ -82,6 +83,10 @@ class Part(Protocol):
         """The rows at [position_from, position_to), as they are stored."""
         ...
 
+    def unready(self, columns: Sequence[str]) -> list[Chore]:
+        """What reading these columns for the first time would have to wait for."""
+        ...
+
 
 class Piece(NamedTuple):
     """A chunk, or a cut of one.
@@ -142,6 +147,23 @@ class Snapshot:
         chunk = part.chunk_by_mark(0, tick)
         start, end = part.starts(chunk, chunk + 1)
         return min(start + tick - part.marks(0, chunk, chunk + 1)[0], end)
+
+    def unready(self, tick_from: int, tick_to: int, columns: Sequence[str] | None) -> list[Chore]:
+        """What reading rows by tick, in [from, to), would have to wait for.
+
+        Args:
+            columns: Those that will be read; None where the rows are only counted.
+
+        """
+        first = max(0, bisect_right(self.parts, tick_from, key=lambda part: part.low(0)) - 1)
+        # Where the last row stands is found in the part that has the next.
+        last = bisect_right(self.parts, tick_to, key=lambda part: part.low(0))
+        ends = self.parts[max(first, last - 1) : last]
+        found = [chore for part in ends for chore in part.unready(())]
+        if columns is None:
+            return found
+        read = bisect_left(self.parts, tick_to, key=lambda part: part.low(0))
+        return [c for part in self.parts[first:read] for c in part.unready(columns)] + found
 
     def position_of_mark(self, value: int) -> int:
         """The first position of the first chunk whose mark 0, ascending, is at least `value`."""

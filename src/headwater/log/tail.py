@@ -13,6 +13,7 @@ from itertools import accumulate
 
 import pyarrow as pa
 
+from headwater.cores import Chore
 from headwater.log.snapshot import Highest
 
 _SAMPLE = 100
@@ -143,6 +144,11 @@ class TailPart:
             chosen = batch if columns is None else batch.select(columns)
             found.append(cut(chosen, start, position_from, position_to))
         return found
+
+    def unready(self, columns: Sequence[str]) -> list[Chore]:
+        """Nothing: it is in memory."""
+        del columns
+        return []
 
 
 def cut(batch: pa.RecordBatch, start: int, position_from: int, position_to: int) -> pa.RecordBatch:

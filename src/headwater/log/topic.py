@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 
+from headwater.cores import Chore
 from headwater.delta.delta import Int64Array
 from headwater.errors import DefinitionError
 from headwater.log import zones
@@ -270,6 +271,20 @@ class Topic:
         """How many rows have ticks in [tick_from, tick_to)."""
         snapshots = [lane.snapshot() for lane in self._lanes]
         return sum(s.position_of_tick(tick_to) - s.position_of_tick(tick_from) for s in snapshots)
+
+    def unready(self, tick_from: int, tick_to: int, columns: Sequence[str] | None) -> list[Chore]:
+        """What reading the rows with ticks in [tick_from, tick_to) would have to wait for.
+
+        Calls that open files and check columns, so that whoever reads finds that done. They may be
+        left out and be made in any order and by any thread; what is damaged is the reader's to
+        find.
+
+        Args:
+            columns: Those that will be read; None where the rows are only counted.
+
+        """
+        snapshots = [lane.snapshot() for lane in self._lanes]
+        return [c for s in snapshots for c in s.unready(tick_from, tick_to, columns)]
 
     def seams(self, tick_from: int, tick_to: int) -> list[int]:
         """The ticks in [tick_from, tick_to) whose rows are the first of a file, or in memory.

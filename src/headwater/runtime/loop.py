@@ -10,7 +10,8 @@ out: recovery steps through the records again (`runtime.recovery`).
 
 An epoch that put out much, or has more behind it, is committed and published by a second thread
 while the next is computed: no step depends on what changes then. Epochs are committed in their
-order all the same.
+order all the same. And while a large epoch is computed, files that the next one reads are opened
+and checked.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from headwater.clock import Clock
-from headwater.cores import Behind
-from headwater.errors import HeadwaterError
+from headwater.cores import Behind, Chore, Chores
+from headwater.errors import HeadwaterError, StateError
 from headwater.heap import HEAP
 from headwater.runtime.checksum import checksum
 from headwater.runtime.content import Content
@@ -38,6 +39,8 @@ EPOCH_ROWS_MAX = 1_500_000
 EPOCH_BYTES_MAX = 256 << 20
 # An epoch that put out, or took in, so many rows is worth a second thread, and room for its arrays.
 _LARGE_ROWS_MIN = 1 << 16
+# Where so many rows wait behind a large epoch, their files are opened ahead.
+_AHEAD_ROWS_MIN = 1 << 16
 Sample = tuple[float, int, int, dict[str, int]]
 
 
@@ -90,6 +93,7 @@ class EpochLoop:
         self._checkpoint = checkpoint
         self._epoch_rows_max = epoch_rows_max
         self._behind = Behind("headwater-commit")
+        self._ahead = Chores("headwater-ahead")
         self._stopping = False
         self._thread: threading.Thread | None = None
         # Rows of topics taken in and of views put out since the start, and about once a second
@@ -119,6 +123,7 @@ class EpochLoop:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self._ahead.close()
         self._behind.close()
 
     def wait_for(self, tick: int, facts: int, timeout: float | None = None) -> bool:
@@ -141,12 +146,15 @@ class EpochLoop:
 
     def run_epoch(self) -> bool:
         """Compute one epoch; False when there was nothing to take in, and all is committed."""
+        self._ahead.finish()
         cut = self._cut()
         if cut is None:
             self.finish()
             return False
         if cut.tick_to - cut.tick_from >= _LARGE_ROWS_MIN:
             HEAP.make_room()
+            self._ahead.finish(self.stepper.unready(cut.tick_from, cut.tick_to))
+            self._read_ahead(cut.tick_to)
         steps = self.stepper.step(cut)
         self.progress = Progress(cut.epoch, cut.tick_to, self.progress.facts + len(cut.facts))
         commit = self._commit_of(cut, steps)
@@ -201,8 +209,7 @@ class EpochLoop:
     def _cut(self) -> Cut | None:
         with self._intake.changed:
             tick_from = self.progress.tick
-            rows_max = min(self._epoch_rows_max, self._intake.rows_in(EPOCH_BYTES_MAX))
-            tick_to = self.stepper.end_of(tick_from, rows_max, self._intake.visible_tick)
+            tick_to = self._end_of(tick_from, self._intake.visible_tick)
             facts = tuple(
                 fact for fact in self._intake.facts[self.progress.facts :] if fact.tick <= tick_to
             )
@@ -210,6 +217,28 @@ class EpochLoop:
         if tick_to == tick_from and not facts and not self._is_woken(now_us):
             return None
         return Cut(self.progress.epoch + 1, tick_from, tick_to, facts, now_us)
+
+    def _end_of(self, tick_from: int, tick_max: int) -> int:
+        """Where an epoch is to end that begins at `tick_from`, as things are now."""
+        rows_max = min(self._epoch_rows_max, self._intake.rows_in(EPOCH_BYTES_MAX))
+        return self.stepper.end_of(tick_from, rows_max, tick_max)
+
+    def _read_ahead(self, tick_from: int) -> None:
+        """Have files opened and checked that the epoch from here on reads, if much waits.
+
+        That epoch may be cut otherwise in the end: then it waits for some of its files itself.
+        """
+        tick_max = self._intake.visible_tick
+
+        def find() -> list[Chore]:
+            try:
+                return self.stepper.unready(tick_from, self._end_of(tick_from, tick_max))
+            except StateError:
+                # A file is damaged: whoever cuts or computes that epoch finds that, and says so.
+                return []
+
+        if tick_max - tick_from >= _AHEAD_ROWS_MIN:
+            self._ahead.start([find])
 
     def _is_woken(self, now_us: int) -> bool:
         """Whether rows come or go by now, whatever was sent."""

@@ -18,6 +18,7 @@ from functools import cache, partial
 import numpy as np
 import pyarrow as pa
 
+from headwater.cores import Chore
 from headwater.delta.delta import TICK
 from headwater.delta.watermark import WatermarkCurve
 from headwater.errors import HeadwaterError, StateError
@@ -129,6 +130,14 @@ class Stepper:
                 if view.name in self._read_by_views:
                     inputs[view.name] = as_input(stepped.delta, epoch.tick_last)
         return steps
+
+    def unready(self, tick_from: int, tick_to: int) -> list[Chore]:
+        """What an epoch of these ticks would have to wait for, as `Topic.unready` has it."""
+        return [
+            chore
+            for name, topic in self.topics.items()
+            for chore in topic.unready(tick_from, tick_to, self._read.get(name))
+        ]
 
     def end_of(self, tick_from: int, rows_max: int, tick_max: int) -> int:
         """Where to end an epoch of about `rows_max` rows that might go on to `tick_max`.
