@@ -1,9 +1,10 @@
 """The linear stretch from a stage of a dataflow to an operator, or to the view.
 
 A stretch that computes something is one DuckDB statement, which also adds the key hash that the
-operator wants; texts that it only passes on go around it (`around`). A stretch that only chooses
-and renames columns takes them as they are, without a copy; then DuckDB sees no more than the key
-columns, for their hash.
+operator wants; texts that it only passes on go around it (`around`), and so do all columns where a
+condition over numbers is all that it computes (`sieve`). A stretch that only chooses and renames
+columns takes them as they are, without a copy; then DuckDB sees no more than the key columns, for
+their hash.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from headwater.operators import render
 from headwater.operators.around import ROWS_MIN, around
 from headwater.operators.isolate import isolating
 from headwater.operators.operator import hidden_of
+from headwater.operators.sieve import sieve
 from headwater.operators.statement import Engine, Rows, Statement, empty_batch, one_batch, plain
 from headwater.plan.nodes import Map, Node
 from headwater.schema.schema import Schema
@@ -119,13 +121,23 @@ class _Computed:
         self._statement = Statement(engine, query, {render.INPUT: origin}, is_ordered=False)
         self.schema = self._statement.schema
         self._around = around(node, origin, keys, self.schema, engine)
+        self._sieve = sieve(node, origin, hidden, self.schema)
+        self._hash = None if keys is None else KeyHash([*keys], node.schema, engine)
 
     def run(self, rows: Rows, failed: list[pa.RecordBatch]) -> Rows:
+        if self._sieve is not None and rows.num_rows >= ROWS_MIN:
+            kept = self._sieve.run(rows)
+            if kept is not None:
+                return kept if self._hash is None else self._with_hash(kept, self._hash)
         if self._around is not None and rows.num_rows >= ROWS_MIN:
             # What an expression refuses is found by the statement that sees the whole row.
             with suppress(RecordError):
                 return self._around.run(rows)
         return isolating(lambda some: self._statement.pieces(input=some), rows, failed)[0]
+
+    def _with_hash(self, rows: pa.Table, hashes: KeyHash) -> pa.Table:
+        columns = {HASH: hashes.of(rows)} | dict(zip(rows.column_names, rows.columns, strict=True))
+        return pa.Table.from_arrays([columns[n] for n in self.schema.names], schema=self.schema)
 
 
 class _Chosen:

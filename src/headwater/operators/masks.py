@@ -2,8 +2,8 @@
 
 `x >= 10 AND x < y` is two comparisons of arrays: a few steps, where DuckDB would need the rows to
 come and go. Only what is the same in both is taken: comparisons of columns of at most 64 bits with
-a sign, or fewer without, with each other and with whole numbers. No value may be null; who asks
-makes sure of that for `columns`.
+a sign, or fewer without, and what is left of them divided by a number above 0, with each other and
+with whole numbers. No value may be null; who asks makes sure of that for `columns`.
 """
 
 from __future__ import annotations
@@ -114,8 +114,12 @@ def _tested(condition: exp.Expr, kinds: Kinds) -> Compute | None:  # noqa: PLR09
     if type(condition) not in COMPARED:
         return None
     assert isinstance(condition, exp.Binary)
-    if not any(isinstance(s, exp.Column) for s in (condition.this, condition.expression)):
+    if condition.find(exp.Column) is None:
         return None
+    if isinstance(condition, exp.EQ) and _literal(condition.expression) == 0:
+        multiples = _multiples(condition.this.unnest(), kinds)
+        if multiples is not None:
+            return multiples
     one, other = (_number(side, kinds) for side in (condition.this, condition.expression))
     return None if one is None or other is None else _of_two(COMPARED[type(condition)], one, other)
 
@@ -130,6 +134,10 @@ def _negated(condition: exp.Expr, kinds: Kinds) -> Compute | None:
 
 
 def _number(value: exp.Expr, kinds: Kinds) -> Compute | None:
+    value = value.unnest()
+    if isinstance(value, exp.Mod):
+        parts = _divided(value, kinds)
+        return None if parts is None else (lambda rows: _remainder(parts[0](rows), parts[1]))
     if isinstance(value, exp.Column):
         name = value.name
         if name not in kinds or not is_whole(kinds[name]):
@@ -152,3 +160,45 @@ def _literal(value: exp.Expr | None) -> int | None:
 
 def _of_two(combine: Callable[[Any, Any], Any], one: Compute, other: Compute) -> Compute:
     return lambda rows: combine(one(rows), other(rows))
+
+
+def _divided(value: exp.Mod, kinds: Kinds) -> tuple[Compute, int] | None:
+    """The column whose remainder is asked for, and the divisor."""
+    column, divisor = value.this.unnest(), _literal(value.expression.unnest())
+    number = _number(column, kinds) if isinstance(column, exp.Column) else None
+    # Divided by 0 all is null, and by -1 the least number is refused.
+    return None if number is None or divisor is None or divisor <= 0 else (number, divisor)
+
+
+def _multiples(value: exp.Expr, kinds: Kinds) -> Compute | None:
+    """Which numbers have no remainder: whatever their sign is, that is cheaper to say."""
+    parts = _divided(value, kinds) if isinstance(value, exp.Mod) else None
+    if parts is None:
+        return None
+    number, divisor = parts
+    return lambda rows: _whole_part(numbers := _as_int64(number(rows)), divisor) == numbers
+
+
+def _remainder(values: Any, divisor: int) -> Any:
+    """What is left of whole numbers when they are divided, with their sign, as in DuckDB."""
+    numbers = _as_int64(values)
+    # Where the whole part has wrapped around, the difference does it back.
+    rest = numbers - _whole_part(numbers, divisor)
+    is_negative = numbers < 0
+    if is_negative.any():
+        rest[is_negative & (rest > 0)] -= divisor
+    return rest
+
+
+def _whole_part(numbers: Any, divisor: int) -> Any:
+    """The greatest multiple that is no more than each number; it wraps around below the least.
+
+    A division by one number is a multiplication; numpy knows that for whole quotients alone.
+    """
+    found = numbers // divisor
+    found *= divisor
+    return found
+
+
+def _as_int64(values: Any) -> Any:
+    return np.asarray(values, dtype=np.int64)
