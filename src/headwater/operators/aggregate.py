@@ -22,7 +22,8 @@ from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.statement import Engine, Rows, Statement, plain
 from headwater.plan.closing import bounded
 from headwater.plan.nodes import Aggregate, Panes, SessionPanes
-from headwater.state.run import ascending
+from headwater.state.afar import Unread
+from headwater.state.run import are_ascending, ascending
 
 
 class AggregateOperator:
@@ -46,6 +47,7 @@ class AggregateOperator:
             is_ordered=self._layout.is_ordered,
         )
         self._counting = counting(node, self._layout, engine)
+        self._pair_counts = None if self._counting is None else self._counting.of_pairs()
         self._totals = Totals(engine, self._layout)
         self._bounded = bounded(node)
         self._visible = node.schema.names
@@ -57,13 +59,7 @@ class AggregateOperator:
 
     def step(self, rows: Rows, epoch: Epoch) -> Delta:
         """Add the rows of an epoch; return the groups that changed."""
-        partials = None
-        if self._counting is not None:
-            partials = self._counting.partials(rows, has_ticks=self._layout.has_ticks)
-        if partials is None:
-            partials, _ = run_isolating(self._partial, rows, epoch.failed)
-            partials = self._layout.settled(partials)
-        changes = self._totals.add(by_hash(partials))
+        changes = self._totals.add(by_hash(self._partials(rows, epoch)))
         if self._bounded is not None:
             (key,) = self._bounded.columns
             self._totals.forget_below(key, epoch.passed(self._bounded.frontier).end_us)
@@ -71,6 +67,19 @@ class AggregateOperator:
         hidden = [changes.column(name) for name in self.schema.names[len(self._visible) :]]
         columns = [*(shown[name] for name in self._visible), *hidden]
         return Delta(pa.RecordBatch.from_arrays(columns, schema=self.schema))
+
+    def _partials(self, rows: Rows, epoch: Epoch) -> pa.RecordBatch:
+        """The rows of an epoch, grouped."""
+        found = None
+        if isinstance(rows, Unread):
+            found = None if self._pair_counts is None else self._pair_counts.partials(rows)
+            rows = rows if found is not None else rows.table()
+        if found is None and self._counting is not None:
+            found = self._counting.partials(rows, has_ticks=self._layout.has_ticks)
+        if found is None:
+            found, _ = run_isolating(self._partial, rows, epoch.failed)
+            found = self._layout.settled(found)
+        return found
 
     def save(self, saver: Saver) -> Any:
         """Hand the totals over."""
@@ -97,4 +106,6 @@ def by_hash(partials: pa.RecordBatch) -> pa.RecordBatch:
     up are added in the order in which rows come.
     """
     hashes = partials.column(HASH).to_numpy()
+    if are_ascending(hashes):
+        return partials
     return partials.take(pa.array(ascending(hashes, None)))

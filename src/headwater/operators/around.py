@@ -20,6 +20,7 @@ from headwater.operators.operator import hidden_of
 from headwater.operators.statement import Engine, Rows, Statement
 from headwater.plan.nodes import Map, Node, Scan, Windows
 from headwater.schema.schema import Schema
+from headwater.state.afar import whole
 from headwater.state.gather import taken_apart
 
 PLACE = "__place"
@@ -78,13 +79,15 @@ class Around:
             RecordError: An expression refuses a row.
 
         """
-        given = rows.select(self._read)
+        given = whole(rows.select(self._read))
         if self._has_places:
             places = pa.array(np.arange(rows.num_rows, dtype=np.int64))
             given = given.append_column(pa.field(PLACE, pa.int64()), places)
         answer = self._statement.pieces(input=given)
         passed = rows.select(list(self._passed.values()))
-        if not self._keeps_rows:
+        if self._keeps_rows:
+            passed = whole(passed)
+        else:
             passed = taken_apart(passed, answer.column(PLACE).to_numpy())
         columns = dict(zip(self._passed, passed.columns, strict=True))
         if self._keeps_rows:

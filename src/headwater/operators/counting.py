@@ -22,7 +22,6 @@ from sqlglot import exp
 
 from headwater.delta.delta import HASH, TICK, WEIGHT, Int64Array
 from headwater.delta.watermark import BEFORE_ALL
-from headwater.operators.calendar import Ranks
 from headwater.operators.counted import (
     TIME_MAX,
     Axis,
@@ -39,11 +38,12 @@ from headwater.operators.feed import KeyHash
 from headwater.operators.inlined import inlined
 from headwater.operators.layout import ROWS, SLICE, Layout
 from headwater.operators.masks import Mask, mask
+from headwater.operators.pair_counts import PairCounts, suits
 from headwater.operators.render import bottom
 from headwater.operators.slices import Grid
 from headwater.operators.statement import Engine, Rows
-from headwater.operators.tally import Tally, add, measured, valued
-from headwater.plan.nodes import Aggregate, Merge
+from headwater.operators.tally import Tally, Tallying
+from headwater.plan.nodes import Aggregate
 
 # Below this DuckDB is as quick.
 _ROWS_MIN = 1 << 14
@@ -90,11 +90,16 @@ class Counting:
         self._grid = None if node.window is None else Grid.of(node.window.spec)
         self._reads = plan.reads
         self._texts = sorted({key.column for key in plan.keys if key.is_text})
-        self._summed = [m.column for m in plan.measures if m.term.merge is Merge.SUM and m.column]
-        masks = (measure.where for measure in plan.measures)
-        self._masks = {test.text: test for test in masks if test is not None}
+        self._tallying = Tallying(plan.measures, is_weighted=layout.is_weighted)
         self._schema = layout.carried(*([] if node.window is None else [SLICE]))
         self._hash = KeyHash(list(layout.keys.names), layout.keys, engine)
+
+    def of_pairs(self) -> PairCounts | None:
+        """The same for the pairs of a join that nobody has gathered yet; None: there is none."""
+        plan = self._plan
+        if self._grid is not None or plan.conditions or not suits(self._layout, plan.keys):
+            return None
+        return PairCounts(self._layout, plan.keys, plan.measures, self._hash)
 
     def partials(
         self, rows: Rows, *, has_ticks: bool, may_repeat: bool = False
@@ -115,16 +120,16 @@ class Counting:
         if coded is None:
             return None
         batches, texts = coded
-        axes, ranks = self._axes(batches, texts), self._ranks(batches)
-        if axes is None or ranks is None or not self._is_exact(batches, rows.num_rows):
+        axes, ranks = self._axes(batches, texts), self._tallying.ranks(batches)
+        if axes is None or ranks is None or not self._tallying.is_exact(batches, rows.num_rows):
             return None
         cells = prod(axis.count for axis in axes)
         if cells > _CELLS_MAX_SHARE * rows.num_rows:
             is_cut = may_repeat and not texts
             return self._by_block(batches, has_ticks=has_ticks) if is_cut else None
-        tally = self._empty(cells, ranks, has_ticks=has_ticks)
+        tally = self._tallying.empty(cells, ranks, has_ticks=has_ticks)
         for block in _blocks(batches):
-            self._count(block, axes, tally)
+            self._tallying.count(block, self._cells(block, axes), tally)
         return self._hashed(self._columns(tally, axes))
 
     def times(self, rows: Rows) -> list[tuple[Int64Array, Int64Array]] | None:
@@ -165,15 +170,15 @@ class Counting:
     ) -> pa.RecordBatch | None:
         """As `partials`, block by block: keys and times of neighbours in the log are near."""
         parts: list[dict[str, pa.Array]] = []
-        ranks = self._ranks(batches)
+        ranks = self._tallying.ranks(batches)
         for block in _blocks(batches):
             axes = self._axes([block], {})
             cells = 0 if axes is None else prod(axis.count for axis in axes)
             is_many = cells > _CELLS_MAX_SHARE * max(block.num_rows, _ROWS_MIN)
             if axes is None or ranks is None or is_many:
                 return None
-            tally = self._empty(cells, ranks, has_ticks=has_ticks)
-            self._count(block, axes, tally)
+            tally = self._tallying.empty(cells, ranks, has_ticks=has_ticks)
+            self._tallying.count(block, self._cells(block, axes), tally)
             parts.append(self._columns(tally, axes))
         return self._hashed({n: pa.concat_arrays([part[n] for part in parts]) for n in parts[0]})
 
@@ -193,62 +198,6 @@ class Counting:
             first = int(self._grid.slice_of(np.array([low]))[0])
             axes.append(Axis(first, (high - first) // self._grid.width_us + 1))
         return axes
-
-    def _ranks(self, batches: Sequence[pa.RecordBatch]) -> dict[str, Ranks] | None:
-        """What measures read that is the same for a while; None when it is too much."""
-        ranks: dict[str, Ranks] = {}
-        for measure in self._plan.measures:
-            if measure.calendar is not None:
-                low, high = bounds(batches, measure.calendar.column)
-                is_far = max(-low, high) > TIME_MAX
-                page = None if is_far else measure.calendar.page(low, high)
-                if page is None:
-                    return None
-                ranks[measure.term.value] = page.ranks()
-        return ranks
-
-    def _is_exact(self, batches: Sequence[pa.RecordBatch], rows: int) -> bool:
-        """Whether no sum can be so large that float64 would round it."""
-        weight = 1
-        if self._layout.is_weighted:
-            weight = max(map(abs, bounds(batches, WEIGHT)))
-        most = [max(map(abs, bounds(batches, name))) for name in self._summed]
-        return rows * weight * max([1, *most]) < _EXACT_MAX
-
-    def _empty(self, cells: int, ranks: dict[str, Ranks], *, has_ticks: bool) -> Tally:
-        present = np.zeros(cells, dtype=np.int64)
-        rows = np.zeros(cells) if self._layout.is_weighted else present
-        last = np.full(cells, BEFORE_ALL, dtype=np.int64) if has_ticks else None
-        hits = {text: np.zeros(cells) for text in self._masks}
-        starts = {Merge.MIN: _GREATEST, Merge.MAX: _LEAST}
-        found: dict[str, Any] = {}
-        for measure in self._plan.measures:
-            merge = measure.term.merge
-            if merge is Merge.SUM:
-                found[measure.term.value] = np.zeros(cells)
-            elif merge is not Merge.COUNT:
-                start = starts.get(merge, measure.always)
-                found[measure.term.value] = np.full(cells, start, dtype=np.int64)
-        return Tally(present, rows, hits, found, ranks, last)
-
-    def _count(self, block: pa.RecordBatch, axes: list[Axis], tally: Tally) -> None:
-        index = self._cells(block, axes)
-        add(tally.present, index, None)
-        weights = None
-        if self._layout.is_weighted:
-            weights = numbers(block, WEIGHT).astype(np.float64)
-            add(tally.rows, index, weights)
-        met = {text: np.asarray(test.of(block)) for text, test in self._masks.items()}
-        for text, mask_ in met.items():
-            # Once for all aggregates of a condition, of which each wants to know how many it saw.
-            weighed = mask_.astype(np.float64) if weights is None else mask_ * weights
-            add(tally.hits[text], index, np.broadcast_to(weighed, index.shape))
-        for measure in self._plan.measures:
-            if measure.term.value in tally.found:
-                where = None if measure.where is None else met[measure.where.text]
-                measured(measure, block, (index, weights, where), tally)
-        if tally.last is not None:
-            np.maximum.at(tally.last, index, numbers(block, TICK))
 
     def _cells(self, block: pa.RecordBatch, axes: list[Axis]) -> Int64Array:
         index: Int64Array | None = None
@@ -289,19 +238,7 @@ class Counting:
                 if axis.values is None
                 else axis.values.take(pa.array(nth)).cast(kind)
             )
-        rows = pa.array(tally.rows[cells].astype(np.int64))
-        columns[ROWS] = rows
-        for measure in self._plan.measures:
-            where, term = measure.where, measure.term
-            hits = None if where is None else tally.hits[where.text][cells].astype(np.int64)
-            count = rows if hits is None else pa.array(hits)
-            if term.merge is Merge.COUNT:
-                columns[term.value] = count
-                continue
-            if term.count is not None:
-                columns[term.count] = count
-            found = tally.found[term.value][cells]
-            columns[term.value] = valued(measure, found, hits, tally.ranks.get(term.value))
+        columns |= self._tallying.columns(tally, cells)
         if TICK in self._schema.names:
             last = np.full(len(cells), BEFORE_ALL) if tally.last is None else tally.last[cells]
             columns[TICK] = pa.array(last)

@@ -21,6 +21,7 @@ import pyarrow as pa
 from headwater.delta.delta import TICK, WEIGHT, Delta
 from headwater.errors import StateError
 from headwater.operators import render
+from headwater.operators.aggregate import AggregateOperator
 from headwater.operators.build import (
     Fused,
     Holding,
@@ -43,6 +44,7 @@ from headwater.operators.statement import Engine, Rows, empty_batch, plain
 from headwater.plan.frontier import Frontier
 from headwater.plan.nodes import Node, Scan, walk
 from headwater.plan.steps import steps_of
+from headwater.state.afar import whole
 
 
 @dataclass(slots=True)
@@ -56,7 +58,12 @@ class _Moment:
     unplaced: dict[int, str] = field(default_factory=dict)
 
     def rows(self, stage: int) -> Rows:
-        """What a stage put out."""
+        """What a stage put out, gathered."""
+        self.outputs[stage] = whole(self.unread(stage))
+        return self.outputs[stage]
+
+    def unread(self, stage: int) -> Rows:
+        """The same, perhaps not gathered yet: for who may read but a part of it."""
         relation = self.unplaced.pop(stage, None)
         if relation is not None:
             self.outputs[stage] = _placed(relation, self.outputs[stage], self.epoch)
@@ -76,8 +83,12 @@ class _Feed:
         return self._feed.changed(moment.rows(self._origin), moment.epoch.failed)
 
     def answer(self, moment: _Moment) -> Delta:
-        """The same, perhaps in several pieces: what the view is given, and who can do with it."""
+        """The same, perhaps in several pieces: what the view is given."""
         return self._feed.answer(moment.rows(self._origin), moment.epoch.failed)
+
+    def unread(self, moment: _Moment) -> Delta:
+        """The same, perhaps not gathered yet: for who can do with it."""
+        return self._feed.answer(moment.unread(self._origin), moment.epoch.failed)
 
 
 class _ScanStage:
@@ -126,6 +137,7 @@ class _FusedStage:
             schema = _with_tick(schema)
         self._nothing = empty_batch(schema)
         self.operator = fused_of(node, schema, engine)
+        self._reads_part = isinstance(self.operator, AggregateOperator) and not self._adds_ticks
         self.schema: pa.Schema = self.operator.schema
         self.position: int = position
 
@@ -134,7 +146,7 @@ class _FusedStage:
         spared = self._spared(moment)
         if spared is not None:
             return spared.rows
-        rows = moment.rows(self._origin)
+        rows = moment.unread(self._origin) if self._reads_part else moment.rows(self._origin)
         if rows.num_rows:
             if self._adds_ticks:
                 rows = _at_tick(rows, moment.epoch.tick_last)
@@ -168,7 +180,7 @@ class _OperatorStage:
     def run(self, moment: _Moment) -> Rows:
         """What changed in the operator's output."""
         if self._takes_pieces:
-            changes = [feed.answer(moment) for feed in self._feeds]
+            changes = [feed.unread(moment) for feed in self._feeds]
         else:
             changes = [feed.changed(moment) for feed in self._feeds]
         if not any(len(change) for change in changes):

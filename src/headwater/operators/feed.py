@@ -25,6 +25,7 @@ from headwater.operators.sieve import sieve
 from headwater.operators.statement import Engine, Rows, Statement, empty_batch, one_batch, plain
 from headwater.plan.nodes import Map, Node
 from headwater.schema.schema import Schema
+from headwater.state.afar import Unread, whole
 
 Keys = Sequence[str] | None
 
@@ -133,7 +134,7 @@ class _Computed:
             # What an expression refuses is found by the statement that sees the whole row.
             with suppress(RecordError):
                 return self._around.run(rows)
-        return isolating(lambda some: self._statement.pieces(input=some), rows, failed)[0]
+        return isolating(lambda some: self._statement.pieces(input=some), whole(rows), failed)[0]
 
     def _with_hash(self, rows: pa.Table, hashes: KeyHash) -> pa.Table:
         columns = {HASH: hashes.of(rows)} | dict(zip(rows.column_names, rows.columns, strict=True))
@@ -156,6 +157,11 @@ class _Chosen:
 
     def run(self, rows: Rows, _failed: list[pa.RecordBatch]) -> Rows:
         """The columns; nothing can fail."""
+        if isinstance(rows, Unread):
+            near = {} if self._hash is None else {HASH: self._hash.of(rows)}
+            return rows.chosen(
+                dict(zip(self.schema.names, self._sources, strict=False)), self.schema, near
+            )
         columns = [rows.column(source) for source in self._sources]
         if self._hash is not None:
             columns.append(self._hash.of(rows))

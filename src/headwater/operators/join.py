@@ -33,6 +33,7 @@ from headwater.operators.residual import Residual, read_by
 from headwater.operators.sides import (
     Part,
     Side,
+    hidden_columns,
     output_schema,
     side_of,
     split,
@@ -42,6 +43,7 @@ from headwater.operators.sides import (
 from headwater.operators.statement import Engine
 from headwater.plan.closing import Bounded, bounded_sides
 from headwater.plan.nodes import Join, JoinKind
+from headwater.state.afar import Stretch, Unread
 from headwater.state.codes import has_codes
 
 
@@ -93,6 +95,9 @@ class JoinOperator:
         left, lonely_left = self._taken(self._left, inputs[0], epoch)
         right, lonely_right = self._taken(self._right, inputs[1], epoch)
         met = [] if self._pairing is None else self._pairing.step(left, right, epoch)
+        if kind is JoinKind.INNER:
+            self._remember(left, right, epoch)
+            return Delta(self._unread(met))
         parts = [self._pair(pairs) for pairs in met] if kind.has_both else []
         for side in self._unmatched:
             mine, other = (left, right) if side.is_left else (right, left)
@@ -101,12 +106,7 @@ class JoinOperator:
             if lonely is not None and kind is not JoinKind.SEMI:
                 part = Part(lonely.rows.columns, lonely.weights, lonely.ticks)
                 parts.append(self._widened(part, side))
-        # First, so that what goes is not copied together with what comes.
-        if self._bounds != (None, None):
-            self._forget(epoch)
-        self._left.remember(left)
-        if self._pairing is not None:
-            self._right.remember(right)
+        self._remember(left, right, epoch)
         return together(parts, self.schema)
 
     def save(self, saver: Saver) -> Any:
@@ -129,6 +129,14 @@ class JoinOperator:
         sizes = [self._left.rows.size(), self._right.rows.size()]
         sizes += [side.told.counts.size() for side in self._unmatched]
         return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
+
+    def _remember(self, left: Side, right: Side, epoch: Epoch) -> None:
+        # First, so that what goes is not copied together with what comes.
+        if self._bounds != (None, None):
+            self._forget(epoch)
+        self._left.remember(left)
+        if self._pairing is not None:
+            self._right.remember(right)
 
     def _forget(self, epoch: Epoch) -> None:
         """Drop the rows of keys that the other side does not bring any more."""
@@ -153,12 +161,23 @@ class JoinOperator:
         side, lonely = split(side, side.keys.columns)
         return half.dressed(side), lonely
 
+    def _unread(self, met: Sequence[Joined]) -> Unread:
+        """The pairs, of which nothing is gathered yet."""
+        mine, theirs = self._shown
+        stretches = []
+        for pairs in met:
+            lies = {name: pairs.lies(name, is_left=True) for name in mine}
+            lies |= {name: pairs.lies(name, is_left=False) for name in theirs}
+            rows = len(pairs.left)
+            hidden = hidden_columns(self.schema, rows, pairs.weights, pairs.ticks)
+            if rows:
+                stretches.append(Stretch(rows, lies, hidden))
+        return Unread(self.schema, stretches)
+
     def _pair(self, pairs: Joined) -> Part:
-        mine, theirs = (
-            [columns[name] for name in names]
-            for columns, names in zip((pairs.left, pairs.right), self._shown, strict=True)
-        )
-        return Part([*mine, *theirs], pairs.weights, pairs.ticks)
+        mine, theirs = self._shown
+        columns = pairs.columns(mine, is_left=True) + pairs.columns(theirs, is_left=False)
+        return Part(columns, pairs.weights, pairs.ticks)
 
     def _widened(self, part: Part, side: _Unmatched) -> Part:
         """The part with nulls for the columns of the other side, where the output has them."""

@@ -1,13 +1,14 @@
 """The pairs of rows of a join's two sides, as they come and go.
 
 Found by key, by the further condition, or both; tested before rows are gathered, so that a pair
-that does not match costs the columns that the condition reads.
+that does not match costs the columns that the condition reads. What is found are places: whoever
+reads a column of the pairs gathers it (`state.afar`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +19,9 @@ from headwater.operators.feed import KeyHash
 from headwater.operators.matched import KIND, Met
 from headwater.operators.operator import Epoch
 from headwater.operators.residual import Residual, accepting
-from headwater.operators.sides import Side, columns_at, visible_fields, weighed
+from headwater.operators.sides import Side, is_all, visible_fields, weighed
 from headwater.plan.nodes import Join
-from headwater.state.gather import taken
+from headwater.state.afar import Afar, Stretch
 from headwater.state.matching import Seek, accepted, matching
 from headwater.state.multiset import Multiset
 from headwater.state.run import Run, sorted_run
@@ -83,27 +84,39 @@ class Joined:
     """Pairs that came or went.
 
     Args:
-        left: Columns of the left rows, by name.
-        right: The same of the right rows.
+        left: The left rows, where they lie.
+        right: The right ones.
+        twins: For each right column that is read off a left one, which.
         key_hashes: The hashes of the keys; None where nobody asks.
         weights: Their weights; None when all are 1.
         ticks: Their places in the log's order, or None where nobody needs them.
 
     """
 
-    left: Mapping[str, pa.Array]
-    right: Mapping[str, pa.Array]
+    left: Afar
+    right: Afar
+    twins: Mapping[str, str]
     key_hashes: UInt64Array | None
     weights: Int64Array | None
     ticks: Int64Array | None
 
     def met(self, half: Half, *, is_left: bool) -> Met:
         """The rows of one side that are in the pairs."""
-        columns = self.left if is_left else self.right
-        kinds = pa.RecordBatch.from_arrays([columns[name] for name in half.kinds], half.kinds)
-        hashes = np.asarray(columns[KIND].to_numpy())
+        *columns, hashes = self.columns([*half.kinds, KIND], is_left=is_left)
+        kinds = pa.RecordBatch.from_arrays(columns, half.kinds)
         assert self.key_hashes is not None
-        return Met(kinds, hashes, self.key_hashes, self.weights, self.ticks)
+        return Met(kinds, hashes.to_numpy(), self.key_hashes, self.weights, self.ticks)
+
+    def lies(self, name: str, *, is_left: bool) -> tuple[Afar, str]:
+        """Where a column of one side lies, and its name there."""
+        if is_left:
+            return self.left, name
+        return (self.left, self.twins[name]) if name in self.twins else (self.right, name)
+
+    def columns(self, names: Sequence[str], *, is_left: bool) -> list[pa.Array]:
+        """Some columns of one side, gathered."""
+        lies = {name: self.lies(name, is_left=is_left) for name in names}
+        return Stretch(len(self.left), lies, {}).columns(names)
 
 
 class Pairing:
@@ -120,18 +133,13 @@ class Pairing:
     def __init__(self, node: Join, left: Half, right: Half, residual: Residual | None) -> None:
         self._left, self._right, self._residual = left, right, residual
         self._weighted = not node.append_only
-        self._mine = _asked_of(left, node)
-        theirs = _asked_of(right, node)
         # A right key column is equal to its left one, which need not be looked up again.
         self._twins = {
             r: lk
             for lk, r in zip(node.left_keys, node.right_keys, strict=True)
-            if r in theirs
-            and lk in self._mine
-            and _is_canonical(right.rows.schema.field(r).type)
+            if _is_canonical(right.rows.schema.field(r).type)
             and left.rows.schema.field(lk).type == right.rows.schema.field(r).type
         }
-        self._others = [name for name in theirs if name not in self._twins]
         self._counts_kinds = bool(left.kinds or right.kinds)
 
     def step(self, left: Side, right: Side, epoch: Epoch) -> list[Joined]:
@@ -148,47 +156,39 @@ class Pairing:
     def _left_changes(self, left: Side, epoch: Epoch) -> Joined:
         seek = self._seek(left, epoch, is_left=True)
         near = self._near(left, is_left=True)
-        found = self._right.rows.probe(
-            left.keys, left.hashes, columns=self._others, seek=seek, near=near
-        )
-        mine = columns_at(left.rows.select(self._mine), found.probes)
-        return self._joined(mine, found.rows.columns, left, found.probes, found.weights)
+        found = self._right.rows.find(left.keys, left.hashes, seek=seek, near=near)
+        mine = _at(left.rows, found.probes)
+        return self._joined(mine, found.rows, left, found.probes, found.weights)
 
     def _right_changes(self, right: Side, epoch: Epoch) -> Joined:
         seek = self._seek(right, epoch, is_left=False)
         near = self._near(right, is_left=False)
-        found = self._left.rows.probe(
-            right.keys, right.hashes, columns=self._mine, seek=seek, near=near
-        )
-        others = taken(right.rows.select(self._others), found.probes)
-        return self._joined(found.rows.columns, others.columns, right, found.probes, found.weights)
+        found = self._left.rows.find(right.keys, right.hashes, seek=seek, near=near)
+        others = _at(right.rows, found.probes)
+        return self._joined(found.rows, others, right, found.probes, found.weights)
 
     def _both_change(self, left: Side, right: Side, epoch: Epoch) -> Joined:
         mine, theirs = self._meeting(left, right, epoch)
-        others = taken(right.rows.select(self._others), theirs)
         weights = None if right.weights is None else right.weights.take(theirs)
-        columns = columns_at(left.rows.select(self._mine), mine)
-        joined = self._joined(columns, others.columns, left, mine, weights)
+        joined = self._joined(_at(left.rows, mine), Afar([right.rows], theirs), left, mine, weights)
         if left.ticks is None or right.ticks is None:
             return joined
         ticks = np.maximum(left.ticks.take(mine), right.ticks.take(theirs))
-        return Joined(joined.left, joined.right, joined.key_hashes, joined.weights, ticks)
+        return replace(joined, ticks=ticks)
 
     def _joined(
         self,
-        mine: Sequence[pa.Array],
-        others: Sequence[pa.Array],
+        mine: Afar,
+        others: Afar,
         side: Side,
         places: Int64Array,
         weights: Int64Array | None,
     ) -> Joined:
         """Pairs of one side's rows at `places` with others of such weights."""
-        left = dict(zip(self._mine, mine, strict=True))
-        right = dict(zip(self._others, others, strict=True))
-        right |= {name: left[twin] for name, twin in self._twins.items()}
         return Joined(
-            left,
-            right,
+            mine,
+            others,
+            self._twins,
             side.hashes.take(places) if self._counts_kinds else None,
             weighed(side.weights, places, weights) if self._weighted else None,
             None if side.ticks is None else side.ticks.take(places),
@@ -248,10 +248,9 @@ class Pairing:
         return seek
 
 
-def _asked_of(half: Half, node: Join) -> list[str]:
-    """The columns of one side's rows that are wanted of pairs."""
-    wanted = {*half.kinds, KIND, *(node.schema.names if node.kind.has_both else ())}
-    return [name for name in half.rows.schema.names if name in wanted]
+def _at(rows: pa.RecordBatch, places: Int64Array) -> Afar:
+    """Rows at ascending places; not to be copied when these are all."""
+    return Afar([rows], None if is_all(places, rows.num_rows) else places)
 
 
 def _searched(

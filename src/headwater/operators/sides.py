@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from headwater.delta.delta import HIDDEN, TICK, WEIGHT, Delta, Int64Array, UInt64Array
+from headwater.delta.delta import HIDDEN, TICK, WEIGHT, Delta, Int64Array, UInt64Array, ones
 from headwater.operators.operator import Epoch
 from headwater.state.codes import codes_of
 from headwater.state.equality import BoolArray, is_null
-from headwater.state.gather import taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +105,6 @@ def together(parts: Sequence[Part], schema: pa.Schema) -> Delta:
     return Delta(batches[0] if len(batches) == 1 else pa.Table.from_batches(batches))
 
 
-def columns_at(rows: pa.RecordBatch, places: Int64Array) -> list[pa.Array]:
-    """The columns at ascending places; not copied when these are all."""
-    whole = rows if is_all(places, rows.num_rows) else taken(rows, places)
-    columns: list[pa.Array] = whole.columns
-    return columns
-
-
 def is_all(places: Int64Array, rows: int) -> bool:
     """Whether ascending places are those of all the rows, each once."""
     return len(places) == rows and (not rows or is_stretch(places))
@@ -130,17 +122,24 @@ def weighed(
 ) -> Int64Array:
     """The weights at `places` times the others; None stands for ones."""
     if weights is None:
-        return np.ones(len(places), dtype=np.int64) if others is None else others
+        return ones(len(places)) if others is None else others
     mine = weights.take(places)
     return mine if others is None else mine * others
 
 
-def _batch(part: Part, schema: pa.Schema) -> pa.RecordBatch:
-    columns = [*part.columns]
-    rows = len(columns[0]) if columns else 0
+def hidden_columns(
+    schema: pa.Schema, rows: int, weights: Int64Array | None, ticks: Int64Array | None
+) -> dict[str, pa.Array]:
+    """The hidden columns that an output has."""
+    columns = {}
     if WEIGHT in schema.names:
-        ones = np.ones(rows, dtype=np.int64)
-        columns.append(pa.array(ones if part.weights is None else part.weights))
+        columns[WEIGHT] = pa.array(ones(rows) if weights is None else weights)
     if TICK in schema.names:
-        columns.append(pa.array(part.ticks))
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+        columns[TICK] = pa.array(ticks)
+    return columns
+
+
+def _batch(part: Part, schema: pa.Schema) -> pa.RecordBatch:
+    rows = len(part.columns[0]) if part.columns else 0
+    hidden = hidden_columns(schema, rows, part.weights, part.ticks)
+    return pa.RecordBatch.from_arrays([*part.columns, *hidden.values()], schema=schema)

@@ -29,6 +29,7 @@ from headwater.errors import StateError
 from headwater.operators.functions import Functions
 from headwater.plan.python import FunctionDefinition, PythonStep
 from headwater.schema.schema import Schema
+from headwater.state.afar import whole
 
 PARALLEL_THREADS = 2
 PARALLEL_ROWS_MIN = 50_000
@@ -235,7 +236,7 @@ class Statement:
         sources = self._prepared(is_parallel=is_parallel)
         schema = self.schema
         for name, source in sources.items():
-            rows = inputs[name]
+            rows = whole(inputs[name])
             expected = self._inputs[name]
             assert rows.schema.equals(expected), f"{rows.schema} where {expected} is expected"
             source.fill(rows, MORSEL_ROWS if is_parallel else None)
@@ -274,6 +275,7 @@ def tables_of(statement: str, inputs: Iterable[str]) -> dict[str, str]:
 
 def one_batch(table: Rows) -> pa.RecordBatch:
     """Rows as one batch; their own memory where they are in one piece."""
+    table = whole(table)
     if isinstance(table, pa.RecordBatch):
         return table
     batches = table.combine_chunks().to_batches() if table.num_rows else []

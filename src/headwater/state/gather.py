@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -28,8 +29,18 @@ def taken(rows: pa.RecordBatch, places: Int64Array) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([found[n] for n in range(len(columns))], schema=rows.schema)
 
 
-def taken_apart(rows: pa.RecordBatch | pa.Table, places: Int64Array) -> pa.Table:
+class Takes(Protocol):
+    """Rows that know how to gather some of them."""
+
+    def taken(self, places: Int64Array) -> pa.Table:
+        """The rows at some places, which ascend."""
+        ...
+
+
+def taken_apart(rows: pa.RecordBatch | pa.Table | Takes, places: Int64Array) -> pa.Table:
     """The rows at some places, which ascend, in as many batches as the rows are in."""
+    if not isinstance(rows, pa.RecordBatch | pa.Table):
+        return rows.taken(places)
     batches = [rows] if isinstance(rows, pa.RecordBatch) else rows.to_batches()
     starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
     cuts = np.searchsorted(places, starts).tolist()

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, UInt64Array
-from headwater.state import gather
+from headwater.state.afar import Afar
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import first_alike, taken
 from headwater.state.loose import Loose
@@ -66,6 +66,25 @@ class Matches:
         # Sums of float64 are exact here: no weight comes near 2**53.
         totals = np.bincount(self.probes, weights=self.weights, minlength=probes)
         return totals.astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """As `Matches`, where the rows lie.
+
+    Args:
+        probes: The index of the probing row of each match, ascending.
+        rows: The rows that were found; those of one probing row in order of arrival.
+        weights: Their weights; None when all are 1.
+
+    """
+
+    probes: Int64Array
+    rows: Afar
+    weights: Int64Array | None
+
+    def __len__(self) -> int:
+        return len(self.probes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +189,24 @@ class Multiset:
 
         """
         names = self.schema.names if columns is None else list(columns)
+        found = self.find(keys, hashes, null_equal=null_equal, seek=seek, near=near)
+        schema = pa.schema([self.schema.field(name) for name in names])
+        rows = pa.RecordBatch.from_arrays(found.rows.columns(names), schema=schema)
+        ones = np.ones(len(found), dtype=np.int64)
+        return Matches(found.probes, rows, ones if found.weights is None else found.weights)
+
+    def find(
+        self,
+        keys: pa.RecordBatch,
+        hashes: UInt64Array,
+        *,
+        null_equal: bool = True,
+        seek: Seek | None = None,
+        near: Sequence[Near] = (),
+    ) -> Found:
+        """As `probe`, and no row is copied."""
         compared = None if self._is_coded else keys
-        found: list[tuple[Int64Array, pa.RecordBatch, Int64Array]] = []
+        found: list[tuple[Int64Array, Run, Int64Array]] = []
         for run in self._runs_with(hashes, near):
             if seek is not None:
                 probes, places = seek(run)
@@ -179,16 +214,9 @@ class Multiset:
                 probes, places = matching_by_two(
                     run, compared, hashes, self.keys, null_equal=null_equal
                 )
-            if not len(probes):
-                continue
-            rows = gather.taken(run.rows.select(names), places)
-            weights = (
-                np.ones(len(places), dtype=np.int64)
-                if run.weights is None
-                else run.weights.take(places)
-            )
-            found.append((probes, rows, weights))
-        return _together(found, pa.schema([self.schema.field(name) for name in names]))
+            if len(probes):
+                found.append((probes, run, places))
+        return _lying(found, self.schema)
 
     def between(
         self,
@@ -335,6 +363,29 @@ def _repeated(run: Run) -> pa.RecordBatch:
         return run.rows
     assert int(run.weights.min(initial=1)) > 0, "a row was withdrawn that was not there"
     return run.rows.take(pa.array(np.repeat(np.arange(len(run)), run.weights)))
+
+
+def _lying(found: Sequence[tuple[Int64Array, Run, Int64Array]], schema: pa.Schema) -> Found:
+    """What was found in several runs, ordered by probe and then by run."""
+    if not found:
+        nothing = np.zeros(0, dtype=np.int64)
+        return Found(nothing, Afar([_empty(schema)], nothing), None)
+    batches = [run.rows for _, run, _ in found]
+    weights = None
+    if any(run.weights is not None for _, run, _ in found):
+        weights = np.concatenate([run.weights_at(places) for _, run, places in found])
+    if len(found) == 1:
+        return Found(found[0][0], Afar(batches, found[0][2]), weights)
+    probes = np.concatenate([part[0] for part in found])
+    order = np.argsort(probes, kind="stable")
+    firsts = np.cumsum([0, *(batch.num_rows for batch in batches)]).tolist()
+    places = np.concatenate([part[2] + first for part, first in zip(found, firsts, strict=False)])
+    weights = None if weights is None else weights.take(order)
+    return Found(probes.take(order), Afar(batches, places.take(order)), weights)
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in schema], schema=schema)
 
 
 def _together(
