@@ -213,14 +213,20 @@ def test_a_null_finds_a_null_only_where_it_is_asked_to() -> None:
     assert rows.probe(key.visible(), key.hashes, null_equal=False).probes.tolist() == [1]
 
 
-def test_a_probe_gives_the_columns_it_was_asked_for() -> None:
+def test_what_is_found_may_be_read_later() -> None:
     rows = Multiset(pa.schema([("k", pa.int64()), ("n", pa.int64())]), ["k"])
     rows.insert(delta("  k n\n+ 1 5", keys=["k"]))
     key = delta("  k\n+ 1", keys=["k"])
 
-    assert rows.probe(key.visible(), key.hashes, columns=["n"]).rows.to_pydict() == {"n": [5]}
-    none = rows.probe(key.visible(), key.hashes, columns=[])
-    assert none.counts(1).tolist() == [1]
+    found = rows.find(key.visible(), key.hashes)
+
+    assert found.probes.tolist() == [0]
+    assert found.weights is None
+    rows.insert(delta("  k n\n- 1 5", keys=["k"]))
+    assert found.rows.columns(["n"])[0].to_pylist() == [5]
+    both = rows.find(key.visible(), key.hashes)
+    total = len(both) if both.weights is None else int(both.weights.sum())
+    assert total == 0
 
 
 def test_few_runs_hold_many_small_inserts() -> None:

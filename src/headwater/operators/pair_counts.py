@@ -83,8 +83,6 @@ class PairCounts:
             self._tallying.count(block, index[first : first + _BLOCK_ROWS], tally)
         present = np.flatnonzero(tally.present)
         found = Afar(lies.batches, cells.take(present)).columns(names)
-        if any(column.null_count for column in found):
-            return None
         columns = {
             key.name: column.cast(key.type.arrow)
             for key, column in zip(self._layout.keys, found, strict=True)

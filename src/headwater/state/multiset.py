@@ -166,12 +166,11 @@ class Multiset:
         self._spine.add(Loose(hashes, rows, weights, times))
         self._rows += len(hashes) if weights is None else int(weights.sum())
 
-    def probe(  # noqa: PLR0913 - how rows are found, by keyword
+    def probe(
         self,
         keys: pa.RecordBatch,
         hashes: UInt64Array,
         *,
-        columns: Sequence[str] | None = None,
         null_equal: bool = True,
         seek: Seek | None = None,
         near: Sequence[Near] = (),
@@ -182,16 +181,14 @@ class Multiset:
             keys: The probing side's key columns in the order of `self.keys`, under any names.
             hashes: Their hashes, made as those of the inserted rows. Rows of another key that share
                 the hash are not found.
-            columns: The columns wanted of the rows that are found; all by default.
             null_equal: Whether a null in a key finds a null.
             seek: Finds the pairs instead; only among rows of these hashes where there are keys.
             near: What the rows that are found have in common beside, as far as it is known.
 
         """
-        names = self.schema.names if columns is None else list(columns)
         found = self.find(keys, hashes, null_equal=null_equal, seek=seek, near=near)
-        schema = pa.schema([self.schema.field(name) for name in names])
-        rows = pa.RecordBatch.from_arrays(found.rows.columns(names), schema=schema)
+        columns = found.rows.columns(self.schema.names)
+        rows = pa.RecordBatch.from_arrays(columns, schema=self.schema)
         ones = np.ones(len(found), dtype=np.int64)
         return Matches(found.probes, rows, ones if found.weights is None else found.weights)
 
