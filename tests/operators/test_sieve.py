@@ -18,6 +18,7 @@ from headwater.operators.masks import _remainder
 from headwater.operators.statement import Engine
 from headwater.plan.nodes import Map, Node, Scan
 from headwater.schema.schema import Schema
+from headwater.state.afar import Afar, Stretch, Unread
 from operators.running import expression, schema, table
 
 KINDS = {"tiny": "TINYINT", "n": "INTEGER", "big": "BIGINT", "some": "USMALLINT", "name": "VARCHAR"}
@@ -79,11 +80,24 @@ def given_table(rows: list[Any]) -> pa.Table:
     return table(ROWS, rows, **hidden)
 
 
+def unread(rows: pa.Table) -> Unread:
+    """The same rows, lying elsewhere in another order."""
+    stretches = []
+    for batch in rows.to_batches():
+        places = np.arange(batch.num_rows)[::-1].copy()
+        lies = Afar([batch.take(pa.array(places))], places)
+        columns = {name: (lies, name) for name in rows.schema.names}
+        stretches.append(Stretch(batch.num_rows, columns, {}))
+    return Unread(rows.schema, stretches)
+
+
 def fed(node: Node, engine: Engine, keys: list[str] | None = None) -> Feed:
     return Feed(node, given_table([]).schema, keys, [WEIGHT, TICK], engine)
 
 
-def both_ways(monkeypatch: pytest.MonkeyPatch, feed: Feed, rows: pa.Table) -> list[pa.Table]:
+def both_ways(
+    monkeypatch: pytest.MonkeyPatch, feed: Feed, rows: pa.Table | Unread
+) -> list[pa.Table]:
     """What DuckDB makes of the rows, and what comes out when there are enough of them."""
     answers = []
     for rows_min in (1 << 40, 1):
@@ -132,10 +146,12 @@ def test_it_is_as_if_duckdb_had_done_it(
         whole = given_table(rows)
         chunked = pa.concat_tables([whole.slice(0, cut), whole.slice(cut)])
         through, around = both_ways(patched, feed, chunked)
+        others = both_ways(patched, feed, unread(chunked))
 
     assert around.schema.equals(through.schema)
     assert around.to_pylist() == through.to_pylist()
-    assert noted == [True]
+    assert [other.to_pylist() for other in others] == [through.to_pylist()] * 2
+    assert noted == [True, True]
 
 
 @pytest.mark.parametrize("condition", OTHERS)

@@ -22,6 +22,7 @@ from headwater.operators import render
 from headwater.operators.masks import Mask, mask
 from headwater.operators.statement import Rows
 from headwater.plan.nodes import Map, Node
+from headwater.state.afar import Unread
 from headwater.state.gather import taken
 
 # Of so many rows the numbers of a few columns stay in the processor's cache.
@@ -48,9 +49,19 @@ class Sieve:
         """The stretch's rows, in pieces as the input is; None where the condition meets a null."""
         if any(rows.column(name).null_count for name in self._read):
             return None
+        if isinstance(rows, Unread):
+            return self._kept_afar(rows)
         batches = [rows] if isinstance(rows, pa.RecordBatch) else rows.to_batches()
         parts = [self._kept(batch) for batch in batches]
         return pa.Table.from_batches([part for part in parts if part.num_rows], self.schema)
+
+    def _kept_afar(self, rows: Unread) -> pa.Table:
+        """The same of rows that nobody has gathered yet: only those that meet the condition are."""
+        read = rows.select(self._read).table().to_batches()
+        starts = np.cumsum([0, *(batch.num_rows for batch in read)]).tolist()
+        places = [self._places(b) + start for b, start in zip(read, starts, strict=False)]
+        names = dict(zip(self.schema.names, self._chosen, strict=True))
+        return rows.chosen(names, self.schema, {}).taken(np.concatenate(places))
 
     def _kept(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         places = self._places(rows.select(self._read))
