@@ -22,6 +22,7 @@ from headwater.operators.statement import Engine, plain
 from headwater.plan.nodes import Node
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column, parse_type
+from headwater.state.afar import Afar, Stretch, Unread
 
 SECOND_US = 1_000_000
 SOURCES = ("t",)
@@ -55,6 +56,17 @@ def table(columns: Schema, rows: Sequence[Sequence[Any]], **hidden: Sequence[int
     for name, values in hidden.items():
         made = made.append_column(pa.field(name, pa.int64()), pa.array(values, pa.int64()))
     return made
+
+
+def unread(rows: pa.Table) -> Unread:
+    """The same rows, lying elsewhere in another order."""
+    stretches = []
+    for batch in rows.to_batches():
+        places = np.arange(batch.num_rows)[::-1].copy()
+        lies = Afar([batch.take(pa.array(places))], places)
+        columns = {name: (lies, name) for name in rows.schema.names}
+        stretches.append(Stretch(batch.num_rows, columns, {}))
+    return Unread(rows.schema, stretches)
 
 
 def frozen(value: Any) -> Any:

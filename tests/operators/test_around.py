@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,7 +19,7 @@ from headwater.operators.feed import Feed
 from headwater.operators.statement import Engine
 from headwater.plan.nodes import Map, Node, Scan, WindowKind, Windows, WindowSpec
 from headwater.schema.schema import Schema
-from operators.running import expression, schema, table
+from operators.running import expression, schema, table, unread
 
 ROWS = schema(
     n="INTEGER",
@@ -100,14 +101,15 @@ def test_it_is_as_if_duckdb_had_done_it(
     keys = node.schema.names[:2] if hashed else None
     feed = Feed(node, given_rows.schema, keys, [WEIGHT, TICK], engine)
     answers = []
-    for rows_min in (1 << 40, 1):
+    for rows_min, changed in itertools.product((1 << 40, 1), (chunked, unread(chunked))):
         monkeypatch.setattr(module, "ROWS_MIN", rows_min)
         failed: list[pa.RecordBatch] = []
-        answers.append(feed.changed(chunked, failed).rows)
+        answers.append(feed.changed(changed, failed).rows)
         assert not failed
-    through, around = answers
-    assert around.schema.equals(through.schema)
-    assert around.to_pylist() == through.to_pylist()
+    through, *others = answers
+    for other in others:
+        assert other.schema.equals(through.schema)
+        assert other.to_pylist() == through.to_pylist()
 
 
 def test_each_of_these_stretches_has_something_to_let_around(engine: Engine) -> None:

@@ -18,8 +18,8 @@ from headwater.operators.masks import _remainder
 from headwater.operators.statement import Engine
 from headwater.plan.nodes import Map, Node, Scan
 from headwater.schema.schema import Schema
-from headwater.state.afar import Afar, Stretch, Unread
-from operators.running import expression, schema, table
+from headwater.state.afar import Unread
+from operators.running import expression, schema, table, unread
 
 KINDS = {"tiny": "TINYINT", "n": "INTEGER", "big": "BIGINT", "some": "USMALLINT", "name": "VARCHAR"}
 ROWS = schema(**KINDS)
@@ -78,17 +78,6 @@ def stretch(condition: str, **columns: str) -> Map:
 def given_table(rows: list[Any]) -> pa.Table:
     hidden = {WEIGHT: [1 - 2 * (n % 2) for n in range(len(rows))], TICK: list(range(len(rows)))}
     return table(ROWS, rows, **hidden)
-
-
-def unread(rows: pa.Table) -> Unread:
-    """The same rows, lying elsewhere in another order."""
-    stretches = []
-    for batch in rows.to_batches():
-        places = np.arange(batch.num_rows)[::-1].copy()
-        lies = Afar([batch.take(pa.array(places))], places)
-        columns = {name: (lies, name) for name in rows.schema.names}
-        stretches.append(Stretch(batch.num_rows, columns, {}))
-    return Unread(rows.schema, stretches)
 
 
 def fed(node: Node, engine: Engine, keys: list[str] | None = None) -> Feed:

@@ -82,7 +82,12 @@ class Around:
         given = whole(rows.select(self._read))
         if self._has_places:
             places = pa.array(np.arange(rows.num_rows, dtype=np.int64))
-            given = given.append_column(pa.field(PLACE, pa.int64()), places)
+            # Without other columns a table that was gathered could not say how many rows it has.
+            given = (
+                given.append_column(pa.field(PLACE, pa.int64()), places)
+                if self._read
+                else pa.Table.from_arrays([places], [PLACE])
+            )
         answer = self._statement.pieces(input=given)
         passed = rows.select(list(self._passed.values()))
         if self._keeps_rows:
