@@ -1,12 +1,10 @@
-"""Two halves of one computation, one after another, or whatever comes next, on two cores.
+"""Two halves of one computation, or one after another, on two cores.
 
 For work in numpy, Arrow or zlib over large arrays, which lets go of Python's lock.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
@@ -80,70 +78,3 @@ class Behind:
         """Wait for what runs, and end the thread."""
         if self._thread is not None:
             self._thread.shutdown()
-
-
-class Chores:
-    """Calls that two threads share: whoever is free takes the next, in any order.
-
-    A thread of its own works at them ahead of time; who needs them done helps with the rest.
-
-    Args:
-        name: The thread's.
-
-    """
-
-    def __init__(self, name: str) -> None:
-        self._other = Behind(name)
-        self._due: deque[Chore] = deque()
-        self._running = 0
-        self._changed = threading.Condition()
-
-    def start(self, chores: Iterable[Chore]) -> None:
-        """Have them done by the other thread."""
-        with self._changed:
-            self._due.extend(chores)
-        self._other.run(self._work)
-
-    def finish(self, chores: Iterable[Chore] = ()) -> None:
-        """Return when these are done, and all that was started.
-
-        Raises:
-            BaseException: What one of them raised; said once. Others may be left undone.
-
-        """
-        with self._changed:
-            self._due.extend(chores)
-            is_shared = len(self._due) > 1
-        try:
-            if is_shared and not self._other.is_busy:
-                self._other.run(self._work)
-            self._work()
-            self._other.wait()
-        finally:
-            self._due.clear()
-
-    def close(self) -> None:
-        """Leave what is not begun, wait for what is, and end the thread."""
-        with self._changed:
-            self._due.clear()
-        self._other.close()
-
-    def _work(self) -> None:
-        """Take one after the other, until none is due and none that runs can add any."""
-        while (chore := self._next()) is not None:
-            more: Iterable[Chore] = ()
-            try:
-                more = chore()
-            finally:
-                with self._changed:
-                    self._due.extendleft(more)
-                    self._running -= 1
-                    self._changed.notify_all()
-
-    def _next(self) -> Chore | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._due or not self._running)
-            if not self._due:
-                return None
-            self._running += 1
-            return self._due.popleft()

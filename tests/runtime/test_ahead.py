@@ -103,7 +103,7 @@ def test_what_the_next_epoch_reads_is_ready_and_no_more(disk: FakeDisk) -> None:
     assert [unready(runtime, n) > 0 for n in range(FILES)] == [True] * FILES
     for number in range(FILES):
         assert runtime.loop.run_epoch()
-        runtime.loop._ahead.finish()
+        runtime.loop._ahead.wait()
 
         assert not unready(runtime, number)
         assert number + 1 == FILES or not unready(runtime, number + 1)
@@ -172,7 +172,6 @@ def test_damage_is_found_where_it_is_found_without(
 
     found = failure_of(disk)
     monkeypatch.setattr(loop, "_AHEAD_ROWS_MIN", NEVER)
-    monkeypatch.setattr("headwater.runtime.stepper.Stepper.unready", lambda *_: [])
 
     assert found == failure_of(disk)
     assert found[0] <= file and path in found[1]

@@ -25,8 +25,9 @@ from headwater.plan.nodes import Map, Node
 from headwater.state.afar import Unread
 from headwater.state.gather import taken
 
-# Of so many rows the numbers of a few columns stay in the processor's cache.
-_BLOCK_ROWS = 1 << 17
+# Small enough for the processor's cache; large enough that a thread which opens files meanwhile is
+# not asked for the interpreter's lock all the time.
+_BLOCK_ROWS = 1 << 18
 
 
 class Sieve:

@@ -20,9 +20,10 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from headwater.clock import Clock
-from headwater.cores import Behind, Chore, Chores
+from headwater.cores import Behind
 from headwater.errors import HeadwaterError, StateError
 from headwater.heap import HEAP
 from headwater.runtime.checksum import checksum
@@ -93,7 +94,7 @@ class EpochLoop:
         self._checkpoint = checkpoint
         self._epoch_rows_max = epoch_rows_max
         self._behind = Behind("headwater-commit")
-        self._ahead = Chores("headwater-ahead")
+        self._ahead = Behind("headwater-ahead")
         self._stopping = False
         self._thread: threading.Thread | None = None
         # Rows of topics taken in and of views put out since the start, and about once a second
@@ -146,14 +147,13 @@ class EpochLoop:
 
     def run_epoch(self) -> bool:
         """Compute one epoch; False when there was nothing to take in, and all is committed."""
-        self._ahead.finish()
+        self._ahead.wait()
         cut = self._cut()
         if cut is None:
             self.finish()
             return False
         if cut.tick_to - cut.tick_from >= _LARGE_ROWS_MIN:
             HEAP.make_room()
-            self._ahead.finish(self.stepper.unready(cut.tick_from, cut.tick_to))
             self._read_ahead(cut.tick_to)
         steps = self.stepper.step(cut)
         self.progress = Progress(cut.epoch, cut.tick_to, self.progress.facts + len(cut.facts))
@@ -226,19 +226,21 @@ class EpochLoop:
     def _read_ahead(self, tick_from: int) -> None:
         """Have files opened and checked that the epoch from here on reads, if much waits.
 
-        That epoch may be cut otherwise in the end: then it waits for some of its files itself.
+        That epoch may be cut otherwise in the end: then it opens some of its files itself.
         """
         tick_max = self._intake.visible_tick
-
-        def find() -> list[Chore]:
-            try:
-                return self.stepper.unready(tick_from, self._end_of(tick_from, tick_max))
-            except StateError:
-                # A file is damaged: whoever cuts or computes that epoch finds that, and says so.
-                return []
-
         if tick_max - tick_from >= _AHEAD_ROWS_MIN:
-            self._ahead.start([find])
+            self._ahead.run(partial(self._make_ready, tick_from, tick_max))
+
+    def _make_ready(self, tick_from: int, tick_max: int) -> None:
+        try:
+            tick_to = self._end_of(tick_from, tick_max)
+        except StateError:
+            # A file is damaged: whoever cuts or computes that epoch finds that, and says so.
+            return
+        due = deque(self.stepper.unready(tick_from, tick_to))
+        while due and not self._stopping:
+            due.extend(due.popleft()())
 
     def _is_woken(self, now_us: int) -> bool:
         """Whether rows come or go by now, whatever was sent."""
