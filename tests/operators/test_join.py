@@ -103,6 +103,7 @@ def operator(node: Join, engine: Engine, *, ticks: bool = False) -> JoinOperator
     condition=st.sampled_from(CONDITIONS),
     pairs_max=st.sampled_from([3, PAIRS_MAX]),
     searched_min=st.sampled_from([5, 1 << 17]),
+    halved_min=st.sampled_from([2, 1 << 18]),
     grows=st.tuples(st.booleans(), st.booleans()),
     epochs=st.integers(1, 7),
     saved_after=st.integers(-1, 6),
@@ -120,6 +121,7 @@ def test_the_sum_of_changes_is_the_batch_answer(
     condition: str | None,
     pairs_max: int,
     searched_min: int,
+    halved_min: int,
     grows: tuple[bool, bool],
     epochs: int,
     saved_after: int,
@@ -144,6 +146,7 @@ def test_the_sum_of_changes_is_the_batch_answer(
     ]
     with (
         patch.object(matching, "PAIRS_MAX", pairs_max),
+        patch.object(matching, "_PARALLEL_PROBES_MIN", halved_min),
         patch.object(pairing, "_SEARCHED_MIN", searched_min),
     ):
         outputs = stepped(lambda: operator(node, engine), sides, saved_after=saved_after)

@@ -22,7 +22,7 @@ from headwater.operators.residual import Residual, accepting
 from headwater.operators.sides import Side, is_all, visible_fields, weighed
 from headwater.plan.nodes import Join
 from headwater.state.afar import Afar, Stretch
-from headwater.state.matching import Seek, accepted, matching
+from headwater.state.matching import Seek, accepted, matching_by_two
 from headwater.state.multiset import Multiset
 from headwater.state.run import Run, sorted_run
 from headwater.state.zones import Near
@@ -201,13 +201,19 @@ class Pairing:
             seek = self._seek(left, epoch, is_left=True)
             names = right.keys.schema.names
             keys = self._left.compared(left)
-            mine, places = seek(run) if seek else matching(run, keys, left.hashes, names)
+            mine, places = (
+                seek(run)
+                if seek
+                else matching_by_two(run, keys, left.hashes, names, null_equal=True)
+            )
             return mine, order.take(places)
         run, order = self._as_run(left, self._left, is_left=True)
         seek = self._seek(right, epoch, is_left=False)
         names = left.keys.schema.names
         keys = self._right.compared(right)
-        theirs, places = seek(run) if seek else matching(run, keys, right.hashes, names)
+        theirs, places = (
+            seek(run) if seek else matching_by_two(run, keys, right.hashes, names, null_equal=True)
+        )
         return order.take(places), theirs
 
     def _as_run(self, side: Side, half: Half, *, is_left: bool) -> tuple[Run, Int64Array]:
