@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -13,15 +14,16 @@ from hypothesis import strategies as st
 
 from headwater.delta.delta import TICK, WEIGHT
 from headwater.delta.watermark import WatermarkCurve
+from headwater.operators import axes as axes_module
 from headwater.operators import calendar, render
 from headwater.operators import counted as counted_module
 from headwater.operators import counting as module
 from headwater.operators.counting import Counting, counting
 from headwater.operators.layout import ROWS as ROWS_COUNT
-from headwater.operators.layout import SLICE, layout
+from headwater.operators.layout import layout
 from headwater.operators.operator import Epoch
 from headwater.operators.statement import Engine, Statement
-from headwater.operators.window_order import by_slice
+from headwater.operators.window_order import by_slice, in_slices
 from headwater.operators.windowed import WindowedOperator, partial_statement
 from headwater.plan.nodes import (
     Aggregate,
@@ -56,6 +58,8 @@ PARTIALS = (
 slow = settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+# Cells for each row: dense; as many as the keys of each slice span; sorted.
+shares = st.sampled_from([1_000_000, 3, 0])
 keys_of = st.lists(st.sampled_from(["k", "u", "d"]), min_size=1, max_size=3, unique=True)
 row = st.tuples(
     st.integers(-(2**31), -(2**31) + 2) | st.integers(-3, 3),
@@ -70,7 +74,7 @@ row = st.tuples(
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small batches are counted too, in blocks of a few rows."""
     monkeypatch.setattr(module, "_ROWS_MIN", 1)
-    monkeypatch.setattr(module, "_BLOCK_ROWS", 3)
+    monkeypatch.setattr(axes_module, "_BLOCK_ROWS", 3)
     monkeypatch.setattr(module, "_CELLS_MAX_SHARE", 1_000_000)
 
 
@@ -103,11 +107,13 @@ def counter_of(node: Aggregate, given: pa.Table, engine: Engine) -> tuple[Counti
     spec=st.sampled_from([(10, 10, 0), (10, 4, 1), (7, 7, 3)]),
     weighted=st.booleans(),
     ticked=st.booleans(),
+    share=shares,
     data=st.data(),
 )
 def test_counts_as_duckdb_groups(
     engine: Engine,
     *,
+    share: int,
     rows: list[Any],
     keys: list[str],
     spec: tuple[int, int, int],
@@ -126,11 +132,11 @@ def test_counts_as_duckdb_groups(
     chunked = pa.concat_tables([given_rows.slice(0, cut), given_rows.slice(cut)])
     node = node_of(keys, spec_of(*spec), lateness=5 if ticked else None)
     counter, statement = counter_of(node, given_rows, engine)
-    counted = counter.partials(chunked, has_ticks=ticked)
-    is_small = max(abs(r[3]) for r in rows) * len(rows) * 2 < 2**53
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_CELLS_MAX_SHARE", share)
+        counted = counter.partials(chunked, has_ticks=ticked)
     if counted is None:
-        spread = max(r[0] for r in rows) - min(r[0] for r in rows)
-        assert not is_small or ("k" in keys and spread > 1_000)
+        assert max(abs(r[3]) for r in rows) * len(rows) * 2 >= 2**53
         return
     expected = statement.run(input=given_rows)
     assert by_slice(counted, 1).to_pylist() == by_slice(expected, 1).to_pylist()
@@ -138,31 +144,84 @@ def test_counts_as_duckdb_groups(
 
 
 @slow
-@given(rows=st.lists(row, min_size=8, max_size=40), ticked=st.booleans())
-def test_keys_that_are_near_in_the_log_alone_are_counted_block_by_block(
-    engine: Engine, *, rows: list[Any], ticked: bool
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 60)), min_size=1, max_size=40),
+    is_ordered=st.booleans(),
+    share=shares,
+)
+def test_rows_alone_are_counted_as_duckdb_does(
+    engine: Engine, *, rows: list[Any], is_ordered: bool, share: int
 ) -> None:
-    spread = [
-        (300 * n + int(r[1]) % 7, *r[1:3], n, BEGIN + timedelta(microseconds=n // 3 * 10))
-        for n, r in enumerate(rows)
-    ]
-    hidden = {TICK: range(len(rows))} if ticked else {}
-    given_rows = table(ROWS, [*spread, *spread[-1:]], **{n: [*v, 99] for n, v in hidden.items()})
-    node = node_of(["k"], spec_of(10, 10, 0), lateness=5 if ticked else None)
+    """Keys that grow with time span little in a slice of it."""
+    rows = sorted(rows, key=lambda r: r[1]) if is_ordered else rows
+    day = date(1970, 1, 1)
+    made = [(10 * us + k, 0, day, 0, BEGIN + timedelta(microseconds=us)) for k, us in rows]
+    given_rows = table(ROWS, made)
+    node = replace(node_of(["k"], spec_of(10, 10, 0)), partials=PARTIALS[:1])
     counter, statement = counter_of(node, given_rows, engine)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_CELLS_MAX_SHARE", 250)
-        assert counter.partials(given_rows, has_ticks=ticked) is None
-        counted = counter.partials(given_rows, has_ticks=ticked, may_repeat=True)
+        patch.setattr(module, "_CELLS_MAX_SHARE", share)
+        counted = counter.partials(given_rows, has_ticks=False)
 
     assert counted is not None
-    made = layout(node, is_weighted=False, has_ticks=ticked)
-    kinds = {render.INPUT: made.carried(SLICE)}
-    merge = Statement(engine, made.combined(render.INPUT, (SLICE,)), kinds, is_ordered=False)
-    found = by_slice(merge.run(input=counted), 1)
+    assert counted.equals(in_slices(counted, ["k"], list))
     expected = by_slice(statement.run(input=given_rows), 1)
-    assert found.to_pylist() == expected.to_pylist()
+    assert by_slice(counted, 1).to_pylist() == expected.to_pylist()
+
+
+@slow
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 25)), min_size=1, max_size=30
+    ),
+    keys=st.permutations(["k", "name"]) | st.just(["name"]),
+    differs=st.booleans(),
+    share=shares,
+)
+def test_texts_that_another_key_tells_need_not_be_few(
+    engine: Engine, *, rows: list[Any], keys: list[str], differs: bool, share: int
+) -> None:
+    """Where it does not, DuckDB groups them."""
+    named = [(k, f"{other if differs else k}", us) for k, other, us in rows]
+    day = date(1970, 1, 1)
+    made = [
+        (k, 0, day, k - us, BEGIN + timedelta(microseconds=us), name, None) for k, name, us in named
+    ]
+    given_rows = table(MORE, made)
+    base = Scan("t", MORE, append_only=True)
+    window = GroupWindow(spec_of(10, 10, 0), "start", "stop", True, None, SOURCES)
+    shown = {key: KEYS[key][0] for key in keys} | {"start": "TIMESTAMP", "stop": "TIMESTAMP"}
+    shown |= {"n": "BIGINT", "total": "HUGEINT"}
+    node = Aggregate(base, tuple(keys), PARTIALS[:2], schema(**shown), window)
+    counter, statement = counter_of(node, given_rows, engine)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_CELLS_MAX_SHARE", share)
+        patch.setattr(module, "SAMPLE_ROWS", 7)
+        patch.setattr(counted_module, "_SAMPLE_MAX", 0)
+        counted = counter.partials(given_rows, has_ticks=False)
+
+    tells = len({(k, us // 10) for k, _, us in named})
+    if counted is None:
+        assert "k" not in keys or tells < len({(k, name, us // 10) for k, name, us in named})
+        return
+    assert "k" in keys
+    expected = by_slice(statement.run(input=given_rows), 1)
+    assert by_slice(counted, 1).to_pylist() == expected.to_pylist()
+
+
+def test_cells_that_have_no_number_are_left_to_duckdb(engine: Engine) -> None:
+    fine = (date(1970, 1, 1), 3, BEGIN)
+    rows = table(ROWS, [(-(2**31), 0, *fine), (2**31 - 1, 255, *fine)])
+    node = node_of(["k", "u"], spec_of(10, 10, 0))
+    counter, _ = counter_of(node, rows, engine)
+    for bits, is_counted in ((40, False), (41, True)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "_CELLS_MAX_SHARE", 0)
+            patch.setattr(module, "_NUMBERS_MAX", 1 << bits)
+            counted = counter.partials(rows, has_ticks=False)
+        assert (counted is not None) is is_counted
 
 
 @pytest.mark.parametrize(
@@ -260,10 +319,12 @@ def shown_rows(batch: pa.RecordBatch | pa.Table) -> list[Any]:
     measures=st.lists(st.sampled_from(sorted(MEASURES)), max_size=5, unique=True),
     condition=st.sampled_from([None, "NOT u IS NULL", "x <> 4 OR k > u", "x <> 4 AND -1 <= x"]),
     cut=st.integers(0, 25),
+    share=shares,
 )
 def test_counts_what_a_map_computes(
     engine: Engine,
     *,
+    share: int,
     rows: list[Any],
     keys: list[str],
     measures: list[str],
@@ -279,7 +340,9 @@ def test_counts_what_a_map_computes(
     query = made.partial(render.stretch(node.input, []))
     statement = Statement(engine, query, {render.INPUT: given_rows.schema}, is_ordered=True)
 
-    counted = counter.partials(given_rows, has_ticks=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_CELLS_MAX_SHARE", share)
+        counted = counter.partials(given_rows, has_ticks=False)
 
     if counted is None:
         # None of the rows is in.
@@ -321,7 +384,7 @@ def test_what_numpy_does_not_say_as_duckdb_is_left_to_it(
 def test_texts_of_which_most_differ_are_not_looked_at_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(counted_module, "_SAMPLE_ROWS", 8)
+    monkeypatch.setattr(counted_module, "SAMPLE_ROWS", 8)
     monkeypatch.setattr(counted_module, "_SAMPLE_MAX", 6)
     for differ, is_taken in ((6, True), (7, False)):
         texts = [f"{min(n, differ - 1)}" for n in range(8)] + ["later"] * 3
@@ -355,12 +418,16 @@ def test_an_epoch_of_too_many_texts_or_days_is_left_to_duckdb(
     cuts=st.lists(st.integers(1, 8), min_size=1, max_size=6),
     spec=st.sampled_from([(10, 10, 0), (10, 5, 1), (6, 4, 0)]),
     final=st.booleans(),
-    lateness=st.integers(0, 9),
+    lateness=st.integers(0, 9) | st.just(0),
     delay=st.integers(0, 15),
+    keys=keys_of,
+    share=shares,
 )
 def test_windows_are_the_same_with_and_without(
     engine: Engine,
     *,
+    keys: list[str],
+    share: int,
     rows: list[Any],
     cuts: list[int],
     spec: tuple[int, int, int],
@@ -369,7 +436,7 @@ def test_windows_are_the_same_with_and_without(
     delay: int,
 ) -> None:
     """Also where some rows are late, and some correct a window that has closed."""
-    node = node_of(["u"], spec_of(*spec), final=final, lateness=lateness)
+    node = node_of(keys, spec_of(*spec), final=final, lateness=lateness)
     given_rows = table(ROWS, rows, **{TICK: list(range(len(rows)))})
     with_counting = WindowedOperator(node, given_rows.schema, engine)
     without = WindowedOperator(node, given_rows.schema, engine)
@@ -388,7 +455,9 @@ def test_windows_are_the_same_with_and_without(
         outcomes = []
         for operator in (with_counting, without):
             epoch = Epoch(number + 1, 0, at + size - 1, {SOURCES: curve})
-            delta = operator.step(part, epoch)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module, "_CELLS_MAX_SHARE", share)
+                delta = operator.step(part, epoch)
             late = [batch.to_pylist() for batch in epoch.late]
             outcomes.append((delta.rows.to_pylist(), late))
         assert outcomes[0] == outcomes[1]

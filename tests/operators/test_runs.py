@@ -21,6 +21,11 @@ def pairs_of(rows: pa.RecordBatch) -> list[tuple[int, int]]:
     return sorted(zip(*(column.to_pylist() for column in rows.columns), strict=True))
 
 
+def counts_of_runs(runs: Runs, value: int) -> int:
+    """In how many runs a value stands."""
+    return sum(value in run.rows.column("t").to_pylist() for run in runs._runs)
+
+
 actions = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.lists(st.integers(-9, 9), max_size=4)),
@@ -49,6 +54,13 @@ def test_runs_answer_as_a_plain_list_does(steps: Any) -> None:
             first, stop = value
             expected = sorted(p for p in known if first <= p[0] < stop)
             assert pairs_of(runs.between(first, max(first, stop))) == expected
+            alone, shared = runs.apart(first, max(first, stop))
+            parts = [{t for t, _ in pairs_of(part)} for part in alone]
+            rest = pairs_of(shared) if shared is not None else []
+            assert sorted([*rest, *(pair for part in alone for pair in pairs_of(part))]) == expected
+            assert len(set().union(*parts)) == sum(map(len, parts))
+            assert all(counts_of_runs(runs, t) > 1 for t, _ in rest)
+            assert not set().union(*parts) & {t for t, _ in rest}
         else:
             manifest = runs.save(memory)
             runs = Runs(ROWS, "t")

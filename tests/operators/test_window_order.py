@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from headwater.delta.delta import HASH
 from headwater.operators import window_order
 from headwater.operators.layout import SLICE
-from headwater.operators.window_order import by_slice
+from headwater.operators.window_order import by_slice, in_slices
 
 WIDTH_US = 7
 
@@ -52,3 +54,42 @@ def test_many_rows_are_ordered_as_few_are() -> None:
     order = np.lexsort((hashes, slices))
 
     assert by_slice(batch, WIDTH_US).equals(batch.take(pa.array(order)))
+
+
+wide = st.integers(-(1 << 63), (1 << 63) - 1) | st.sampled_from([-(1 << 63), (1 << 63) - 1])
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    rows=st.sets(
+        st.tuples(
+            st.integers(-3, 3) | st.integers(-(1 << 40), 1 << 40),
+            st.none() | st.integers(-2, 2) | wide,
+            st.none() | st.integers(-2, 2),
+            st.integers(0, 3) | st.integers(0, (1 << 64) - 1),
+        ),
+        max_size=40,
+    )
+)
+def test_rows_of_a_slice_are_in_the_order_of_numbers_before_hashes(rows: set[Any]) -> None:
+    given_rows = list(rows)
+    slices = pa.array([number * WIDTH_US for number, *_ in given_rows], pa.int64())
+    first, second = (pa.array([row[at] for row in given_rows], pa.int64()) for at in (1, 2))
+    hashes = np.array([row[3] for row in given_rows], dtype=np.uint64)
+    columns = [slices, first, second.cast(pa.int32()), pa.array(hashes)]
+    batch = pa.RecordBatch.from_arrays(columns, names=[SLICE, "a", "b", HASH])
+
+    ordered = in_slices(batch, ["a", "b"], lambda: hashes)
+
+    least = -(1 << 63)
+    found = list(zip(*(column.to_pylist() for column in ordered.columns), strict=True))
+    expected = [(number * WIDTH_US, *rest) for number, *rest in given_rows]
+    assert found == sorted(
+        expected,
+        key=lambda r: (
+            r[0],
+            least if r[1] is None else r[1],
+            least if r[2] is None else r[2],
+            r[3],
+        ),
+    )

@@ -26,7 +26,7 @@ from headwater.plan.nodes import Merge, Node
 TIME_MAX = 1 << 61
 _TEXTS_MAX = 1 << 16
 # When so many of the first so many texts differ, there are too many to look at them all.
-_SAMPLE_ROWS, _SAMPLE_MAX = 1 << 14, 3 << 12
+SAMPLE_ROWS, _SAMPLE_MAX = 1 << 14, 3 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ def with_numbers(
     texts: dict[str, pa.Array] = {}
     for name in names:
         column = pa.chunked_array([batch.column(name) for batch in batches])
-        if len(column.slice(0, _SAMPLE_ROWS).unique()) > _SAMPLE_MAX:
+        if len(column.slice(0, SAMPLE_ROWS).unique()) > _SAMPLE_MAX:
             return None
         coded = column.dictionary_encode()
         texts[name] = coded.chunk(coded.num_chunks - 1).dictionary
@@ -193,6 +193,11 @@ def numbers(batch: pa.RecordBatch, name: str) -> Any:
     elif pa.types.is_date32(column.type):
         column = column.view(pa.int32())
     return np.asarray(column.to_numpy())
+
+
+def one_array(parts: Sequence[pa.Array]) -> pa.Array:
+    """A column's pieces as one."""
+    return parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
 
 
 def bounds(batches: Sequence[pa.RecordBatch], name: str) -> tuple[int, int]:

@@ -69,6 +69,33 @@ class Runs:
                 parts.append(run.rows.slice(low, high - low))
         return joined(parts, self._schema)
 
+    def apart(self, first: int, stop: int) -> tuple[list[pa.RecordBatch], pa.RecordBatch | None]:
+        """The rows from value `first` up to and without `stop`, of which no run need be copied.
+
+        Returns:
+            Rows of which each value stands in one run alone, in stretches of runs; and all rows of
+            the other values, run by run, if there are any.
+
+        """
+        bounds = [np.searchsorted(self._values(run.rows), [first, stop]) for run in self._runs]
+        pairs = zip(self._runs, bounds, strict=True)
+        parts = [run.rows.slice(low, high - low) for run, (low, high) in pairs if high > low]
+        starts = [_changes(self._values(part)) for part in parts]
+        if not parts:
+            return [], None
+        found = [self._values(part)[at] for part, at in zip(parts, starts, strict=True)]
+        values, counts = np.unique(np.concatenate(found), return_counts=True)
+        is_shared = [np.isin(some, values[counts > 1]) for some in found]
+        alone: list[pa.RecordBatch] = []
+        shared: list[pa.RecordBatch] = []
+        for part, at, mask in zip(parts, starts, is_shared, strict=True):
+            edges = np.append(_changes(mask), len(mask))
+            places = np.append(at, part.num_rows)
+            for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+                stretch = part.slice(places[low], places[high] - places[low])
+                (shared if mask[low] else alone).append(stretch)
+        return alone, joined(shared, self._schema) if shared else None
+
     def take_below(self, bound: int) -> pa.RecordBatch:
         """Remove and return the rows below `bound`, run by run."""
         parts, kept = [], []
@@ -107,7 +134,8 @@ class Runs:
     def load(self, manifest: Any, loader: Loader) -> None:
         """Take the runs back."""
         self._runs = [
-            _Run(loader.get(name).slice(offset), name, offset) for name, offset in manifest
+            _Run(loader.get(name).select(self._schema.names).slice(offset), name, offset)
+            for name, offset in manifest
         ]
 
     def _merge_tail(self) -> None:
@@ -130,6 +158,11 @@ class Runs:
 
     def _values(self, rows: pa.RecordBatch) -> Int64Array:
         return np.asarray(rows.column(self._column).to_numpy())
+
+
+def _changes(values: Any) -> Int64Array:
+    """Where something begins that differs from what is before it."""
+    return np.flatnonzero(np.append(True, values[1:] != values[:-1]))
 
 
 def joined(parts: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:

@@ -122,7 +122,7 @@ class Tallying:
         if tally.last is not None:
             np.maximum.at(tally.last, index, numbers(block, TICK))
 
-    def columns(self, tally: Tally, cells: Int64Array) -> dict[str, pa.Array]:
+    def columns(self, tally: Tally, cells: Int64Array | slice) -> dict[str, pa.Array]:
         """The aggregates of some cells."""
         columns: dict[str, pa.Array] = {}
         rows = pa.array(tally.rows[cells].astype(np.int64))

@@ -5,15 +5,103 @@ It is the same whatever they came from, as DuckDB's order of groups depends on i
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headwater.delta.delta import HASH, Int64Array, UInt64Array
 from headwater.operators.layout import SLICE, START
-from headwater.state.run import ascending
+from headwater.state.equality import BoolArray
+from headwater.state.run import ascending, times_of
 
 # Fewer rows are sorted by both at once.
 _PACKED_MIN = 1 << 12
+# So many bits make a number of 64 that can be shifted.
+_BITS_MAX = 63
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether `in_slices` orders by values of a type."""
+    is_time = pa.types.is_date32(kind) or pa.types.is_timestamp(kind)
+    return bool(pa.types.is_integer(kind) or is_time)
+
+
+def in_slices(
+    rows: pa.RecordBatch, numbers: Sequence[str], hash_of: Callable[[], UInt64Array]
+) -> pa.RecordBatch:
+    """Rows in the order of their slices, then of some columns of numbers, then of their hashes.
+
+    Args:
+        rows: With a column of slices; no two are alike in it, the numbers and the hash.
+        numbers: The columns; a null is as the least number.
+        hash_of: Gives the rows' hashes, if numbers do not tell them apart.
+
+    """
+    columns = [rows.column(SLICE).to_numpy(), *(_ordinals(rows.column(n)) for n in numbers)]
+    if _are_ascending(columns):
+        return rows
+    packed = _packed(columns)
+    order = _by_each(columns) if packed is None else ascending(packed, None)
+    ordered = [column.take(order) for column in columns]
+    if (~_differs(ordered)).any():
+        order = np.lexsort((hash_of(), *columns[::-1]))
+    return rows.take(pa.array(order))
+
+
+def _ordinals(column: pa.Array) -> Int64Array:
+    if not column.null_count:
+        return times_of(column)
+    least = np.iinfo(np.int64).min
+    values = np.full(len(column), least, dtype=np.int64)
+    known = np.flatnonzero(np.asarray(pc.is_valid(column)))
+    values[known] = times_of(column.take(pa.array(known)))
+    return values
+
+
+def _differs(columns: Sequence[Int64Array]) -> BoolArray:
+    """Which rows but the first differ from the one before."""
+    differs = columns[0][1:] != columns[0][:-1]
+    for column in columns[1:]:
+        differs |= column[1:] != column[:-1]
+    return differs
+
+
+def _are_ascending(columns: Sequence[Int64Array]) -> bool:
+    """Whether each row is above the one before it."""
+    is_alike = np.ones(max(len(columns[0]) - 1, 0), dtype=np.bool_)
+    for column in columns:
+        if bool(((column[1:] < column[:-1]) & is_alike).any()):
+            return False
+        is_alike &= column[1:] == column[:-1]
+    return not is_alike.any()
+
+
+def _packed(columns: Sequence[Int64Array]) -> UInt64Array | None:
+    """The columns as one number, its highest bits first; None when they do not fit into it."""
+    lows = [int(column.min()) for column in columns]
+    spans = zip(columns, lows, strict=True)
+    bits = [(int(column.max()) - low).bit_length() for column, low in spans]
+    if sum(bits) > _BITS_MAX:
+        return None
+    number = np.zeros(len(columns[0]), dtype=np.uint64)
+    for column, low, width in zip(columns, lows, bits, strict=True):
+        number <<= np.uint64(width)
+        number |= (column - low).view(np.uint64)
+    number <<= np.uint64(64 - max(sum(bits), 1))
+    return number
+
+
+def _by_each(columns: Sequence[Int64Array]) -> Int64Array:
+    """The order by several columns, of which the last is sorted by first."""
+    order = np.arange(len(columns[0]), dtype=np.int64)
+    for column in columns[::-1]:
+        packed = _packed([column.take(order)])
+        if packed is None:
+            return np.lexsort(columns[::-1])
+        order = order.take(ascending(packed, None))
+    return order
 
 
 def by_slice(partials: pa.RecordBatch, width_us: int) -> pa.RecordBatch:

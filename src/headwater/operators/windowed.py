@@ -25,14 +25,16 @@ from headwater.operators.aggregate import shown_schema
 from headwater.operators.counting import counting
 from headwater.operators.feed import source_of
 from headwater.operators.isolate import run_isolating
-from headwater.operators.lateness import Lateness, late_batch, late_rows, ticks_of, times
+from headwater.operators.late_path import LatePath
+from headwater.operators.lateness import Lateness, ticks_of, times
 from headwater.operators.layout import FROM, ROWS, SLICE, START, Layout, layout
 from headwater.operators.merging import can_merge, merged
 from headwater.operators.operator import Epoch, Loader, Saver
 from headwater.operators.render import TIME
 from headwater.operators.runs import Runs, joined
 from headwater.operators.slices import Grid, Span
-from headwater.operators.statement import Engine, Rows, Statement, empty_batch, plain
+from headwater.operators.statement import Engine, Rows, Statement, empty_batch
+from headwater.operators.tumbling import Tumbling
 from headwater.operators.window_order import by_slice, by_window, window_hashes
 from headwater.plan.nodes import Aggregate, GroupWindow
 
@@ -58,9 +60,11 @@ class WindowedOperator:
         self._rule = _rule(node.window, self._grid)
         self._partial = partial_statement(node, self._layout, input_schema, engine)
         self._late_path = (
-            _LatePath(node, self._layout, self._rule, input_schema, engine) if self._rule else None
+            LatePath(node, self._layout, self._rule, input_schema, engine) if self._rule else None
         )
-        self._counting = counting(node, self._layout, engine)
+        is_tumbling = self._grid.is_tumbling and node.window.final and node.window.is_once
+        self._tumbling = Tumbling(self._layout, engine) if is_tumbling else None
+        self._counting = counting(node, self._layout, engine, has_hash=not is_tumbling)
         self._time = source_of(node.input, node.window.spec.time)
         self._merge = Statement(
             engine,
@@ -68,7 +72,11 @@ class WindowedOperator:
             {render.INPUT: self._layout.carried(START)},
             is_ordered=self._layout.is_ordered,
         )
-        self._pending = self._runs(engine) if node.window.final else None
+        self._pending: Runs | None = None
+        if self._tumbling is not None:
+            self._pending = self._tumbling.runs
+        elif node.window.final:
+            self._pending = self._runs(engine)
         self._totals = None if node.window.is_once else Totals(engine, self._layout, (START,))
         self._closed_us = BEFORE_ALL
         weight = [] if node.append_only else [WEIGHT]
@@ -102,21 +110,23 @@ class WindowedOperator:
             return None
         partials = None
         if self._counting is not None:
-            partials = self._counting.partials(rows, has_ticks=False, may_repeat=True)
+            partials = self._counting.partials(rows, has_ticks=False)
         if partials is None:
             # As when they are counted, groups are said to stand before all.
             nowhere = pa.array(np.full(rows.num_rows, BEFORE_ALL, dtype=np.int64))
             placed = rows.add_column(self._tick_index, pa.field(TICK, pa.int64()), nowhere)
             partials, _ = run_isolating(self._partial, placed, epoch.failed)
-            partials = self._layout.settled(partials)
-        return self._passed(self._from_first(by_slice(partials, self._grid.width_us)), epoch)
+            partials = self._ordered(self._layout.settled(partials))
+        return self._passed(self._from_first(partials), epoch)
 
     def _passed(self, fresh: pa.RecordBatch, epoch: Epoch) -> Delta:
         """Add the partial results of an epoch and let the watermark pass."""
         if self._rule is None:
             return self._changed(self._exploded(fresh, Span()), None)
         curve = epoch.closing(self._window.frontier)
-        if self._pending is None:
+        if self._tumbling is not None:
+            changed = self._closed(self._tumbling, fresh, curve)
+        elif self._pending is None:
             changed = self._changed(self._exploded(fresh, Span()), None)
         else:
             changed = self._changed(self._due(self._pending, fresh, curve), curve)
@@ -169,19 +179,19 @@ class WindowedOperator:
     def _fresh(self, rows: Rows, epoch: Epoch) -> pa.RecordBatch:
         """The epoch's partial results by slice, without the rows that are late."""
         if not rows.num_rows:
-            return empty_batch(self._layout.carried(SLICE, FROM))
+            return self._from_first(empty_batch(self._layout.carried(SLICE)))
         counted = self._counted(rows, epoch)
         if counted is not None:
-            return self._from_first(by_slice(counted, self._grid.width_us))
+            return self._from_first(counted)
         partials, good = run_isolating(self._partial, rows, epoch.failed)
-        partials = by_slice(self._layout.settled(partials), self._grid.width_us)
+        partials = self._ordered(self._layout.settled(partials))
         if self._late_path is not None:
             assert self._rule is not None
             curve = epoch.passed(self._window.frontier)
             slices, ticks = (partials.column(name).to_numpy() for name in (SLICE, TICK))
             if self._rule.may_be_late(slices, ticks, curve):
                 kept = self._late_path.partials(good, curve, epoch.late)
-                return by_slice(self._layout.settled(kept), self._grid.width_us)
+                return self._ordered(self._layout.settled(kept))
         return self._from_first(partials)
 
     def _counted(self, rows: Rows, epoch: Epoch) -> pa.RecordBatch | None:
@@ -197,13 +207,19 @@ class WindowedOperator:
         # Of rows that come before their windows close the place is not asked again.
         closing = epoch.closing(self._window.frontier)
         if self._pending is not None and self._rule.is_before(times, closing, 0):
-            return self._counting.partials(rows, has_ticks=False, may_repeat=True)
+            return self._counting.partials(rows, has_ticks=False)
         if not self._rule.is_before(times, curve, self._rule.lateness_us):
             return None
         return self._counting.partials(rows, has_ticks=True)
 
+    def _ordered(self, partials: pa.RecordBatch) -> pa.RecordBatch:
+        """What DuckDB grouped, in an order that does not depend on its threads."""
+        return by_slice(partials, self._grid.width_us) if self._tumbling is None else partials
+
     def _from_first(self, partials: pa.RecordBatch) -> pa.RecordBatch:
         """Partial results that count for all windows of their slices."""
+        if self._tumbling is not None:
+            return partials
         slices: Int64Array = partials.column(SLICE).to_numpy()
         position = partials.schema.get_field_index(SLICE) + 1
         natural = pa.array(self._grid.start_first(slices))
@@ -220,6 +236,21 @@ class WindowedOperator:
             first = self._grid.open_from(self._closed_us)
             parts.append(self._exploded(pending.between(first, curve.end_us), span))
         return joined(parts, self._layout.carried(START))
+
+    def _closed(self, tumbling: Tumbling, fresh: pa.RecordBatch, curve: WatermarkCurve) -> Delta:
+        """The windows that close, of which each is published but once."""
+        tumbling.add(fresh)
+        if curve.end_us <= self._closed_us:
+            return Delta(empty_batch(self.schema))
+        first, stop = (self._grid.open_from(us) for us in (self._closed_us, curve.end_us))
+        names = [START if n == SLICE else n for n in tumbling.schema.names]
+        told = [
+            self._told(part.rename_columns(names), curve) for part in tumbling.closed(first, stop)
+        ]
+        batches = [delta.rows for delta in told if len(delta)]
+        if len(batches) > 1:
+            return Delta(pa.Table.from_batches(batches))
+        return Delta(batches[0] if batches else empty_batch(self.schema))
 
     def _exploded(self, partials: pa.RecordBatch, span: Span) -> pa.RecordBatch:
         """Partial results by slice as partial results by window, not yet merged."""
@@ -241,14 +272,19 @@ class WindowedOperator:
         # One epoch's partial results by slice are already one row per group and tumbling window.
         is_merged = self._grid.is_tumbling and self._pending is None
         merged = by_window(due) if is_merged else self._merged(due)
+        return self._told(merged, curve)
+
+    def _told(self, merged: pa.RecordBatch, curve: WatermarkCurve | None) -> Delta:
+        """What is new by one row for each group and window."""
         if curve is not None and self._has_ticks:
             merged = self._ticked(merged, curve)
         if self._totals is not None:
             return self._shown(self._totals.add(merged))
-        kept = np.flatnonzero(merged.column(ROWS).to_numpy() > 0)
-        rows = self._layout.read(merged.take(pa.array(kept)))
+        has_rows = merged.column(ROWS).to_numpy() > 0
+        kept = merged if has_rows.all() else merged.take(pa.array(np.flatnonzero(has_rows)))
+        rows = self._layout.read(kept)
         if WEIGHT in self.schema.names:
-            rows = rows.append_column(WEIGHT, pa.array(ones(len(kept))))
+            rows = rows.append_column(WEIGHT, pa.array(ones(rows.num_rows)))
         return self._shown(rows)
 
     def _merged(self, due: pa.RecordBatch) -> pa.RecordBatch:
@@ -293,66 +329,6 @@ class WindowedOperator:
             return
         if bound > BEFORE_ALL:
             self._totals.forget_below(START, min(bound, AFTER_ALL))
-
-
-class _LatePath:
-    """The way of an epoch in which some row is late: row by row."""
-
-    def __init__(
-        self,
-        node: Aggregate,
-        layout: Layout,
-        rule: Lateness,
-        input_schema: pa.Schema,
-        engine: Engine,
-    ) -> None:
-        assert node.window is not None
-        hidden = [n for n in (WEIGHT, TICK) if n in input_schema.names]
-        names = [*node.input.schema.names, *hidden]
-        self._node, self._window, self._rule = node, node.window, rule
-        rows = render.with_time(render.stretch(node.input, hidden), node.window.spec.time, names)
-        # In order, because late rows are told in the order of the log.
-        self._rows = Statement(engine, rows, {render.INPUT: input_schema}, is_ordered=False)
-        fields = [*plain(node.input.schema)]
-        fields += [pa.field(n, pa.int64()) for n in (*hidden, SLICE, FROM)]
-        read = [*render.typed(node.input.schema), *map(render.column, (*hidden, SLICE, FROM))]
-        self._schema = pa.schema(fields)
-        self._partial = Statement(
-            engine,
-            layout.partial(render.select(read, render.INPUT, None), (SLICE, FROM)),
-            {render.INPUT: self._schema},
-            is_ordered=layout.is_ordered,
-        )
-
-    def partials(
-        self, rows: Rows, curve: WatermarkCurve, late: list[pa.RecordBatch]
-    ) -> pa.RecordBatch:
-        """The partial results of what is in time; the rest goes to `late`."""
-        timed = self._rows.run(input=rows)
-        grid = self._rule.grid
-        slices = grid.slice_of(timed.column(TIME).to_numpy())
-        watermarks = curve.before(timed.column(TICK).to_numpy())
-        missed = late_rows(timed, slices, rule=self._rule, watermarks=watermarks)
-        if missed is not None:
-            late.append(self._late_batch(missed))
-        starts_from = np.maximum(grid.start_first(slices), self._rule.first_in_time(watermarks))
-        kept = np.flatnonzero(starts_from <= grid.start_last(slices))
-        read = timed.select(self._schema.names[:-2]).take(pa.array(kept))
-        columns = [*read.columns, pa.array(slices[kept]), pa.array(starts_from[kept])]
-        return self._partial.run(input=pa.RecordBatch.from_arrays(columns, schema=self._schema))
-
-    def _late_batch(self, missed: tuple[pa.RecordBatch, Int64Array, Int64Array]) -> pa.RecordBatch:
-        schema = self._node.schema
-        window = tuple(
-            pa.field(name, schema[name].type.arrow)
-            for name in (self._window.start, self._window.end)
-        )
-        return late_batch(
-            missed,
-            columns=self._node.input.schema,
-            grid=self._rule.grid,
-            window=(window[0], window[1]),
-        )
 
 
 def _rule(window: GroupWindow, grid: Grid) -> Lateness | None:

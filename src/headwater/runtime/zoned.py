@@ -10,13 +10,14 @@ the zone in which it did.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from headwater.delta.delta import Int64Array
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL, Steps, WatermarkCurve
 from headwater.log.chunk import Chunk
-from headwater.runtime.curves import Points, less_delay, rises, rising, times_us_of
+from headwater.runtime.curves import Points, at_least, less_delay, rises, times_us_of
 
 # The rows of more zones are not looked at one zone after the other.
 _ZONES_MAX = 256
@@ -94,18 +95,31 @@ class Zoned:
         if len(wanted) > min(_ZONES_MAX, len(self._marks) // 2):
             return WatermarkCurve(self._start_us, *self._points()).tick_of(times_us)
         ticks = np.where(times_us <= self._start_us, np.int64(BEFORE_ALL), np.int64(AFTER_ALL))
-        for zone in wanted.tolist():
-            chosen = np.flatnonzero(is_inside & (zones == zone))
-            ticks[chosen] = self._within(zone).tick_of(times_us[chosen])
+        asked = np.flatnonzero(is_inside)
+        asked = asked[np.argsort(times_us[asked], kind="stable")]
+        bounds = np.searchsorted(zones[asked], self._counts)
+        for number, (first, last) in enumerate(pairwise(bounds.tolist())):
+            if first < last:
+                some = asked[first:last]
+                rows = self._rows_at(number, zones[some], times_us[some])
+                ticks[some] = self._chunks[number].ticks_at(rows)
         return ticks
 
-    def _within(self, zone: int) -> WatermarkCurve:
-        """The curve along one zone."""
-        number = int(np.searchsorted(self._counts, zone, side="right")) - 1
+    def _rows_at(self, number: int, zones: Int64Array, times_us: Int64Array) -> Int64Array:
+        """The rows of a chunk at which it reached times, which ascend, each in a zone."""
         chunk, starts = self._chunks[number], self._zones[number].starts
-        nth = zone - int(self._counts[number])
-        end = int(starts[nth + 1]) if nth + 1 < len(starts) else chunk.rows.num_rows
-        return rising(self._start_us, *self._along(chunk, (int(starts[nth]), end), zone))
+        before = int(self._counts[number])
+        ends = np.append(starts[1:], chunk.rows.num_rows)
+        column = chunk.rows.column(self._event_time)
+        edges = np.flatnonzero(np.append(True, zones[1:] != zones[:-1])).tolist()
+        found = []
+        for low, high in pairwise([*edges, len(zones)]):
+            zone = int(zones[low])
+            start, end = int(starts[zone - before]), int(ends[zone - before])
+            times = times_us_of(column.slice(start, end - start))
+            highs = at_least(np.maximum.accumulate(times), int(self._highs[zone]))
+            found.append(start + np.searchsorted(self._standing(highs), times_us[low:high]))
+        return np.concatenate(found)
 
     def _along(self, chunk: Chunk, span: tuple[int, int], zone: int) -> Steps:
         """Where the watermark may rise in the rows [from, to), which begin with a zone."""
