@@ -18,6 +18,7 @@ from headwater.operators.interval import IntervalJoinOperator
 from headwater.operators.statement import Engine
 from headwater.plan.nodes import Join, JoinKind, Scan, Within
 from headwater.schema.schema import Schema
+from headwater.state import multiset
 from headwater.testing.deltas import answer, assert_same, sum_of, with_constant_hash
 from operators.running import added, expression, zset
 from operators.sided import history, rows_of, stepped
@@ -43,6 +44,8 @@ CONDITIONS: dict[str | None, Callable[[Any, Any, Any, Any], bool]] = {
     "ts <> at": lambda t, x, at, y: t != at,
 }
 
+# From how many rows on those that are outdone are looked for.
+thinned = st.sampled_from([2, 64])
 times = st.none() | st.integers(-12, 12)
 bounds = st.tuples(st.none() | st.integers(-5, 3), st.none() | st.integers(-2, 5)).filter(any)
 
@@ -95,6 +98,7 @@ def sql_of(node: Join) -> str:
     epochs=st.integers(1, 7),
     saved_after=st.integers(-1, 6),
     collide=st.booleans(),
+    thinned_from=thinned,
     random=st.randoms(use_true_random=False),
 )
 def test_the_sum_of_changes_is_the_batch_answer(
@@ -109,6 +113,7 @@ def test_the_sum_of_changes_is_the_batch_answer(
     epochs: int,
     saved_after: int,
     collide: bool,
+    thinned_from: int,
     random: Random,
     engine: Engine,
 ) -> None:
@@ -124,7 +129,9 @@ def test_the_sum_of_changes_is_the_batch_answer(
         history(tables["r"], node.right_keys, r_scan, random, epochs=epochs, collide=collide),
     ]
 
-    outputs = stepped(lambda: operator(node, engine), sides, saved_after=saved_after)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiset, "_THINNED_MIN", thinned_from)
+        outputs = stepped(lambda: operator(node, engine), sides, saved_after=saved_after)
 
     assert all((out.weights is None) == node.append_only for out in outputs)
     assert_same(sum_of(outputs), answer(sql_of(node), tables))
@@ -143,6 +150,7 @@ def test_the_sum_of_changes_is_the_batch_answer(
     collide=st.booleans(),
     cuts=st.lists(st.integers(1, 24), max_size=5) | st.just(range(25)),
     saved_after=st.integers(-1, 4),
+    thinned_from=thinned,
 )
 def test_rows_in_time_are_joined_and_late_rows_are_told(
     *,
@@ -157,6 +165,7 @@ def test_rows_in_time_are_joined_and_late_rows_are_told(
     collide: bool,
     cuts: Any,
     saved_after: int,
+    thinned_from: int,
     engine: Engine,
 ) -> None:
     if not weighted:
@@ -167,9 +176,11 @@ def test_rows_in_time_are_joined_and_late_rows_are_told(
     node = join(kind, within, left=l_scan, right=r_scan, condition=condition)
 
     make = partial(operator, node, engine, ticks=True)
-    out, late, made = run(
-        make, log, cuts, weighted=weighted, collide=collide, saved_after=saved_after
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiset, "_THINNED_MIN", thinned_from)
+        out, late, made = run(
+            make, log, cuts, weighted=weighted, collide=collide, saved_after=saved_after
+        )
 
     is_late = log.late(lateness, behind)
     kept = joined(node, kept_of(log, is_late), CONDITIONS[condition])
@@ -222,6 +233,57 @@ def test_what_nobody_in_time_can_reach_is_forgotten(engine: Engine) -> None:
             sizes.append(made.state_size()[0])
 
         assert max(sizes) < 100, kind
+
+
+@pytest.mark.parametrize("kind", [JoinKind.SEMI, JoinKind.ANTI])
+@pytest.mark.parametrize(
+    ("lower", "upper", "final", "weighted"),
+    [
+        # The right row is before: of each key the first one is enough.
+        (0, None, False, False),
+        (0, None, False, True),
+        (3, None, True, True),
+        # It is after: of each key the last one, and left rows with a match go.
+        (None, 0, False, False),
+    ],
+)
+def test_with_a_bound_on_one_side_the_row_of_a_key_that_reaches_farthest_stays(
+    kind: JoinKind,
+    *,
+    lower: int | None,
+    upper: int | None,
+    final: bool,
+    weighted: bool,
+    engine: Engine,
+) -> None:
+    within = Within("ts", "at", lower, upper, decision(final=final, lateness=2))
+    sides = (replace(side, append_only=not weighted) for side in (LEFT, RIGHT))
+    node = join(kind, within, left=next(sides), right=next(sides))
+    log = Log([(i % 2 == 0, i % 3, i, 0 if i % 2 == 0 else "a", 1) for i in range(4000)])
+    made, sizes = operator(node, engine, ticks=True), []
+
+    for first in range(0, len(log.rows), 10):
+        step(made, log, first, first + 10, weighted=weighted)
+        sizes.append(made.state_size()[0])
+
+    assert max(sizes) < 300
+
+
+@pytest.mark.parametrize("kind", [JoinKind.SEMI, JoinKind.ANTI])
+@pytest.mark.parametrize("bound", [(0, None), (None, 0), (-5, 5)])
+def test_where_nothing_is_withdrawn_a_row_that_has_a_match_is_forgotten(
+    kind: JoinKind, bound: tuple[int | None, int | None], engine: Engine
+) -> None:
+    node = join(kind, Within("ts", "at", *bound))
+    log = Log([(i % 2 == 0, i % 3, i, 0 if i % 2 == 0 else "a", 1) for i in range(4000)])
+    made = operator(node, engine)
+
+    for first in range(0, len(log.rows), 10):
+        step(made, log, first, first + 10)
+
+    # With both bounds a right row may be what a later left row asks for.
+    rights = 2000 if None not in bound else 0
+    assert made.state_size()[0] < rights + 300
 
 
 @pytest.mark.parametrize("kind", JoinKind)

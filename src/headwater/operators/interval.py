@@ -7,7 +7,10 @@ time, and what a further condition reads.
 With a bound on lateness each side has a watermark. A row that its side's watermark had passed by
 the lateness, at the row's place in the log, is late: it goes to the view's late rows, whatever is
 still remembered. So no row in time can reach a row whose reach the other side's watermark has
-passed by the lateness, and such rows are forgotten: nothing depends on when.
+passed by the lateness, and such rows are forgotten: nothing depends on when. Without such a bound
+rows are forgotten where what the other side reads has closed (`plan.closing`). Where it is just
+asked whether there is a match, a left row is forgotten when it has one for ever, and, with a bound
+on one side of time only, a right row when another says the same for ever.
 
 With `final` a row without a match waits until the other side's watermark has passed its reach. An
 epoch costs its rows, their matches, and the rows whose wait is over.
@@ -25,92 +28,25 @@ import pyarrow as pa
 from headwater.delta.delta import TICK, Delta, Int64Array, UInt64Array
 from headwater.delta.watermark import AFTER_ALL, BEFORE_ALL
 from headwater.operators.counts import Counts, Flips
-from headwater.operators.deciding import Waiting, in_time, less_lateness
+from headwater.operators.deciding import Waiting, less_lateness
 from headwater.operators.operator import Epoch, Loader, Saver
+from headwater.operators.reach import Memory
 from headwater.operators.residual import Residual, accepting, read_by
 from headwater.operators.sides import (
     Part,
     Side,
     output_schema,
-    side_of,
-    split,
     together,
     visible_fields,
 )
 from headwater.operators.statement import Engine
 from headwater.operators.window_order import mixed
+from headwater.plan.closing import bounded_sides
 from headwater.plan.frontier import Frontier
-from headwater.plan.nodes import Decision, Join, JoinKind, Within
+from headwater.plan.nodes import Decision, Join, JoinKind
 from headwater.state.equality import BoolArray, rows_equal
 from headwater.state.matching import Accept, matching_between
-from headwater.state.multiset import Multiset
 from headwater.state.run import Run, sorted_run, times_of
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """How far from a row's time its partners may be.
-
-    Args:
-        before_us: How long before it at most; None for no bound.
-        after_us: How long after it at most; None for no bound.
-
-    """
-
-    before_us: int | None
-    after_us: int | None
-
-    def of(self, times: Int64Array) -> tuple[Int64Array, Int64Array]:
-        """The first and the last time of each row's partners. Infinity is infinitely far away."""
-        is_finite = (times > BEFORE_ALL + 1) & (times < AFTER_ALL)
-        first, last = np.full(len(times), BEFORE_ALL), np.full(len(times), AFTER_ALL)
-        if self.before_us is not None:
-            first = np.where(is_finite, times - self.before_us, times)
-        if self.after_us is not None:
-            last = np.where(is_finite, times + self.after_us, times)
-        return first, last
-
-    def passed_below(self, watermark_us: int, lateness_us: int) -> int:
-        """Rows before this time have no partners that come in time for such a watermark."""
-        if watermark_us in (BEFORE_ALL, AFTER_ALL):
-            return watermark_us
-        return BEFORE_ALL if self.after_us is None else watermark_us - lateness_us - self.after_us
-
-
-class _Memory:
-    """One side: its rows by key and time, and how it takes a change."""
-
-    def __init__(
-        self,
-        node: Join,
-        schema: pa.Schema,
-        *,
-        is_left: bool,
-    ) -> None:
-        assert node.within is not None
-        self.is_left = is_left
-        self.keys = node.left_keys if is_left else node.right_keys
-        self.time = node.within.left_time if is_left else node.within.right_time
-        self.reach = reaches(node.within)[0 if is_left else 1]
-        self.rows = Multiset(pa.schema(visible_fields(schema)), self.keys, time=self.time)
-
-    def times(self, side: Side) -> Int64Array:
-        return times_of(side.rows.column(self.time))
-
-    def taken(
-        self, change: Delta, epoch: Epoch, *, has_ticks: bool, decision: Decision | None
-    ) -> tuple[Side, list[Side]]:
-        """The rows that are in time: those that can match, and those with a null key or time."""
-        side = side_of(change, self.keys, epoch, has_ticks=has_ticks)
-        rows = side.rows.cast(self.rows.schema)
-        side = Side(rows, side.keys, side.hashes, side.weights, side.ticks)
-        side, timeless = split(side, [side.rows.column(self.time)])
-        if decision is not None:
-            frontier = decision.left if self.is_left else decision.right
-            lateness_us = decision.lateness_us
-            side = in_time(side, self.time, epoch, frontier=frontier, lateness_us=lateness_us)
-        side, keyless = split(side, side.keys.columns)
-        return side, [lonely for lonely in (timeless, keyless) if lonely is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +74,12 @@ class IntervalJoinOperator:
     def __init__(self, node: Join, left: pa.Schema, right: pa.Schema, engine: Engine) -> None:
         assert node.within is not None
         self._node, self._decision = node, node.within.decision
+        self._bounds = bounded_sides(node)
         decides = self._decision is not None
         self._has_ticks = decides or TICK in left.names or TICK in right.names
         self._weighted = not node.append_only
-        self._left = _Memory(node, left, is_left=True)
-        self._right = _Memory(node, right, is_left=False)
+        self._left = Memory(node, left, is_left=True)
+        self._right = Memory(node, right, is_left=False)
         fields = visible_fields(left)
         if node.kind.has_both:
             fields += visible_fields(right)
@@ -155,6 +92,8 @@ class IntervalJoinOperator:
             self._matched.append(_Matched(node, self._left, has_ticks=self._has_ticks))
         if node.kind is JoinKind.FULL:
             self._matched.append(_Matched(node, self._right, has_ticks=self._has_ticks))
+        self._has_outdone = _has_outdone(node)
+        self._is_told_once = self._bounds[0] is None and _is_told_once(node)
 
     def is_due(self, epoch: Epoch) -> bool:
         """Rows without a match come out when the other side's watermark moves."""
@@ -181,6 +120,9 @@ class IntervalJoinOperator:
         self._right.rows.insert_rows(right.rows, right.hashes, right.weights)
         if decision is not None:
             self._forget(decision, epoch)
+        elif self._bounds != (None, None):
+            self._forget_closed(epoch)
+        self._forget_told(epoch)
         return together(parts, self.schema)
 
     def save(self, saver: Saver) -> Any:
@@ -280,6 +222,52 @@ class IntervalJoinOperator:
             for counts in matched:
                 counts.forget_below(settled)
 
+    def _forget_closed(self, epoch: Epoch) -> None:
+        """Drop what the rows that the other side has closed reached."""
+        for memory, by in zip((self._left, self._right), self._bounds, strict=True):
+            if by is None:
+                continue
+            bound = epoch.passed(by.frontier).end_us
+            memory.rows.forget_below(bound)
+            for counts in self._matched:
+                if counts.is_left is memory.is_left:
+                    counts.forget_below(bound)
+
+    def _forget_told(self, epoch: Epoch) -> None:
+        """Drop what changes no answer, as rows of the other side may come for it at any time."""
+        if self._has_outdone:
+            self._right.forget_outdone(self._settled_right(epoch))
+        if self._is_told_once:
+            (matched,) = self._matched
+            if self._left.rows.forget_some(matched.are_matched):
+                matched.begin_anew()
+
+    def _settled_right(self, epoch: Epoch) -> int:
+        """The time before which right rows neither come nor go, or nobody minds that they come."""
+        if self._node.right.append_only:
+            return AFTER_ALL
+        decision = self._decision
+        if decision is None:
+            return BEFORE_ALL
+        return less_lateness(epoch.passed(decision.right).end_us, decision.lateness_us)
+
+
+def _has_outdone(node: Join) -> bool:
+    """Whether one right row of a key may match all that another does."""
+    assert node.within is not None
+    is_one_sided = None in (node.within.lower_us, node.within.upper_us)
+    return is_one_sided and not node.kind.has_both and node.condition is None
+
+
+def _is_told_once(node: Join) -> bool:
+    """Whether a left row that has a match has it for ever, and is not forgotten by its time."""
+    assert node.within is not None
+    decision = node.within.decision
+    waits = decision is not None and decision.final and node.kind is JoinKind.ANTI
+    is_reached = decision is not None and node.within.lower_us is not None
+    grows = node.left.append_only and node.right.append_only
+    return grows and not node.kind.has_both and not waits and not is_reached
+
 
 class _Matched:
     """The rows of one side that have a match, or, but for SEMI, have none.
@@ -288,7 +276,7 @@ class _Matched:
     matches; their pairs are counted together.
     """
 
-    def __init__(self, node: Join, mine: _Memory, *, has_ticks: bool) -> None:
+    def __init__(self, node: Join, mine: Memory, *, has_ticks: bool) -> None:
         assert node.within is not None
         self._mine, self.is_left, self._has_ticks = mine, mine.is_left, has_ticks
         self._wants = node.kind is JoinKind.SEMI
@@ -301,10 +289,14 @@ class _Matched:
         found_by = list(dict.fromkeys((*mine.keys, mine.time)))
         self._keys = list(dict.fromkeys((*found_by, *read)))
         self._has_kinds = len(self._keys) > len(found_by)
-        self._counts = Counts(mine.rows.schema.field(name) for name in self._keys)
+        self.begin_anew()
         self._waiting: Waiting | None = None
         if decision is not None and decision.final and not self._wants:
             self._waiting = Waiting(mine.rows.schema, mine.keys, mine.time)
+
+    def begin_anew(self) -> None:
+        """Forget all counts."""
+        self._counts = Counts(self._mine.rows.schema.field(name) for name in self._keys)
 
     def is_due(self, epoch: Epoch) -> bool:
         return self._waiting is not None and self._closing(epoch) > self._waiting.closed_us
@@ -365,9 +357,11 @@ class _Matched:
             found = self._mine.rows.between(of_keys, hashes, (times, times), accept)
             signs = (flips.signs if self._wants else -flips.signs).take(found.probes)
             ticks = None if flips.ticks is None else flips.ticks.take(found.probes)
-            # Of those that wait nothing has been said.
+            # Of those that wait nothing has been said, and of those that are forgotten, whose
+            # counts begin anew, what they have to say.
             closed_us = AFTER_ALL if self._waiting is None else self._waiting.closed_us
-            is_said = times.take(found.probes) < closed_us
+            said = times.take(found.probes)
+            is_said = (said < closed_us) & (said >= self._mine.rows.bound)
             parts.append(_where(found.rows, signs * found.weights, ticks, is_said))
         return parts
 
@@ -386,6 +380,11 @@ class _Matched:
         flips = self._counts.add(keys, by_time, weights, ticks)
         return [(flips, keys.take(pa.array(flips.places)), hashes[flips.places])]
 
+    def are_matched(self, run: Run) -> BoolArray:
+        """Which remembered rows have a match, after the epoch."""
+        assert run.times is not None
+        return self._counts.are_there(run.rows.select(self._keys), mixed(run.hashes, run.times))
+
     def _is_matched(self, side: Side) -> BoolArray:
         """Which rows have a match, after the epoch."""
         hashes = mixed(side.hashes, self._mine.times(side))
@@ -399,13 +398,6 @@ class _Matched:
         passed_at = curve.tick_of(np.minimum(last, AFTER_ALL - 1) + 1)
         ticks = np.maximum(due.ticks, passed_at)
         return _where(due.rows, due.weights, ticks, ~self._is_matched(due))
-
-
-def reaches(within: Within) -> tuple[Reach, Reach]:
-    """Where the partners of a left row are, and those of a right row."""
-    lower, upper = within.lower_us, within.upper_us
-    back = None if lower is None else -lower
-    return Reach(upper, back), Reach(back, upper)
 
 
 def _where(

@@ -84,8 +84,12 @@ def bounded_sides(node: Join) -> tuple[Bounded | None, Bounded | None]:
 
     The left rows of a key go when no right row can come for it, and the other way round. Where both
     can be it is by the same key. Rows of an inner join also go by a column that the condition wants
-    at or after a closed one of the other side: the bids of a window whose result has come, say.
+    at or after a closed one of the other side: the bids of a window whose result has come, say. A
+    join in time goes by its times; one that decides by its own frontiers, and by nothing else.
     """
+    if node.within is not None:
+        decides = node.within.decision is not None
+        return (None, None) if decides else _bounded_times(node, node.within)
     left, right = closed_columns(node.left), closed_columns(node.right)
     pairs = sorted(
         zip(node.left_keys, node.right_keys, strict=True),
@@ -93,10 +97,37 @@ def bounded_sides(node: Join) -> tuple[Bounded | None, Bounded | None]:
     )
     of_left = next((Bounded((lk,), right[rk]) for lk, rk in pairs if rk in right), None)
     of_right = next((Bounded((rk,), left[lk]) for lk, rk in pairs if lk in left), None)
-    if node.kind is JoinKind.INNER and node.within is None:
+    if node.kind is JoinKind.INNER:
         of_left = of_left or _after(node, node.left, right)
         of_right = of_right or _after(node, node.right, left)
     return of_left, of_right
+
+
+def _bounded_times(node: Join, within: Within) -> tuple[Bounded | None, Bounded | None]:
+    """A row goes when no row of the other side can come that is near enough in time."""
+    lower_us, upper_us = within.lower_us, within.upper_us
+    left = closed_columns(node.left).get(within.left_time)
+    right = closed_columns(node.right).get(within.right_time)
+    of_left, of_right = _behind(right, lower_us, -1), _behind(left, upper_us, 1)
+    # What says whether it has a match may be withdrawn, and must know then what it said.
+    if node.kind is not JoinKind.INNER and not node.left.append_only:
+        of_left = _of_both(of_left, left)
+    if node.kind is JoinKind.FULL and not node.right.append_only:
+        of_right = _of_both(of_right, right)
+    return (
+        None if of_left is None else Bounded((within.left_time,), of_left),
+        None if of_right is None else Bounded((within.right_time,), of_right),
+    )
+
+
+def _behind(frontier: Frontier | None, bound_us: int | None, sign: int) -> Frontier | None:
+    if frontier is None or bound_us is None:
+        return None
+    return frontier.later(max(sign * bound_us, 0))
+
+
+def _of_both(one: Frontier | None, other: Frontier | None) -> Frontier | None:
+    return None if one is None or other is None else lowest([one, other])
 
 
 def _after(node: Join, side: Node, closed: Closed) -> Bounded | None:

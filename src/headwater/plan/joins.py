@@ -50,7 +50,8 @@ class Within:
         right_time: A column of the same type of the right input.
         lower_us: None for no bound.
         upper_us: None for no bound.
-        decision: None when nothing is ever late, or forgotten.
+        decision: None when nothing is ever late; then what is forgotten is what a side that closes
+            its times (`closing`) reached.
 
     """
 

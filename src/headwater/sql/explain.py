@@ -237,7 +237,7 @@ def _join(node: Join) -> list[str]:
     if node.condition is not None:
         lines.append(f"where {_sql(node.condition)}")
     if node.within is not None:
-        return [*lines, *_within(node.within)]
+        return [*lines, *_within(node, node.within)]
     state = "keeps both sides" + (" by key" if node.left_keys else "")
     if node.condition is None:
         return [*lines, state]
@@ -247,7 +247,7 @@ def _join(node: Join) -> list[str]:
     return [*lines, state, *counts]
 
 
-def _within(within: Within) -> list[str]:
+def _within(node: Join, within: Within) -> list[str]:
     bounds = []
     if within.lower_us is not None:
         bounds.append(_side(">", within.right_time, within.lower_us, strict_us=1))
@@ -255,7 +255,9 @@ def _within(within: Within) -> list[str]:
         bounds.append(_side("<", within.right_time, within.upper_us, strict_us=-1))
     lines = [f"where {within.left_time} {' and '.join(bounds)}"]
     if within.decision is None:
-        return [*lines, "keeps both sides by key and time, for ever: lateness would bound them"]
+        is_bounded = bounded_sides(node) != (None, None)
+        until = "" if is_bounded else ", for ever: lateness would bound them"
+        return [*lines, f"keeps both sides by key and time{until}"]
     decision = within.decision
     lines += [f"forgets rows that {_passed(decision)}", *_steps(decision.left, decision.right)]
     return [*lines, "keeps both sides by key and time"]

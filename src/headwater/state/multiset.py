@@ -11,7 +11,7 @@ stands where it first arrived or where it came back, depending on which runs hav
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ import pyarrow as pa
 from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, UInt64Array
 from headwater.state.afar import Afar
 from headwater.state.checkpoint import Loader, Saver
-from headwater.state.equality import first_alike, taken
+from headwater.state.equality import BoolArray, first_alike, taken
 from headwater.state.loose import Loose
 from headwater.state.matching import Accept, Seek, matching_between, matching_by_two
 from headwater.state.run import (
@@ -145,8 +145,13 @@ class Multiset:
         # Times below the bound are forgotten; the highest time so far, and that of the rows that
         # were there when all of them were last brought together.
         self._bound = self._high = self._settled_high = _BEFORE_ALL
-        # Up to where only the newest row of each key was kept, and how many rows were left then.
-        self._older_bound, self._thinned_rows = _BEFORE_ALL, 0
+        # How many rows were left when those that are outdone last went.
+        self._thinned_rows = 0
+
+    @property
+    def bound(self) -> int:
+        """Rows below this time may have been forgotten."""
+        return self._bound
 
     def insert(self, delta: Delta) -> None:
         """Add the delta's rows, which carry the hash of the key columns.
@@ -259,12 +264,25 @@ class Multiset:
         They go when there are twice as many rows as were left the last time, so a row is copied for
         this about once, and what is kept is at most twice what must be.
         """
-        rows = self._spine.size()[0]
-        if bound <= self._older_bound or rows < _THINNED_MIN or rows < 2 * self._thinned_rows:
-            return
-        self._older_bound = bound
-        self._spine.settled(anew=lambda merge, _: self._thinned(merge))
-        self._thinned_rows = self._spine.size()[0]
+        if bound > _BEFORE_ALL:
+            self._thin(lambda run: _but_one(run, self.keys, bound, keeps_newest=True))
+
+    def forget_newer(self, bound: int) -> None:
+        """As `forget_older`, but the oldest row of each key stays."""
+        if bound > _BEFORE_ALL:
+            self._thin(lambda run: _but_one(run, self.keys, bound, keeps_newest=False))
+
+    def forget_some(self, are_over: Callable[[Run], BoolArray]) -> bool:
+        """Drop rows that nobody will ask for again, when it is time as in `forget_older`.
+
+        Args:
+            are_over: Says which they are. Equal rows are alike in this.
+
+        Returns:
+            Whether they went; if so, all of them.
+
+        """
+        return self._thin(lambda run: ~are_over(run))
 
     def _runs_with(self, hashes: UInt64Array, near: Sequence[Near]) -> list[Run]:
         if self.keys:
@@ -308,8 +326,8 @@ class Multiset:
 
     def save(self, saver: Saver) -> Any:
         """Hand the rows over; return a JSON value from which `load` finds them."""
-        times = [self._bound, self._high, self._settled_high]
-        times += [self._older_bound, self._thinned_rows]
+        # The place before the last once held what nobody needs.
+        times = [self._bound, self._high, self._settled_high, _BEFORE_ALL, self._thinned_rows]
         return {"rows": self._rows, "times": times, "spine": self._spine.save(saver)}
 
     def load(self, manifest: Any, loader: Loader) -> None:
@@ -320,26 +338,24 @@ class Multiset:
         self._rows = manifest["rows"]
         known = manifest.get("times", [])
         times = [*known, *[_BEFORE_ALL, _BEFORE_ALL, _BEFORE_ALL, _BEFORE_ALL, 0][len(known) :]]
-        self._bound, self._high, self._settled_high, self._older_bound, self._thinned_rows = times
+        self._bound, self._high, self._settled_high, _, self._thinned_rows = times
 
-    def _thinned(self, merge: Merge) -> Run:
-        """As `_settled`, with only the newest row of each key before the bound."""
-        run = self._settled(merge)
-        assert run.times is not None
-        old = np.flatnonzero(run.times < self._older_bound)
-        if len(old) < 2:
-            return run
-        columns = [taken(run.rows.column(name), old) for name in self.keys]
-        first = first_alike(run.hashes.take(old), columns)
-        if first is None:
-            return run
-        newest = np.zeros(len(old), dtype=np.int64)
-        # Of several writes to one place numpy keeps the last.
-        newest[first] = np.arange(len(old))
-        is_kept = run.times >= self._older_bound
-        is_kept[old[newest[first == np.arange(len(old))]]] = True
-        kept = np.flatnonzero(is_kept)
-        return run.take(kept, None if run.weights is None else run.weights.take(kept))
+    def _thin(self, are_kept: Callable[[Run], BoolArray | None]) -> bool:
+        rows = self._spine.size()[0]
+        if rows < _THINNED_MIN or rows < 2 * self._thinned_rows:
+            return False
+
+        def settle(merge: Merge, _: bool) -> Run:
+            run = self._settled(merge)
+            mask = are_kept(run)
+            if mask is None or mask.all():
+                return run
+            kept = np.flatnonzero(mask)
+            return run.take(kept, None if run.weights is None else run.weights.take(kept))
+
+        self._spine.settled(anew=settle)
+        self._thinned_rows = self._spine.size()[0]
+        return True
 
     def _settled(self, merge: Merge, _has_oldest: bool = True) -> Run:
         run = self._merged(merge)
@@ -352,6 +368,26 @@ class Multiset:
             return run
         kept = np.flatnonzero(times >= self._bound)
         return run.take(kept, None if run.weights is None else run.weights.take(kept))
+
+
+def _but_one(run: Run, keys: Sequence[str], bound: int, *, keeps_newest: bool) -> BoolArray | None:
+    """Which rows are not before the bound, or are the one of their key that stays; None for all."""
+    assert run.times is not None
+    old = np.flatnonzero(run.times < bound)
+    if len(old) < 2:
+        return None
+    first = first_alike(run.hashes.take(old), [taken(run.rows.column(name), old) for name in keys])
+    if first is None:
+        return None
+    own = np.arange(len(old))
+    stays = first
+    if keeps_newest:
+        stays = np.zeros(len(old), dtype=np.int64)
+        # Of several writes to one place numpy keeps the last.
+        stays[first] = own
+    is_kept = run.times >= bound
+    is_kept[old[stays[first == own]]] = True
+    return is_kept
 
 
 def _repeated(run: Run) -> pa.RecordBatch:
