@@ -101,6 +101,12 @@ OF_WINDOWS = (
     "AND h.v = x.v",
     "SELECT x.k, h.v, x.ts FROM a x JOIN first h ON x.ts BETWEEN h.window_start AND h.window_end "
     "AND h.v <> x.v",
+    "SELECT x.k, x.v, x.ts FROM a x SEMI JOIN first h ON x.v = h.v AND x.ts >= h.window_start "
+    "AND x.ts < h.window_end",
+    "SELECT x.k, x.v, x.ts FROM a x WHERE NOT EXISTS (SELECT 1 FROM first h WHERE x.v = h.v "
+    "AND x.ts >= h.window_start AND x.ts < h.window_end)",
+    "SELECT x.k, h.v, x.ts FROM a x LEFT JOIN first h ON x.v = h.v AND x.ts >= h.window_start "
+    "AND x.ts < h.window_end",
 )
 PIPELINES = (
     *(((query, "final"),) for query in QUERIES),

@@ -135,4 +135,16 @@ MORE_QUERIES = (
     "ON c.visitor = s.visitor AND c.cost >= s.n",
     "SELECT c.ad, s.n, s.at, percent_rank() OVER (ORDER BY c.ad) FROM clicks c ASOF JOIN shows s "
     "ON c.visitor = s.visitor AND c.cost > s.n",
+    # counts by value of sessions, which grow and meet
+    "SELECT visitor, window_start, window_end, quantile_disc(n, 0.5), histogram(n) FROM "
+    "SESSION(shows PARTITION BY visitor, at, INTERVAL '20 seconds') GROUP BY ALL",
+    "SELECT window_end, approx_count_distinct(visitor), approx_top_k(ad, 2), max(n) FROM "
+    "SESSION(shows, at, INTERVAL '8 seconds') GROUP BY window_start, window_end EMIT FINAL",
+    # whether there is any row before, or after
+    "SELECT ad, ts FROM clicks c WHERE EXISTS (SELECT 1 FROM shows s WHERE s.ad = c.ad AND "
+    "s.at <= c.ts)",
+    "SELECT ad, at FROM shows s WHERE NOT EXISTS (SELECT 1 FROM clicks c WHERE s.ad = c.ad AND "
+    "c.ts > s.at + INTERVAL '10 seconds') EMIT FINAL",
+    "SELECT visitor, at FROM shows s WHERE NOT EXISTS (SELECT 1 FROM shows o WHERE "
+    "o.visitor = s.visitor AND o.at < s.at) EMIT FINAL",
 )

@@ -171,13 +171,17 @@ class SessionTotalsOperator:
     def _reads_same(self, old: pa.RecordBatch, new: pa.RecordBatch, regions: Regions) -> BoolArray:
         """Which old sessions a reader could not tell from the new one of their region."""
         after = new.take(pa.array(regions.old))
-        before, now = published(self._layout, old), published(self._layout, after)
+        before, now = self._shown(old), self._shown(after)
         names = [partial.name for partial in self._node.partials]
         pairs = [(before[name], now[name].cast(before[name].type)) for name in names]
         pairs += [(old.column(name), after.column(name)) for name in (FIRST, LAST)]
         same = rows_equal([a for a, _ in pairs], None, [b for _, b in pairs], None)
         assert same is not None
         return same
+
+    def _shown(self, rows: pa.RecordBatch) -> dict[str, pa.Array]:
+        """What sessions show, without their bounds."""
+        return published(self._layout, self._layout.read(rows))
 
     def _said(
         self,
@@ -193,7 +197,7 @@ class SessionTotalsOperator:
         left = old.select(names).take(pa.array(gone)).cast(schema)
         there = new.select(names).take(pa.array(come)).cast(schema)
         rows = joined([left, there], schema)
-        shown = published(self._layout, rows)
+        shown = self._shown(rows)
         first, last = (rows.column(name).to_numpy() for name in (FIRST, LAST))
         window, schema = self._window, self.schema
         shown[window.start] = times(first, schema.field(window.start).type)
