@@ -147,4 +147,8 @@ MORE_QUERIES = (
     "c.ts > s.at + INTERVAL '10 seconds') EMIT FINAL",
     "SELECT visitor, at FROM shows s WHERE NOT EXISTS (SELECT 1 FROM shows o WHERE "
     "o.visitor = s.visitor AND o.at < s.at) EMIT FINAL",
+    # of equally new rows that may be withdrawn the last by its content
+    "SELECT c.ad, c.ts, r.ad, r.n FROM clicks c ASOF JOIN (SELECT ad, max(at) AS at, count(*) AS n "
+    "FROM shows GROUP BY ad) r ON c.ts >= r.at",
+    "SELECT c.ad, c.ts, b.bid FROM clicks c ASOF LEFT JOIN bids b ON c.ts >= b.since",
 )

@@ -276,9 +276,27 @@ def _query(asked: _Asked, view: ViewDefinition) -> exp.Query:
 
     def written_out(query: exp.Query) -> exp.Query:
         total = break_ties(plain(query, view.origin), columns_of)
-        return last_of_equal_matches(total, columns_of)
+        return last_of_equal_matches(
+            total, columns_of, has_order=lambda right: _has_order(asked, right)
+        )
 
     return written_out(with_matches(connection, timed, view.origin, written_out))
+
+
+def _has_order(asked: _Asked, source: exp.Expr) -> bool:
+    """Whether the rows of a source stand as they came: those of a log, and what is read of logs."""
+    if isinstance(source, exp.Subquery):
+        return _has_order(asked, source.this)
+    if isinstance(source, exp.Select):
+        is_other = any(source.args.get(part) for part in ("group", "limit", "offset", "qualify"))
+        reads = [part.this for part in (source.args.get("from_"), *source.args.get("joins", ()))]
+        return not is_other and all(_has_order(asked, part) for part in reads if part is not None)
+    if isinstance(source, exp.Table):
+        name = source.name.lower()
+        tables = {topic.name.lower() for topic in asked.pipeline.topics if topic.is_table}
+        plans = [plan for plan in asked.plans.values() if plan.name.lower() == name]
+        return name not in tables and all(plan.root.append_only for plan in plans)
+    return isinstance(source, exp.Values)
 
 
 def _run(connection: duckdb.DuckDBPyConnection, sql: str, name: str) -> None:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from headwater.plan.nodes import AsofJoin, JoinKind, Node
+from headwater.plan.nodes import AsofJoin, JoinKind, Node, Order
 from headwater.sql import outer, subqueries, temporal
 from headwater.sql.asof import last_of_equal_matches
 from headwater.sql.build import column, identifier, nullable
-from headwater.sql.keys import KeyPair, common_keys, keys_of, reads, without
+from headwater.sql.keys import KeyPair, common_keys, is_one_of, keys_of, reads, without
 from headwater.sql.sources import Item, Source
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class _Joiner:
             )
         return AsofJoin(
             left,
-            right,
+            self._last_of_equal(right, [rk for _, rk in pairs]),
             tuple(lk for lk, _ in pairs[:-1]),
             tuple(rk for _, rk in pairs[:-1]),
             left_time,
@@ -168,6 +168,17 @@ class _Joiner:
             is_strict,
             nullable((*left.schema, *right.schema)),
         )
+
+    def _last_of_equal(self, right: Node, by: list[str]) -> Node:
+        """The right rows, of those that are equal in key and time the last by its content.
+
+        Where none is withdrawn it is the last that came; where some are, those of one epoch come in
+        no order that another cut into epochs would keep.
+        """
+        if right.append_only or is_one_of(right, by):
+            return right
+        order = [Order(name, is_descending=True) for name in right.schema.names]
+        return self._build.top(right, by, order, limit=1)
 
     def _recomputed(
         self, node: Node, item: Item, rest: list[exp.Expr], keys: list[KeyPair], reason: str

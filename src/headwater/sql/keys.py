@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from headwater.errors import DefinitionError
-from headwater.plan.nodes import Node
+from headwater.plan.nodes import Aggregate, Map, Node, Place, TopN
 from headwater.schema.schema import Schema
 from headwater.schema.types import Column
 from headwater.sql.build import (
@@ -153,3 +153,19 @@ def _differ(planner: Planner, key: KeyPair, left: Column, right: Column) -> Defi
         place=place,
         hint=f"cast one side, for example CAST({label_of(text)} AS {other.type})",
     )
+
+
+def is_one_of(node: Node, names: Sequence[str]) -> bool:
+    """Whether no two rows are equal in these columns, as far as the plan tells."""
+    match node:
+        case Map():
+            values = dict(node.projections)
+            read = [values[n].name for n in names if isinstance(values.get(n), exp.Column)]
+            return is_one_of(node.input, read)
+        case Aggregate() if node.window is None:
+            return set(node.keys) <= set(names)
+        case TopN():
+            is_first = node.limit == 1 and node.place is Place.ROW_NUMBER
+            return is_first and set(node.partition) <= set(names)
+        case _:
+            return False
