@@ -9,6 +9,8 @@ import gc
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from headwater import simd
+
 if TYPE_CHECKING:
     from headwater.errors import (
         ConnectorError,
@@ -47,6 +49,9 @@ __all__ = [
     "__version__",
     "sinks",
 ]
+
+
+simd.settle()
 
 
 def __getattr__(name: str) -> Any:
