@@ -33,9 +33,10 @@ def hashes_of(keys: Any, bits: int) -> Any:
     first=st.sampled_from("fn"),
     descending=st.booleans(),
     meets=st.booleans(),
+    halved=st.booleans(),
 )
 def test_rows_before_a_place_are_those_of_that_rank(
-    rows: Any, stop: int, first: str, descending: bool, meets: bool
+    *, rows: Any, stop: int, first: str, descending: bool, meets: bool, halved: bool
 ) -> None:
     second = "n" if first == "f" else "f"
     batch = pa.record_batch(
@@ -48,6 +49,8 @@ def test_rows_before_a_place_are_those_of_that_rank(
             patch.setattr(meeting, "BITS_MAX", 2)
             # One sort by key and value, where they are small numbers.
             patch.setattr(placing, "_ROWS_MIN", 1)
+        if halved:
+            patch.setattr(placing, "_HALVED_ROWS_MIN", 1)
         placed = Placing(["p"], orders).placed(batch, hashes_of(batch.column("p"), 40), stop)
 
     assert placed is not None
@@ -66,6 +69,13 @@ def test_rows_before_a_place_are_those_of_that_rank(
     )
     assert placed.has_ties == bool(ties)
     assert len(placed.firsts) == len(set(found.column("p").to_pylist()))
+    for number, row in enumerate(placed.firsts.tolist()):
+        own = placed.of_partitions(np.array([number]))
+        keys = found.column("p").to_numpy()
+        assert sorted(own) == sorted(placed.rows[keys == batch.column("p")[row].as_py()])
+    ordered, same = placed.gathered(len(rows))
+    assert ordered.tolist() == sorted(placed.rows)
+    assert ordered[same.rows].tolist() == placed.rows.tolist()
 
 
 def test_partitions_that_share_a_hash_are_not_placed_by_numbers() -> None:

@@ -32,6 +32,9 @@ def _forgetful() -> Iterator[None]:
     """Piles forget after a few rows, as they do after many."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("headwater.state.piled._GARBAGE_MIN", 2)
+        # Keys that are not there are left out, and rows placed on two cores, as where many come.
+        patch.setattr("headwater.state.piled._SEEN_ROWS_MIN", 1)
+        patch.setattr("headwater.operators.placing._HALVED_ROWS_MIN", 6)
         yield
 
 

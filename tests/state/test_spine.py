@@ -9,7 +9,7 @@ import pytest
 
 from headwater.state import spine as spines
 from headwater.state.loose import Loose
-from headwater.state.run import Merge, Run, load_run
+from headwater.state.run import Merge, Run, cancelled, load_run
 from headwater.state.spine import Limits, Spine
 from headwater.testing.checkpoint import MemoryCheckpoint
 
@@ -239,3 +239,35 @@ def test_a_checkpoint_sorts_nothing() -> None:
 
     assert len(manifest["loose"]) == 1
     assert again == manifest
+
+
+def test_rows_that_few_others_withdraw_wait_beside_them() -> None:
+    rows = Spine(lambda merge, _: merge.run(), limits=Limits(weighted_rows=10, scan_rows=1))
+    hashes = spread(300)
+
+    def loose(first: int, stop: int, *, weighted: bool) -> Loose:
+        numbers = pa.RecordBatch.from_arrays([pa.array(np.arange(first, stop))], schema=SCHEMA)
+        weights = np.full(stop - first, -1) if weighted else None
+        return Loose(hashes[first:stop], numbers, weights)
+
+    for first in range(0, 300, 100):
+        rows.add(loose(first, first + 2, weighted=True))
+        rows.add(loose(first + 2, first + 100, weighted=False))
+
+    assert not rows._runs
+    assert sum(part.weights is None for part in rows._loose) == 3
+    assert sorted(np.concatenate(rows.hashes())) == sorted(hashes)
+    assert contents(rows.runs()) == sorted(zip(hashes.tolist(), range(300), strict=True))
+
+
+def test_what_a_look_picks_of_waiting_rows_is_settled() -> None:
+    rows = Spine(lambda merge, _: cancelled(merge), limits=Limits(scan_rows=1))
+    hashes = spread(100)
+    numbers = pa.RecordBatch.from_arrays([pa.array(np.arange(100))], schema=SCHEMA)
+    rows.add(Loose(hashes, numbers, None))
+    rows.add(Loose(hashes[3:4], numbers.slice(3, 1), np.array([-1])))
+
+    (run,) = rows.runs_with(hashes[3:5])
+
+    assert not rows._runs
+    assert contents([run]) == [(int(hashes[4]), 4)]

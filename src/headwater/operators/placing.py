@@ -3,7 +3,8 @@
 Where the columns of an ORDER BY are numbers, dates or times without nulls, rows are placed by a few
 sorts in numpy: by each of these columns and then by the hash of the partition. Only row numbers
 move; whole rows are gathered once it is known which are wanted. Where one row of each partition is
-wanted, it is found where the rows of the partition meet, without a sort (`meeting`).
+wanted, it is found where the rows of the partition meet, without a sort (`meeting`). Many rows are
+placed on two cores, each of which has the partitions of one half of the hashes.
 
 Costs a few passes over the order columns; the other columns are not looked at.
 """
@@ -11,11 +12,12 @@ Costs a few passes over the order columns; the other columns are not looked at.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
+from headwater.cores import both
 from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.operators.meeting import Meeting, meeting
 from headwater.plan.nodes import Order
@@ -24,6 +26,10 @@ from headwater.state.run import ascending, times_of
 
 # Fewer rows are sorted twice as quickly.
 _ROWS_MIN = 1 << 12
+# From so many rows on a second core is worth its start, if each gets a good part of them.
+_HALVED_ROWS_MIN = 1 << 16
+_LOPSIDED = 4
+_MIDDLE = np.uint64(1 << 63)
 # So often strangers meet again; the few that are then left are sorted.
 _ROUNDS = 3
 
@@ -44,11 +50,12 @@ class Placed:
     places: Int64Array
     has_ties: bool
 
-    def with_firsts(self, rows: Int64Array) -> Placed:
-        """These and more rows, each the first of a partition of its own."""
-        places = np.zeros(len(rows), dtype=np.int64)
+    def with_others(self, others: Placed) -> Placed:
+        """These and rows of other partitions."""
         return Placed(
-            np.concatenate([rows, self.rows]), np.concatenate([places, self.places]), self.has_ties
+            np.concatenate([self.rows, others.rows]),
+            np.concatenate([self.places, others.places]),
+            self.has_ties or others.has_ties,
         )
 
     @property
@@ -56,15 +63,28 @@ class Placed:
         """The first row of each partition."""
         return self.rows[self.places == 0]
 
-    def gathered(self) -> tuple[Int64Array, Placed]:
+    def gathered(self, rows: int) -> tuple[Int64Array, Placed]:
         """The rows in the order of their arrival, and the same of these.
 
         Rows are gathered several times as quickly in that order as in the order of hashes.
+
+        Args:
+            rows: How many there were before they were placed.
+
         """
-        order = np.argsort(self.rows)
-        at = np.empty_like(order)
-        at[order] = np.arange(len(order))
-        return self.rows[order], Placed(at, self.places, self.has_ties)
+        is_here = np.zeros(rows, dtype=np.bool_)
+        is_here[self.rows] = True
+        ordered = np.flatnonzero(is_here)
+        at = np.empty(rows, dtype=np.int64)
+        at[ordered] = np.arange(len(ordered))
+        return ordered, Placed(at[self.rows], self.places, self.has_ties)
+
+    def of_partitions(self, numbers: Int64Array) -> Int64Array:
+        """The rows of some partitions, which are numbered in the order of their first rows."""
+        number = np.cumsum(self.places == 0) - 1
+        is_meant = np.zeros(int(number[-1]) + 1 if len(number) else 0, dtype=np.bool_)
+        is_meant[numbers] = True
+        return self.rows[is_meant[number]]
 
 
 class Placing:
@@ -95,11 +115,40 @@ class Placing:
         if not numbers or len(numbers) < len(values):
             return None
         keys = rows.select(self._partition).columns
-        if stop == 1:
-            alone, rest = _best(hashes, keys, numbers[0])
-            found = _placed(hashes, keys, numbers, rest, stop)
-            return None if found is None else found.with_firsts(alone)
-        return _placed(hashes, keys, numbers, None, stop)
+        parts = _halves(hashes)
+        if parts is None:
+            return _all_placed(hashes, keys, numbers, stop)
+
+        def placed(some: Int64Array) -> Placed | None:
+            # The top bit is the same for all of a half, and would be half of where they meet.
+            own = hashes.take(some) << np.uint64(1)
+            mine = [taken(key, some) for key in keys], [number.take(some) for number in numbers]
+            found = _all_placed(own, *mine, stop)
+            return None if found is None else replace(found, rows=some.take(found.rows))
+
+        first, second = both(lambda: placed(parts[0]), lambda: placed(parts[1]))
+        return None if first is None or second is None else first.with_others(second)
+
+
+def _halves(hashes: UInt64Array) -> tuple[Int64Array, Int64Array] | None:
+    """The rows of some partitions and those of the others; None for too few to be worth it."""
+    if len(hashes) < _HALVED_ROWS_MIN:
+        return None
+    is_high = hashes >= _MIDDLE
+    low, high = np.flatnonzero(~is_high), np.flatnonzero(is_high)
+    return None if min(len(low), len(high)) * _LOPSIDED < len(hashes) else (low, high)
+
+
+def _all_placed(
+    hashes: UInt64Array, keys: Sequence[pa.Array], values: Sequence[Int64Array], stop: int
+) -> Placed | None:
+    if stop != 1:
+        return _placed(hashes, keys, values, None, stop)
+    alone, rest = _best(hashes, keys, values[0])
+    found = _placed(hashes, keys, values, rest, stop)
+    if found is None:
+        return None
+    return Placed(alone, np.zeros(len(alone), dtype=np.int64), has_ties=False).with_others(found)
 
 
 def _placed(

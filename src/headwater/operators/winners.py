@@ -101,21 +101,34 @@ class Winners:
 
     def met(self, new: Arrived, placed: Placed) -> Held | None:
         """The remembered rows of the touched partitions and the new ones; None if any are tied."""
-        known, firsts, hashes = self._known, placed.firsts, new.hashes
-        keys = new.narrow.select(list(self._node.partition)).take(pa.array(firsts))
-        found = known.find(keys, hashes[firsts])
+        arrived, mine = placed.gathered(len(new.hashes))
+        places = _by_row(mine, len(arrived))
+        found, met = self._found(new, placed.firsts)
         if (found.weights != 1).any():
             return None
-        arrived, mine = placed.gathered()
         if not len(found):
-            return Held(found, arrived, hashes[arrived], _NOTHING, _by_row(mine, len(arrived)))
-        rows = joined([found.rows, new.narrow.take(pa.array(arrived))], known.narrow)
-        met = np.concatenate([hashes[firsts][found.probes], hashes[arrived]])
-        before = self._before(found, met[: len(found)])
-        after = self._placing.placed(rows, met, self._stop)
+            return Held(found, arrived, new.hashes[arrived], _NOTHING, places)
+        hashes = new.hashes[placed.firsts[met]]
+        before = self._before(found, hashes)
+        own = np.sort(mine.of_partitions(met))
+        rows = joined([found.rows, new.narrow.take(pa.array(arrived[own]))], self._known.narrow)
+        both = np.concatenate([hashes, new.hashes[arrived[own]]])
+        after = self._placing.placed(rows, both, self._stop)
         if before is None or after is None or after.has_ties:
             return None
-        return Held(found, arrived, met, before, _by_row(after, rows.num_rows))
+        # Who met nobody keeps the place that it has among the new ones.
+        places = np.concatenate([np.full(len(found), -1), places])
+        at = np.concatenate([np.arange(len(found)), len(found) + own])
+        places[at] = _by_row(after, len(at))
+        return Held(found, arrived, np.concatenate([hashes, new.hashes[arrived]]), before, places)
+
+    def _found(self, new: Arrived, firsts: Int64Array) -> tuple[Found, Int64Array]:
+        """The remembered rows of some partitions, and the number of the partition of each."""
+        hashes = new.hashes[firsts]
+        near = self._known.near(hashes)
+        keys = new.narrow.select(list(self._node.partition)).take(pa.array(firsts[near]))
+        found = self._known.find(keys, hashes[near])
+        return found, near[found.probes]
 
     def changed(self, new: Arrived, held: Held) -> Delta:
         """Remember what is held from now on; return what is published of the difference."""

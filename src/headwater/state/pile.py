@@ -26,7 +26,7 @@ from headwater.state.gather import taken
 _ALIKE = 8
 # Larger ones are left as they are: to copy them again costs more than to look into one more.
 _PIECE_ROWS_MAX = 1 << 20
-_PIECE_BYTES_MAX = 1 << 26
+_PIECE_BYTES_MAX = 1 << 25
 _PLACE = "__place"
 
 

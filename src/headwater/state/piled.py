@@ -28,6 +28,7 @@ from headwater.state.matching import matching
 from headwater.state.multiset import Matches
 from headwater.state.pile import Pile, PilePeek
 from headwater.state.run import Merge, Run, closing_of, conformed, load_run, merge, summed
+from headwater.state.seen import Seen
 from headwater.state.spine import Limits, Peek, Spine
 
 PLACE = "__place"
@@ -35,6 +36,10 @@ PLACE = "__place"
 _GARBAGE_MIN = 1 << 16
 # Fewer rows than this are not worth looking through for those that may go.
 _FORGOTTEN_MIN = 64
+# From so many rows on it is worth knowing which keys are not there, once one key was asked for, for
+# so many rows.
+_SEEN_ROWS_MIN = 1 << 14
+_SEEN_SHARE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +113,12 @@ class Piled:
         self._spine = Spine(lambda merge, _: _settled(merge, self._pile.peek()), limits=limits)
         self._rows = 0
         self._closing = closing
+        self._limits = limits
         # Up to where rows were forgotten, and how many were left then.
         self._bound, self._left_rows = int(np.iinfo(np.int64).min), 0
+        # The keys that may be here, once many were asked for, and how many were.
+        self._seen: Seen | None = None
+        self._sought = 0
 
     def insert(self, delta: Delta) -> None:
         """Add the delta's rows, which carry the hash of the key columns, by name."""
@@ -120,10 +129,26 @@ class Piled:
     ) -> None:
         """Add rows of the schema; weights of None stand for 1. A table's batches stay apart."""
         places = self._pile.add(rows)
-        if weights is not None:
-            places = np.where(weights < 0, ~places, places)
+        if self._seen is not None and self._seen.has_room(len(hashes)):
+            self._seen.add(hashes)
+        else:
+            # It is made anew when somebody asks, if it had no room.
+            self._seen = None
         narrow = [_whole_column(rows.column(name)) for name in self.narrow.names]
-        self._add(narrow, places, hashes, weights)
+        if weights is None or not self._is_apart(weights):
+            if weights is not None:
+                places = np.where(weights < 0, ~places, places)
+            self._add(narrow, places, hashes, weights)
+            self._tidy()
+            return
+        # Rows with weights are sorted before long. Most have none, and need not be.
+        for is_meant, has_weights in ((weights == 1, False), (weights != 1, True)):
+            some = np.flatnonzero(is_meant)
+            at, own = pa.array(some), weights[some]
+            signed = np.where(own < 0, ~places[some], places[some])
+            columns = [column.take(at) for column in narrow]
+            self._add(columns, signed, hashes[some], own if has_weights else None)
+        self._tidy()
 
     def withdraw(self, rows: pa.RecordBatch, places: Int64Array, hashes: UInt64Array) -> None:
         """Take rows out that were found, each once.
@@ -135,6 +160,16 @@ class Piled:
 
         """
         self._add(rows.columns, places, hashes, np.full(len(places), -1))
+        self._tidy()
+
+    def near(self, hashes: UInt64Array) -> Int64Array:
+        """Which of some keys may be here, by the places of their hashes; the others are not."""
+        self._sought += len(hashes)
+        if self._seen is None:
+            if self._rows < _SEEN_ROWS_MIN or self._sought * _SEEN_SHARE < self._rows:
+                return np.arange(len(hashes))
+            self._seen = self._see()
+        return self._seen.near(hashes)
 
     def find(self, keys: pa.RecordBatch, hashes: UInt64Array) -> Found:
         """The rows of equal key for each of `keys`, which are all different.
@@ -188,7 +223,8 @@ class Piled:
     def size(self) -> tuple[int, int]:
         """Rows and bytes that are held; withdrawn rows count until they meet what they withdraw."""
         rows, size_bytes = self._spine.size()
-        return rows, size_bytes + self._pile.size_bytes
+        seen_bytes = 0 if self._seen is None else self._seen.size_bytes
+        return rows, size_bytes + self._pile.size_bytes + seen_bytes
 
     def save(self, saver: Saver) -> Any:
         """Hand the rows over; return a JSON value from which `load` finds them."""
@@ -211,8 +247,25 @@ class Piled:
         placed = pa.RecordBatch.from_arrays([*narrow, pa.array(places)], schema=self._placed)
         self._spine.add(Loose(hashes, placed, weights))
         self._rows += len(hashes) if weights is None else int(weights.sum())
+
+    def _tidy(self) -> None:
+        """Let the pile forget, if much of it is no longer held, once all of it is in the spine."""
         if len(self._pile) > 2 * self._rows + _GARBAGE_MIN:
             self._forget()
+
+    def _is_apart(self, weights: Int64Array) -> bool:
+        """Whether rows are so many, and so few of them have weights, that these are kept apart."""
+        if len(weights) <= self._limits.weighted_rows:
+            return False
+        return 2 * int(np.count_nonzero(weights == 1)) > len(weights)
+
+    def _see(self) -> Seen:
+        """Know which keys are here from now on."""
+        parts = self._spine.hashes()
+        seen = Seen(2 * sum(map(len, parts)))
+        for hashes in parts:
+            seen.add(hashes)
+        return seen
 
     def _not_before(self, run: Run) -> Run:
         """The rows of a run that are not before the bound."""

@@ -205,7 +205,7 @@ class Spine:
             self._sort([loose for loose, _ in met[:count]])
             met = met[count:]
         picked = [piece for some in met if len(piece := with_hashes(*some, hashes))]
-        return [*self._sorted(low, high, near), *([sort(picked)] if picked else [])]
+        return [*self._sorted(low, high, near), *([self._picked(picked)] if picked else [])]
 
     def forget_waiting(self, is_forgotten: Callable[[Loose], bool]) -> bool:
         """Drop pieces of rows that wait; return whether there are rows that do not wait."""
@@ -237,6 +237,11 @@ class Spine:
             )
         ]
         return list(self._runs)
+
+    def hashes(self) -> list[UInt64Array]:
+        """The hashes of all rows, in pieces and in no order."""
+        mine = [part.hashes for part in (*self._runs, *self._loose)]
+        return mine + [hashes for shard in self._shards for hashes in shard.hashes()]
 
     def peek(self) -> Peek:
         """What there is now, as it is."""
@@ -282,6 +287,11 @@ class Spine:
         for shard, part in zip(self._shards, manifest["shards"], strict=True):
             shard.load(part, load)
 
+    def _picked(self, some: Sequence[Loose]) -> Run:
+        """Waiting rows as a run for one look, in which rows have met what withdraws them."""
+        run = sort(some)
+        return run if run.weights is None else self._settle(merge([run]), False)
+
     def _sorted(self, low: int, high: int, near: Sequence[Near] = ()) -> list[Run]:
         """The runs that may have such rows of hashes from `low` to `high`."""
         below = [
@@ -294,9 +304,19 @@ class Spine:
         return below + [run for run in mine if run.reaches(near)]
 
     def _are_alike(self, older: Loose, newer: Loose) -> bool:
-        """Whether to make one piece of them: each row is so copied once for each doubling."""
+        """Whether to make one piece of them: each row is so copied once for each doubling.
+
+        Many rows without weights stay so: a piece with weights is sorted before long.
+        """
         is_like = len(newer) * _LIKE_SIZE >= len(older)
-        return is_like and len(newer) + len(older) <= self._limits.joined_rows_max
+        rows = len(newer) + len(older)
+        is_mixed = (newer.weights is None) != (older.weights is None)
+        limits = self._limits
+        return is_like and rows <= (
+            min(limits.weighted_rows, limits.joined_rows_max)
+            if is_mixed
+            else limits.joined_rows_max
+        )
 
     def _sort(self, some: Sequence[Loose]) -> None:
         """Sort waiting rows, and the older ones that may share a hash with them."""
