@@ -1,14 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headwater.delta.delta import Delta
 from headwater.operators.statement import Engine
+from headwater.operators.topn import TopNOperator
 from headwater.plan.nodes import Order, Place, Scan, TopN
 from operators.running import answer, changelog, run, schema, table
 
@@ -30,11 +34,11 @@ cuts_of = st.lists(st.integers(1, 25), max_size=6)
 @pytest.fixture(autouse=True, scope="module")
 def _forgetful() -> Iterator[None]:
     """Piles forget after a few rows, as they do after many."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("headwater.state.piled._GARBAGE_MIN", 2)
+    with pytest.MonkeyPatch.context() as early:
+        early.setattr("headwater.state.piled._GARBAGE_MIN", 2)
         # Keys that are not there are left out, and rows placed on two cores, as where many come.
-        patch.setattr("headwater.state.piled._SEEN_ROWS_MIN", 1)
-        patch.setattr("headwater.operators.placing._HALVED_ROWS_MIN", 6)
+        early.setattr("headwater.state.piled._SEEN_ROWS_MIN", 1)
+        early.setattr("headwater.operators.placing._HALVED_ROWS_MIN", 6)
         yield
 
 
@@ -207,5 +211,43 @@ def test_rows_that_numbers_order_are_placed_as_in_batch(
             SELECT *, row_number() OVER ({by} ORDER BY {asked}, p, v, moment, note) AS place FROM t
         )
         WHERE place > {offset} AND place <= {offset + limit}
+    """
+    assert outcome.total == answer(expected, t=data)
+
+
+def _only_of_nothing(ranked: Callable[..., Delta]) -> Callable[..., Delta]:
+    """What ranks by DuckDB, where numbers can do all that there is to do."""
+
+    def checked(operator: TopNOperator, change: Delta) -> Delta:
+        assert not len(change)
+        return ranked(operator, change)
+
+    return checked
+
+
+@pytest.mark.parametrize("number", [None, "place"])
+@pytest.mark.parametrize("limit", [1, 3])
+def test_partitions_that_meet_known_rows_and_others_are_placed_together(
+    engine: Engine, *, limit: int, number: str | None
+) -> None:
+    random = np.random.default_rng(limit)
+    # Each epoch has partitions of its own, and some of the epochs before it; no two rows are tied.
+    keys = np.arange(400) // 8 + random.integers(0, 12, 400)
+    rows = [
+        (int(key), int(value), nth % 30, "x")
+        for nth, (key, value) in enumerate(zip(keys, random.permutation(400), strict=True))
+    ]
+    data = in_pieces(table(WHOLE, rows))
+    shown = WHOLE_NUMBERED if number else WHOLE
+    orders = (Order("v", True), Order("moment"))
+    plan = TopN(Scan("t", WHOLE, True), ("p",), orders, limit, 0, number, shown)
+
+    with patch.object(TopNOperator, "_ranked", _only_of_nothing(TopNOperator._ranked)):
+        outcome = run(engine, plan, data, cuts=range(50, 400, 50), saved_after=4)
+
+    expected = f"""
+        SELECT p, v, moment, note {", place" if number else ""}
+        FROM (SELECT *, row_number() OVER (PARTITION BY p ORDER BY v DESC) AS place FROM t)
+        WHERE place <= {limit}
     """
     assert outcome.total == answer(expected, t=data)

@@ -195,8 +195,8 @@ def test_keys_that_were_never_there_are_known_to_be_missing() -> None:
 
     for turn in range(20):
         # The filter is full after some turns, and made anew.
-        rows.insert(keyed(turn * 100, turn * 100 + 100))
-        here, missing = keyed(0, turn * 100 + 100), keyed(10_000, 11_000)
+        rows.insert(keyed(turn * 400, turn * 400 + 400))
+        here, missing = keyed(0, turn * 400 + 400), keyed(10_000, 11_000)
         assert len(rows.near(here.hashes)) == len(here)
         assert len(rows.near(missing.hashes)) < 50
         if turn == 10:

@@ -240,7 +240,7 @@ class Spine:
 
     def hashes(self) -> list[UInt64Array]:
         """The hashes of all rows, in pieces and in no order."""
-        mine = [part.hashes for part in (*self._runs, *self._loose)]
+        mine = [run.hashes for run in self._runs] + [loose.hashes for loose in self._loose]
         return mine + [hashes for shard in self._shards for hashes in shard.hashes()]
 
     def peek(self) -> Peek:
