@@ -19,13 +19,15 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import headwater as hw  # before numpy, to which it says how to sort (headwater/simd.py)
+
+# isort: split
 import duckdb
 import numpy as np
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-import headwater as hw
 from headwater.clock import SystemClock
 from headwater.runtime.ingest import Ingest
 from headwater.runtime.runtime import Runtime, Settings

@@ -21,12 +21,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import headwater as hw  # before numpy, to which it says how to sort (headwater/simd.py)
+
+# isort: split
 import numpy as np
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
-
-import headwater as hw
 
 ADS = 1_000_000
 VIEWS = {
