@@ -93,6 +93,8 @@ def _headwater(name: str, log: Path, delay: str, answer: Path | None) -> Figures
         loop._epoch_rows_max, stepper._UNREAD_MAX = rows_max, unread_max
         loops._AHEAD_ROWS_MIN = ahead_min
         gc.collect()
+        # What was written before must not hold up the journal's syncs: a log, an answer.
+        os.sync()
         before, rows_before = _reset_peak(), loop.progress.tick
         started = time.perf_counter()
         while loop.run_epoch():
