@@ -2,11 +2,11 @@
 
     python -m bench.nexmark [--events 1000000,10000000] [--only q3,q5] [--repeat 3] [--verify]
 
-For each query: events a second; the ratio to DuckDB (two threads, into Arrow, in the same run),
-first over tables of its own that hold the rows already, then over Parquet files, where a batch job
-finds them; the peak of memory above that of the opened folder, and what operators remember in the
-end. `--verify` also compares every answer with DuckDB's, row by row; `--shuffled` lets rows change
-places within the topics' delay. Figures are medians.
+For each query: events a second, and for how long an event keeps a core busy; the ratio to DuckDB
+(two threads, into Arrow, in the same run), first over tables of its own that hold the rows already,
+then over Parquet files, where a batch job finds them; the peak of memory above that of the opened
+folder, and what operators remember in the end. `--verify` also compares every answer with DuckDB's,
+row by row; `--shuffled` lets rows change places within the topics' delay. Figures are medians.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bench.nexmark.pipeline import loaded, over_files
 from bench.nexmark.queries import QUERIES, Query
 
 HEADINGS = (
-    *("query", "events/s", "DuckDB", "ratio", "of files", "ratio"),
+    *("query", "events/s", "busy", "DuckDB", "ratio", "of files", "ratio"),
     *("peak", "state rows", "state", ""),
 )
 DELAY = timedelta(seconds=4)
@@ -98,6 +98,7 @@ def _measured(
     row = [
         query.name,
         f"{here / 1e6:.2f} M",
+        f"{statistics.median(f.processor_seconds / f.rows for f in ours) * 1e9:.0f} ns",
         *itertools.chain(*compared),
         f"{max(f.peak_bytes for f in ours) / 2**20:,.0f} MiB",
         f"{last.state_rows:,}",

@@ -43,6 +43,7 @@ class Figures:
 
     Args:
         seconds: From the log to the last committed epoch.
+        processor_seconds: What all threads were busy for in that time.
         rows: How many rows were taken in that time.
         late: Rows that came too late for the query.
         peak_bytes: The most memory that was in use, above what the opened folder took.
@@ -52,6 +53,7 @@ class Figures:
     """
 
     seconds: float
+    processor_seconds: float
     rows: int
     late: int
     peak_bytes: int
@@ -96,14 +98,14 @@ def _headwater(name: str, log: Path, delay: str, answer: Path | None) -> Figures
         # What was written before must not hold up the journal's syncs: a log, an answer.
         os.sync()
         before, rows_before = _reset_peak(), loop.progress.tick
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         while loop.run_epoch():
             pass
         for topic in TOPICS:
             runtime.intake.advance(topic, AFTER_ALL)
         while loop.run_epoch():
             pass
-        seconds = time.perf_counter() - started
+        seconds, busy = time.perf_counter() - started, time.process_time() - busy
         peak = _memory("VmHWM") - before
         views = loop.stepper.views
         sizes = [view.dataflow.state_size() for view in views]
@@ -116,7 +118,7 @@ def _headwater(name: str, log: Path, delay: str, answer: Path | None) -> Figures
         rows = loop.progress.tick - rows_before
         runtime.close()
     state_rows, state_bytes = (sum(column) for column in zip(*sizes, strict=True))
-    return Figures(seconds, rows, late, peak, state_rows, state_bytes)
+    return Figures(seconds, busy, rows, late, peak, state_rows, state_bytes)
 
 
 def duckdb_seconds(query: Query, connection: duckdb.DuckDBPyConnection) -> float:
