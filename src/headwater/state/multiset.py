@@ -191,11 +191,7 @@ class Multiset:
             near: What the rows that are found have in common beside, as far as it is known.
 
         """
-        found = self.find(keys, hashes, null_equal=null_equal, seek=seek, near=near)
-        columns = found.rows.columns(self.schema.names)
-        rows = pa.RecordBatch.from_arrays(columns, schema=self.schema)
-        ones = np.ones(len(found), dtype=np.int64)
-        return Matches(found.probes, rows, ones if found.weights is None else found.weights)
+        return self._read(self.find(keys, hashes, null_equal=null_equal, seek=seek, near=near))
 
     def find(
         self,
@@ -233,13 +229,12 @@ class Multiset:
             times: For each of `keys` the first and the last time of the rows that it finds.
 
         """
-        found: list[tuple[Int64Array, pa.RecordBatch, Int64Array]] = []
+        found: list[tuple[Int64Array, Run, Int64Array]] = []
         for run in self._spine.runs():
             probes, places = matching_between(run, keys, hashes, times, self.keys, accept)
             if len(probes):
-                rows = run.rows.take(pa.array(places))
-                found.append((probes, rows, run.weights_at(places)))
-        return _together(found, self.schema)
+                found.append((probes, run, places))
+        return self._read(_lying(found, self.schema))
 
     def forget_below(self, bound: int) -> None:
         """Drop rows whose time is below `bound`, and that nobody will ask for again.
@@ -340,6 +335,13 @@ class Multiset:
         times = [*known, *[_BEFORE_ALL, _BEFORE_ALL, _BEFORE_ALL, _BEFORE_ALL, 0][len(known) :]]
         self._bound, self._high, self._settled_high, _, self._thinned_rows = times
 
+    def _read(self, found: Found) -> Matches:
+        """What was found, gathered."""
+        columns = found.rows.columns(self.schema.names)
+        rows = pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        ones = np.ones(len(found), dtype=np.int64)
+        return Matches(found.probes, rows, ones if found.weights is None else found.weights)
+
     def _thin(self, are_kept: Callable[[Run], BoolArray | None]) -> bool:
         rows = self._spine.size()[0]
         if rows < _THINNED_MIN or rows < 2 * self._thinned_rows:
@@ -419,19 +421,3 @@ def _lying(found: Sequence[tuple[Int64Array, Run, Int64Array]], schema: pa.Schem
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in schema], schema=schema)
-
-
-def _together(
-    found: Sequence[tuple[Int64Array, pa.RecordBatch, Int64Array]], schema: pa.Schema
-) -> Matches:
-    """Matches in several runs as one answer, ordered by probe and then by run."""
-    if not found:
-        nothing = np.zeros(0, dtype=np.int64)
-        return Matches(nothing, pa.RecordBatch.from_pylist([], schema=schema), nothing)
-    if len(found) == 1:
-        return Matches(*found[0])
-    probes = np.concatenate([part[0] for part in found])
-    order = np.argsort(probes, kind="stable")
-    rows = pa.concat_batches([part[1] for part in found])
-    weights = np.concatenate([part[2] for part in found])
-    return Matches(probes[order], rows.take(pa.array(order)), weights[order])
