@@ -44,20 +44,52 @@ def printed(program: str) -> Iterator[str]:
     return iter(done.stdout.split())
 
 
-def test_room_costs_no_memory_and_is_made_once() -> None:
+def test_of_room_only_the_first_is_touched_and_it_is_made_once() -> None:
     before, after, again, still = printed("""
         print(resident())
         heap.make_room()
+        heap.wait()
         print(resident())
         libc = ctypes.CDLL(None)
         libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, [ctypes.c_ssize_t]
         print(libc.sbrk(0))
         heap.make_room()
+        heap.wait()
         print(libc.sbrk(0))
     """)
 
-    assert int(after) - int(before) < 8
+    assert 56 < int(after) - int(before) < 72
     assert again == still
+
+
+def test_what_is_touched_costs_its_first_user_no_faults() -> None:
+    ahead, beyond = printed("""
+        import resource
+        def faults():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        heap.make_room()
+        heap.wait()
+        for size in (32, 64):
+            before = faults()
+            array = np.ones(size << 17)
+            print(faults() - before)
+    """)
+
+    assert int(ahead) < 4
+    assert int(beyond) > int(ahead)
+
+
+def test_touching_ahead_changes_nothing_that_is_in_use() -> None:
+    (is_same,) = printed("""
+        heap.make_room()
+        arrays = [np.full(1 << 17, n) for n in range(32)]
+        for _ in range(20):
+            heap.make_room()
+        heap.wait()
+        print(all((array == n).all() for n, array in enumerate(arrays)))
+    """)
+
+    assert is_same == "True"
 
 
 def test_what_is_allocated_in_it_may_be_huge_pages() -> None:
