@@ -27,6 +27,7 @@ from bench.nexmark.pipeline import app_of, sends
 from bench.nexmark.queries import QUERIES, TOPICS, Query
 from headwater.clock import SystemClock
 from headwater.delta.watermark import AFTER_ALL
+from headwater.heap import HEAP
 from headwater.runtime import loop as loops
 from headwater.runtime import stepper
 from headwater.runtime.ingest import Ingest
@@ -95,8 +96,10 @@ def _headwater(name: str, log: Path, delay: str, answer: Path | None) -> Figures
         loop._epoch_rows_max, stepper._UNREAD_MAX = rows_max, unread_max
         loops._AHEAD_ROWS_MIN = ahead_min
         gc.collect()
-        # What was written before must not hold up the journal's syncs: a log, an answer.
+        # What was written before must not hold up the journal's syncs: a log, an answer. Nor may
+        # what prepares the heap for the first epoch be running still.
         os.sync()
+        HEAP.wait()
         before, rows_before = _reset_peak(), loop.progress.tick
         started, busy = time.perf_counter(), time.process_time()
         while loop.run_epoch():
