@@ -26,8 +26,10 @@ import pytest
 import typer.main
 
 from headwater.cli.main import app as command_line
+from headwater.remote.remote import Remote
 from headwater.run.app import App
 from headwater.run.live import Live
+from headwater.runtime.consumer import Batch, Consumer
 from headwater.serve import metrics
 from headwater.serve.app import create_app
 from headwater.sql.statements import TOPIC_OPTIONS, VIEW_OPTIONS
@@ -130,13 +132,13 @@ def test_every_endpoint_is_documented() -> None:
 
 def test_every_metric_is_documented_with_its_meaning() -> None:
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    every = (*metrics.PIPELINE, *metrics.TOPIC, *metrics.VIEW, *metrics.SINK)
+    every = (*metrics.PIPELINE, *metrics.TOPIC, *metrics.VIEW, *metrics.SINK, *metrics.CONSUMER)
 
     assert not [m.name for m in every if f"`headwater_{m.name}` |" not in page]
     assert not [m.name for m in every if f"| {m.help} |" not in page]
 
 
-@pytest.mark.parametrize("of", [App, Live])
+@pytest.mark.parametrize("of", [App, Live, Remote, Consumer, Batch])
 def test_every_public_method_and_its_arguments_are_documented(of: type) -> None:
     page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     name = of.__name__.lower()

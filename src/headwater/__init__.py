@@ -13,6 +13,7 @@ from headwater import simd
 
 if TYPE_CHECKING:
     from headwater.errors import (
+        ConflictError,
         ConnectorError,
         DefinitionError,
         HeadwaterError,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     )
     from headwater.operators.keyed import Key
     from headwater.pipeline import sinks
+    from headwater.remote.remote import connect
     from headwater.run.app import App
     from headwater.run.live import Live
 
@@ -30,6 +32,8 @@ _HOMES = {
     "App": "headwater.run.app",
     "Key": "headwater.operators.keyed",
     "Live": "headwater.run.live",
+    "connect": "headwater.remote.remote",
+    "ConflictError": "headwater.errors",
     "ConnectorError": "headwater.errors",
     "DefinitionError": "headwater.errors",
     "HeadwaterError": "headwater.errors",
@@ -39,6 +43,7 @@ _HOMES = {
 
 __all__ = [
     "App",
+    "ConflictError",
     "ConnectorError",
     "DefinitionError",
     "HeadwaterError",
@@ -47,6 +52,7 @@ __all__ = [
     "RecordError",
     "StateError",
     "__version__",
+    "connect",
     "sinks",
 ]
 

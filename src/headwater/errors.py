@@ -2,6 +2,8 @@
 
 HeadwaterError
 ├── DefinitionError   the pipeline or the request is wrong    refuse to start; show the place
+│   ├── NotFoundError     it names what is not there
+│   └── ConflictError     something else has happened since
 ├── RecordError       one record is wrong                     reject it with its bytes; go on
 ├── ConnectorError    the world outside is unwell             retry; then pause that connector
 └── StateError        what is stored is not what was written  stop; say how to recover
@@ -80,6 +82,14 @@ class HeadwaterError(Exception):
 
 class DefinitionError(HeadwaterError):
     """The pipeline, or a request, is wrong: refuse it and show the place."""
+
+
+class NotFoundError(DefinitionError):
+    """A request names what is not there."""
+
+
+class ConflictError(DefinitionError):
+    """A request was right when it was made ready, and something else has happened since."""
 
 
 class RecordError(HeadwaterError):

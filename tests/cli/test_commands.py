@@ -225,3 +225,23 @@ def test_something_else_than_a_pipeline_is_told_from_one() -> None:
 
     assert isinstance(result.exception, ConnectorError)
     assert "no pipeline answers there, but something else" in str(result.exception)
+
+
+def test_consumers_are_listed_put_elsewhere_and_removed(live: Live, run: Run) -> None:
+    run("send", "sales", "--format", "ndjson", stdin=ROWS)
+    live.consumers.create("audit", "totals", "now")
+
+    run("consumers", "billing", "sales", "--reset", "start")
+    listed = run("consumers").stdout.splitlines()
+
+    assert [line.split()[:4] for line in listed[1:]] == [
+        ["audit", "totals", "2", "0"],
+        ["billing", "sales", "0", "0"],
+    ]
+    assert "billing" in run("status").stdout
+    (told,) = json.loads(
+        run("consumers", "billing", "SALES", "--reset", "2", "--json").stdout,
+    )
+    assert (told["positions"], told["lag"]) == ([2, 0], 1)
+    assert "audit" not in run("consumers", "audit", "totals", "--remove").stdout
+    assert run("consumers", "billing", "--remove").exit_code == 2

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from headwater.cli.consumers import consumers
 from headwater.cli.demo import demo
 from headwater.cli.explain import explain
 from headwater.cli.query import query
@@ -39,6 +40,7 @@ app.command(rich_help_panel=RUN)(demo)
 app.command(rich_help_panel=ASK)(send)
 app.command(rich_help_panel=ASK)(query)
 app.command(rich_help_panel=ASK)(tail)
+app.command(rich_help_panel=ASK)(consumers)
 app.command(rich_help_panel=ASK)(status)
 
 

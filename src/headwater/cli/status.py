@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headwater.cli.client import DEFAULT_URL, Client, To
+from headwater.cli.consumers import table as consumer_table
 from headwater.cli.text import duration, moment, size
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def _screen(told: Told, *, is_narrow: bool) -> Group:
         _topics(told["topics"]),
         _views(told["views"], is_narrow=is_narrow),
         _sinks(told["sinks"]),
+        consumer_table(told["consumers"]),
     ):
         if table.row_count:
             parts += ["", table]

@@ -120,6 +120,18 @@ class ChangeLog:
         """The offset that the next change gets: how many there are."""
         return self._lane.position_to
 
+    def first_offset(self) -> int:
+        """The offset of the first change that is kept."""
+        return self._lane.position_first
+
+    def offset_of_epoch(self, epoch: int) -> int:
+        """The first offset whose epoch is at least `epoch`."""
+        return self._lane.snapshot().position_of_mark(epoch)
+
+    def epoch_at(self, offset: int) -> int:
+        """The epoch of a change that is there."""
+        return self._lane.snapshot().mark_at(offset)
+
     def append(
         self, rows: pa.RecordBatch | pa.Table, weights: Int64Array | None, epoch: int
     ) -> None:

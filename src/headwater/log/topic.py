@@ -162,6 +162,10 @@ class Topic:
         """The offset that the next row of the partition gets."""
         return self._lanes[partition].position_to
 
+    def first_offset(self, partition: int) -> int:
+        """The offset of the first row of the partition that is kept."""
+        return self._lanes[partition].position_first
+
     # Writing.
 
     def append(self, chunk: Chunk) -> None:
@@ -412,6 +416,11 @@ class Topic:
             if is_match.any():
                 return start + int(np.argmax(is_match))
         return snapshot.position_to
+
+    def arrived_us(self, partition: int, offset: int) -> int:
+        """When a row that is there arrived."""
+        snapshot = self._lanes[partition].snapshot()
+        return int(snapshot.marks_by_row(_ARRIVED, offset, offset + 1)[0])
 
     # Inside.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,8 @@ from headwater.operators.query import answer
 from headwater.run import garbage
 from headwater.run.compile import Compiled
 from headwater.run.connect import sink_runners
+from headwater.runtime.consumer import LEASE_SECONDS, ROWS_MAX, Consumer, joined
+from headwater.runtime.consumers import Consumers
 from headwater.runtime.ingest import Ingest, Rows
 from headwater.runtime.runtime import Runtime, Settings
 from headwater.runtime.status import Receipt, Status
@@ -224,6 +226,50 @@ class Live:
             )
         return found.read_offsets(partition, offset_from, rows_max)
 
+    def consumer(  # noqa: PLR0913 - what it reads, and how, by keyword
+        self,
+        group: str,
+        relation: str,
+        *,
+        from_: str | datetime = "start",
+        rows_max: int = ROWS_MAX,
+        newest: bool | str | Sequence[str] = False,
+        wait_seconds: float | None = None,
+        member: str | None = "",
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> Consumer:
+        """One member of a consumer group, that reads a topic, a table or a view's changes.
+
+        The group is made if there is none, and goes on where it stands if there is.
+
+        Args:
+            from_: Where a new group begins: `start`, `now`, or a time: rows that came since.
+            rows_max: About how many rows a batch has; whole epochs of a view.
+            newest: Only the newest row of each key; or the columns of the key.
+            wait_seconds: End the iteration when nothing comes for so long; None: wait for ever.
+            member: What this member is called; None lets other members have the same rows.
+            lease_seconds: Other members are not given a batch for so long.
+
+        Raises:
+            DefinitionError: There is no such relation, or it cannot be read so.
+        """
+        return joined(
+            self._runtime.consumers,
+            group,
+            relation,
+            from_=from_,
+            rows_max=rows_max,
+            newest=newest,
+            wait_seconds=wait_seconds,
+            member=member,
+            lease_seconds=lease_seconds,
+        )
+
+    @property
+    def consumers(self) -> Consumers:
+        """The consumer groups: where they stand, and by name to put them elsewhere."""
+        return self._runtime.consumers
+
     def status(self) -> Status:
         """Everything there is to know, at one moment."""
         return status_of(self._runtime, self._sinks, str(self._path))
@@ -234,6 +280,7 @@ class Live:
             if self._closed:
                 return
             self._closed = True
+        self._runtime.consumers.close()
         if self._server:
             self._server.stop()
         self._runtime.loop.stop()

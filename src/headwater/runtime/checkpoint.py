@@ -12,13 +12,13 @@ that recovery can fall back if the newest is damaged.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from headwater.errors import StateError
-from headwater.runtime.records import Fact, FactKind
+from headwater.runtime.records import Fact, FactKind, Standing
 from headwater.storage.blobs import Blobs
 
 FORMAT = 1
@@ -43,6 +43,8 @@ class Manifest:
         definitions: The topics as they were declared.
         topics, rejected: Segments by topic.
         tables, views, watermarks: State by name.
+        consumers: Where consumer groups stand.
+        epoch_times: Epochs and when they were computed, some of them.
     """
 
     generation: int
@@ -59,11 +61,17 @@ class Manifest:
     tables: dict[str, Any]
     views: dict[str, Any]
     watermarks: dict[str, Any]
+    consumers: list[dict[str, Any]] = field(default_factory=list)
+    epoch_times: list[tuple[int, int]] = field(default_factory=list)
     format: int = FORMAT
 
     def facts_parsed(self) -> list[Fact]:
         """The facts as objects."""
         return [Fact(**{**fact, "kind": FactKind(fact["kind"])}) for fact in self.facts]
+
+    def standings(self) -> list[Standing]:
+        """Where consumer groups stand, as objects."""
+        return [Standing.load(value) for value in self.consumers]
 
 
 class Checkpoints:

@@ -99,6 +99,8 @@ class Checkpointer:
         with runtime.intake.changed:
             lsn, tick = runtime.intake.visible_lsn, runtime.intake.visible_tick
             facts = [asdict(fact) for fact in runtime.intake.facts]
+        # After the cut, so that they have at least what the journal says before it.
+        consumers, epoch_times = runtime.positions.save(), runtime.times.save()
         saver = self._checkpoints.saver()
         tables = {name: table.save(saver) for name, table in stepper.tables.items()}
         views = {view.name: view.save(saver) for view in stepper.views}
@@ -122,6 +124,8 @@ class Checkpointer:
                 tables=tables,
                 views={v.name: views[v.name] | v.log_manifests() for v in stepper.views},
                 watermarks=watermarks,
+                consumers=consumers,
+                epoch_times=epoch_times,
             )
             runtime.journal.drop_before(self._checkpoints.put(manifest))
             self._remove_unreferenced()

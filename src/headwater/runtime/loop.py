@@ -28,6 +28,7 @@ from headwater.errors import HeadwaterError, StateError
 from headwater.heap import HEAP
 from headwater.runtime.checksum import checksum
 from headwater.runtime.content import Content
+from headwater.runtime.epoch_times import EpochTimes
 from headwater.runtime.intake import Intake
 from headwater.runtime.records import PAUSED, EpochRecord, Kind
 from headwater.runtime.senders import SenderWatermark
@@ -69,6 +70,7 @@ class EpochLoop:
 
     Args:
         checkpoint: Called between epochs; takes a checkpoint when one is due.
+        times: Is told when epochs were computed.
 
     `published` is notified after each publication and when the loop has failed.
     """
@@ -82,6 +84,7 @@ class EpochLoop:
         *,
         progress: Progress,
         checkpoint: Callable[[], None],
+        times: EpochTimes | None = None,
         epoch_rows_max: int = EPOCH_ROWS_MAX,
     ) -> None:
         self.stepper = stepper
@@ -92,6 +95,7 @@ class EpochLoop:
         self._journal = journal
         self._clock = clock
         self._checkpoint = checkpoint
+        self._times = times or EpochTimes()
         self._epoch_rows_max = epoch_rows_max
         self._behind = Behind("headwater-commit")
         self._ahead = Behind("headwater-ahead")
@@ -276,6 +280,7 @@ class EpochLoop:
                     view.publish(steps[view.name], cut.epoch)
                     self.counts[view.name] += len(steps[view.name].delta)
             self.counts.update(rows_taken)
+            self._times.note(cut.epoch, cut.time_us)
             with self.published:
                 self.visible = self._look(progress, tables)
                 self.published.notify_all()

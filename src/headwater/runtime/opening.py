@@ -27,6 +27,7 @@ from headwater.runtime.build import build, closure
 from headwater.runtime.checkpoint import BatchLoader, Manifest
 from headwater.runtime.checksum import needs_hash
 from headwater.runtime.content import content_of
+from headwater.runtime.epoch_times import EpochTimes
 from headwater.runtime.recovery import Recovery, Report
 from headwater.runtime.stepper import Stepper
 from headwater.runtime.table import TableRunner
@@ -222,6 +223,8 @@ class Opening:
             facts_taken=manifest.facts_taken if manifest else 0,
             next_tick=manifest.next_tick if manifest else 0,
             facts=manifest.facts_parsed() if manifest else [],
+            standings=manifest.standings() if manifest else (),
+            times=EpochTimes(manifest.epoch_times) if manifest else None,
         )
         recovery.run(journal, manifest.lsn if manifest else 0, self._report)
         return recovery

@@ -1,13 +1,14 @@
 """What the runtime writes into the journal, byte by byte.
 
-Four kinds of records. Together, in their order, they decide every answer: recovery reads them and
-nothing else. Integers are little-endian; text is UTF-8.
+Together, in their order, these records decide every answer: recovery reads them and nothing else.
+Integers are little-endian; text is UTF-8.
 
     APPEND   u16 name length, name, u16 partition, i64 first offset, i64 first tick,
              i64 arrival (us), then one Arrow IPC record batch message of the topic's schema
     REJECT   the same, for `name$rejected`; its ticks are its own
     FACT     JSON: {"kind": "advance" | "idle", "topic", "partition", "until_us", "tick", "sender"}
     EPOCH    JSON: {"epoch", "tick_to", "facts_to", "time_us", "sums": {view: [rows, sum]}}
+    CONSUMER JSON: {"group", "relation", "version", "positions": [offset] or null}
 
 A fact stands before the row with its tick: rows from that tick on see it.
 """
@@ -35,6 +36,7 @@ class Kind(IntEnum):
     REJECT = 2
     FACT = 3
     EPOCH = 4
+    CONSUMER = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,3 +148,34 @@ class EpochRecord:
         value: dict[str, Any] = json.loads(bytes(payload))
         sums = {name: (rows, total) for name, (rows, total) in value["sums"].items()}
         return EpochRecord(**{**value, "sums": sums})
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a consumer group stands in a relation.
+
+    Args:
+        version: The fingerprint of the view whose changes the positions count; empty for a topic.
+        positions: For each partition (a view has one) the offset of the first row that the group
+            has not confirmed; None once the group was removed.
+    """
+
+    group: str
+    relation: str
+    version: str
+    positions: tuple[int, ...] | None
+
+    def encode(self) -> bytes:
+        """The record's payload."""
+        return json.dumps(asdict(self)).encode()
+
+    @staticmethod
+    def parse(payload: bytes | memoryview) -> Standing:
+        """Read back what `encode` wrote."""
+        return Standing.load(json.loads(bytes(payload)))
+
+    @staticmethod
+    def load(value: dict[str, Any]) -> Standing:
+        """The same from a JSON value."""
+        positions = value["positions"]
+        return Standing(**{**value, "positions": None if positions is None else tuple(positions)})

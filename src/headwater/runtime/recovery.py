@@ -15,7 +15,9 @@ from headwater.errors import StateError
 from headwater.log.chunk import Chunk
 from headwater.log.topic import Topic
 from headwater.runtime.checksum import checksum
-from headwater.runtime.records import PAUSED, Append, EpochRecord, Fact, Kind
+from headwater.runtime.epoch_times import EpochTimes
+from headwater.runtime.positions import taken
+from headwater.runtime.records import PAUSED, Append, EpochRecord, Fact, Kind, Standing
 from headwater.runtime.stepper import Cut, Stepper
 from headwater.runtime.view import Stepped
 from headwater.storage.journal import Journal
@@ -31,6 +33,7 @@ class Recovery:
         stepper: The views whose state the checkpoint has (or all, from nothing).
         epoch, tick, facts_taken: Where the checkpoint stands.
         next_tick, facts: What of the log is in the checkpoint.
+        standings, times: Where consumer groups stand, and when epochs were, by the checkpoint.
         is_hash_known: False when checksums were made by another hash function.
     """
 
@@ -45,6 +48,8 @@ class Recovery:
         facts_taken: int,
         next_tick: int,
         facts: list[Fact],
+        standings: Sequence[Standing] = (),
+        times: EpochTimes | None = None,
         is_hash_known: bool = True,
     ) -> None:
         self._topics = topics
@@ -55,6 +60,8 @@ class Recovery:
         self.facts_taken = facts_taken
         self.next_tick = next_tick
         self.facts = facts
+        self.standings = {(s.group, s.relation): s for s in standings}
+        self.times = times or EpochTimes()
         self.epochs_stepped = 0
         self._is_hash_known = is_hash_known
 
@@ -70,6 +77,8 @@ class Recovery:
                 self.facts.append(Fact.parse(record.payload))
             elif record.kind == Kind.EPOCH:
                 self._take_epoch(EpochRecord.parse(record.payload))
+            elif record.kind == Kind.CONSUMER:
+                taken(self.standings, Standing.parse(record.payload))
             else:
                 self._take_rows(record)
             if count % 1000 == 999:
@@ -107,6 +116,7 @@ class Recovery:
         for view in self.stepper.views:
             if view.name in steps:
                 view.publish(steps[view.name], record.epoch)
+        self.times.note(record.epoch, record.time_us)
         self.epoch, self.tick = record.epoch, record.tick_to
         self.facts_taken = record.facts_to
         self.epochs_stepped += 1

@@ -12,10 +12,13 @@ from headwater.plan.pipeline import Pipeline, ViewPlan
 from headwater.runtime.archiver import Archiver
 from headwater.runtime.checkpoint import Checkpoints
 from headwater.runtime.checkpointer import Checkpointer
+from headwater.runtime.consumers import Consumers
 from headwater.runtime.intake import Intake
 from headwater.runtime.loop import EPOCH_ROWS_MAX, EpochLoop, Progress
 from headwater.runtime.opening import Decision, Opening
+from headwater.runtime.positions import Positions
 from headwater.runtime.recovery import Report
+from headwater.runtime.relations import relations_of
 from headwater.storage.blobs import Blobs
 from headwater.storage.disk import Disk
 from headwater.storage.journal import Journal
@@ -112,6 +115,7 @@ class Runtime:
 
     def close(self) -> None:
         """Stop, take a checkpoint, and let go of the folder."""
+        self.consumers.close()
         self.loop.stop()
         self._archiver.stop()
         try:
@@ -158,8 +162,12 @@ class Runtime:
             self.clock,
             progress=Progress(recovery.epoch, recovery.tick, recovery.facts_taken),
             checkpoint=self._checkpoint_if_due,
+            times=recovery.times,
             epoch_rows_max=self.settings.epoch_rows_max,
         )
+        self.times = recovery.times
+        self.positions = Positions(self.journal, recovery.standings.values())
+        self.consumers = Consumers(relations_of(self), self.positions, self.clock)
         if recovery.next_tick - recovery.tick >= PARALLEL_ROWS_MIN:
             self._engine.open_ahead()
         self._checkpointer = Checkpointer(self, self._checkpoints, self._archiver, self._logs)

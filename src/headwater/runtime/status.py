@@ -172,6 +172,35 @@ class SinkStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsumerStatus:
+    """A consumer group in a relation that it reads.
+
+    Args:
+        kind: `topic`, `table` or `view`; empty where the relation is not there any more.
+        positions: For each partition (a view has one) the offset of the first row that the group
+            has not confirmed.
+        ends: For each partition the offset that its next row gets.
+        lag: Rows that it has not confirmed.
+        lag_seconds: How long ago the oldest of them came; 0 without any, None where not known.
+        lost: Rows that retention removed before the group had confirmed them.
+        members: Those who have rows in hand.
+        problem: Why it cannot be read on, in words, or None.
+
+    """
+
+    group: str
+    relation: str
+    kind: str
+    positions: tuple[int, ...]
+    ends: tuple[int, ...] = ()
+    lag: int = 0
+    lag_seconds: float | None = None
+    lost: int = 0
+    members: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The whole pipeline at one moment."""
 
@@ -186,4 +215,5 @@ class Status:
     topics: tuple[TopicStatus, ...] = ()
     views: tuple[ViewStatus, ...] = ()
     sinks: tuple[SinkStatus, ...] = ()
+    consumers: tuple[ConsumerStatus, ...] = ()
     problems: tuple[str, ...] = field(default=())

@@ -28,6 +28,7 @@ def status_of(runtime: Runtime, sinks: Sequence[SinkRunner], data: str) -> Statu
         topics=tuple(_topic(runtime, name, rates) for name in runtime.topics),
         views=tuple(_view(runtime, view, visible, rates) for view in runtime.loop.stepper.views),
         sinks=tuple(sink.status() for sink in sinks),
+        consumers=runtime.consumers.all(),
         problems=(*runtime.problems, *(sink.problem for sink in sinks if sink.problem)),
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import Request
 
-from headwater.errors import DefinitionError, HeadwaterError
+from headwater.errors import ConflictError, DefinitionError, HeadwaterError, NotFoundError
 from headwater.runtime.status import Status
 from headwater.serve.body import BODY_BYTES_MAX
 from headwater.serve.failures import RequestError, not_found
@@ -43,7 +43,7 @@ class Api:
         name = request.path_params.get("name")
         if (
             name is None
-            or isinstance(error, RequestError)
+            or isinstance(error, RequestError | NotFoundError | ConflictError)
             or not isinstance(error, DefinitionError)
         ):
             return error

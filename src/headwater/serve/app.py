@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from headwater.serve.about import about_routes
 from headwater.serve.api import Api
 from headwater.serve.body import BODY_BYTES_MAX
+from headwater.serve.consumers import consumer_routes
 from headwater.serve.failures import BugBarrier, install
 from headwater.serve.follow import Followers
 from headwater.serve.guards import Guards
@@ -71,7 +72,7 @@ def create_app(
     app.add_middleware(BugBarrier)  # the one added last is the outermost
     app.add_middleware(Guards, host=host, names=host_names)
     install(app, api.refine)
-    for routes in (topic_routes(api), view_routes(api), sql_routes(api), about_routes(api)):
-        app.include_router(routes)
+    for routes in (topic_routes, view_routes, consumer_routes, sql_routes, about_routes):
+        app.include_router(routes(api))
     app.include_router(page_routes())
     return app

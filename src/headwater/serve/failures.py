@@ -18,9 +18,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headwater.errors import (
+    ConflictError,
     ConnectorError,
     DefinitionError,
     HeadwaterError,
+    NotFoundError,
     Place,
     RecordError,
     StateError,
@@ -31,6 +33,8 @@ _LOG = logging.getLogger("headwater.serve")
 
 # What a branch of the tree of errors is called, and the status it is answered with.
 _BRANCHES: tuple[tuple[type[HeadwaterError], str, int], ...] = (
+    (NotFoundError, "not_found", 404),
+    (ConflictError, "conflict", 409),
     (DefinitionError, "definition", 400),
     (RecordError, "record", 400),
     (ConnectorError, "connector", 503),

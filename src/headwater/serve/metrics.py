@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from headwater.runtime.status import SinkStatus, Status, TopicStatus
+from headwater.runtime.status import ConsumerStatus, SinkStatus, Status, TopicStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -40,6 +40,10 @@ def _seconds(time_us: int | None) -> float | None:
 
 def _lag(topic: TopicStatus) -> int:
     return topic.rows - topic.computed
+
+
+def _can_read(consumer: ConsumerStatus) -> int:
+    return int(consumer.problem is None)
 
 
 def _is_running(sink: SinkStatus) -> int:
@@ -94,6 +98,22 @@ SINK = (
     Metric("sink_lag_rows", "gauge", "Changes published and not yet stored", lambda s: s.lag),
     Metric("sink_running", "gauge", "1 while the sink works, 0 when it is unwell", _is_running),
 )
+CONSUMER = (
+    Metric("consumer_lag_rows", "gauge", "Rows the group has not confirmed", lambda c: c.lag),
+    Metric(
+        "consumer_lag_seconds",
+        "gauge",
+        "How long ago the oldest of them came",
+        lambda c: c.lag_seconds,
+    ),
+    Metric(
+        "consumer_lost_rows",
+        "gauge",
+        "Rows that retention removed before the group confirmed them",
+        lambda c: c.lost,
+    ),
+    Metric("consumer_running", "gauge", "0 when the group cannot read on", _can_read),
+)
 
 
 def exposition(status: Status) -> str:
@@ -101,11 +121,13 @@ def exposition(status: Status) -> str:
     topics = [({"topic": t.name, "kind": t.kind}, t) for t in status.topics]
     views = [({"view": v.name}, v) for v in status.views]
     sinks = [({"sink": s.name, "source": s.source}, s) for s in status.sinks]
+    consumers = [({"group": c.group, "relation": c.relation}, c) for c in status.consumers]
     groups: list[tuple[tuple[Metric, ...], list[tuple[dict[str, str], Any]]]] = [
         (PIPELINE, [({"pipeline": status.pipeline}, status)]),
         (TOPIC, list[tuple[dict[str, str], Any]](topics)),
         (VIEW, list[tuple[dict[str, str], Any]](views)),
         (SINK, list[tuple[dict[str, str], Any]](sinks)),
+        (CONSUMER, list[tuple[dict[str, str], Any]](consumers)),
     ]
     lines = [
         line for metrics, things in groups for metric in metrics for line in _lines(metric, things)

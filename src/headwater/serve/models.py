@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from headwater.runtime.consumer import LEASE_SECONDS
 from headwater.runtime.status import Rejection
 
 ROWS_MAX = 1_000_000
+OFFSET_MAX = (1 << 63) - 1
 _FROM = "The first offset; negative: so many before the end"
 
 
@@ -95,6 +97,43 @@ class RowsAnswer(BaseModel):
     rows: list[dict[str, Any]]
 
 
+class ConsumerCommit(BaseModel):
+    """What to commit when the rows of an answer are done."""
+
+    partition: int
+    position: int
+    start: int = Field(alias="from")
+    member: str | None = None
+
+
+class ConsumerAnswer(RowsAnswer):
+    """Rows that a consumer group is to read next."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "partition": 0,
+                "committed": 41,
+                "from": 41,
+                "position": 42,
+                "end": 97,
+                "lost": 0,
+                "commit": {"partition": 0, "position": 42, "from": 41, "member": "worker-1"},
+                "columns": [{"name": "carrier", "type": "VARCHAR"}],
+                "rows": [{"carrier": "UA", "_weight": 1, "_epoch": 9, "_offset": 41}],
+            }
+        }
+    )
+
+    partition: int = Field(description="Of which partition they are")
+    committed: int = Field(description="Where the group stood in it")
+    start: int = Field(alias="from", description="Where the reading began")
+    position: int = Field(description="Where to read on, and what to commit")
+    end: int = Field(description="The offset after the last row that is there")
+    lost: int = Field(description="Rows before these that retention removed")
+    commit: ConsumerCommit = Field(description="The body of the commit, when they are done")
+
+
 class _Wanted(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -132,6 +171,84 @@ class RowsWanted(_Wanted):
         default=None,
         description="`ndjson` (default), `json`, `csv` or `arrow`; else Accept decides",
     )
+
+
+class ConsumerWanted(_Wanted):
+    """Which rows a consumer wants, and how they are spelled."""
+
+    limit: int = Field(
+        default=1_000, ge=1, le=ROWS_MAX, description="About how many rows; whole epochs of a view"
+    )
+    wait: float = Field(
+        default=0.0, ge=0.0, le=60.0, description="So many seconds to wait for the first"
+    )
+    partition: int | None = Field(
+        default=None, ge=0, le=OFFSET_MAX, description="Only of this partition"
+    )
+    after: str = Field(
+        default="",
+        pattern=r"^([0-9]{1,18}(,[0-9]{1,18})*)?$",
+        max_length=20_000,
+        description="Read from here on, and not from where the group stands: an offset for each "
+        "partition, with commas",
+    )
+    newest: bool = Field(default=False, description="Only the newest row of each key")
+    key: str = Field(
+        default="",
+        max_length=1_000,
+        description="The columns of the key, with commas; none: those that are known",
+    )
+    member: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="Who reads: no other member of the group is given these rows meanwhile",
+    )
+    lease: float = Field(
+        default=LEASE_SECONDS, gt=0.0, le=86_400.0, description="For so many seconds"
+    )
+    format: str | None = Field(
+        default=None,
+        description="`json` (default), `ndjson`, `csv` or `arrow`; else Accept decides",
+    )
+
+
+class CommitWanted(_Wanted):
+    """All rows of a partition before a position are done."""
+
+    position: int = Field(ge=0, le=OFFSET_MAX, description="The position that came with the rows")
+    partition: int = Field(default=0, ge=0, le=OFFSET_MAX)
+    start: int | None = Field(
+        default=None,
+        alias="from",
+        ge=0,
+        le=OFFSET_MAX,
+        description="Where the group stood when they were read; if it stands elsewhere by now the "
+        "commit is refused",
+    )
+    member: str | None = Field(default=None, description="Who read them")
+
+
+class SeekWanted(_Wanted):
+    """Where a group is to stand: a start for all partitions, or a position in one."""
+
+    start: str = Field(
+        default="", alias="from", description="`start`, `now`, or a time: rows that came since"
+    )
+    position: int = Field(default=-1, ge=-1, le=OFFSET_MAX, description="An offset")
+    partition: int = Field(default=0, ge=0, le=OFFSET_MAX, description="Of this partition")
+
+    @model_validator(mode="after")
+    def _has_one(self) -> SeekWanted:
+        if bool(self.start) == (self.position >= 0):
+            raise ValueError('say either {"from": ...} or {"position": ...}')
+        return self
+
+
+class ReleaseWanted(_Wanted):
+    """A member lets go of what it has in hand."""
+
+    member: str = Field(description="Which member", min_length=1, max_length=200)
 
 
 class SqlQuestion(BaseModel):

@@ -23,6 +23,8 @@ class Work(Enum):
     READ = 8
     SQL = 4
     TAIL = 33
+    CONSUME = 64
+    COMMIT = 16
     STATUS = 2
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from headwater.runtime.consumers import Consumers
 from headwater.runtime.status import Receipt, Status
 
 
@@ -48,6 +49,11 @@ class Service(Protocol):
 
         Without access to files or the network, whatever the query says.
         """
+        ...
+
+    @property
+    def consumers(self) -> Consumers:
+        """The consumer groups. What waits in a `read` blocks."""
         ...
 
     def status(self) -> Status:
