@@ -28,6 +28,7 @@ from headwater.log.index import Index
 from headwater.log.segment import HOT, Entry, Segment, SegmentFiles
 from headwater.log.snapshot import Part, Snapshot
 from headwater.log.tail import Tail, TailPart
+from headwater.schema.versions import Reading
 
 ARCHIVE = "data"
 # So many rows are read at once where all are read.
@@ -128,6 +129,20 @@ class Lane:
             return Snapshot(segments, first, tail.starts[0])
         parts: tuple[Part, ...] = (*segments, TailPart(tail, chunks))
         return Snapshot(parts, parts[0].position_first, parts[-1].position_to)
+
+    def evolved(self, shape: Shape, reading: Reading) -> Lane:
+        """The same rows with other columns, to go on from; this lane may be read, and no more.
+
+        Nobody may append, flush or seal meanwhile. Costs the rows in memory.
+
+        Args:
+            reading: How the columns so far are read as those of `shape`.
+
+        """
+        lane = Lane(shape, self._files, self._stem)
+        segments, tail = self._now
+        lane._now = (tuple(segment.renewed() for segment in segments), tail.evolved(reading))
+        return lane
 
     def stretches(self, position_to: int) -> Iterator[tuple[Snapshot, int, int]]:
         """All rows before `position_to` in stretches [from, to), each with a snapshot of it.

@@ -30,6 +30,7 @@ from headwater.log.content import ArrowContent, Content, ParquetContent, damage_
 from headwater.log.index import Index
 from headwater.log.snapshot import Highest
 from headwater.log.stretches import Checked, Part, Stretch, stretches_of
+from headwater.schema.versions import Reading, Versions
 from headwater.storage.blobs import Blobs
 
 HOT = "hot"
@@ -49,6 +50,7 @@ class Entry:
         stretches: The checksums of an Arrow file.
         summed_up: The column that marks after the appends' own tell of; None where an earlier
             version wrote them, which did not say.
+        version: With which version of the topic's columns it was written.
 
     """
 
@@ -61,6 +63,7 @@ class Entry:
     highest: tuple[int, ...]
     stretches: tuple[Stretch, ...] = ()
     summed_up: str | None = None
+    version: int = 1
 
     @property
     def is_hot(self) -> bool:
@@ -69,7 +72,11 @@ class Entry:
 
     def save(self) -> dict[str, Any]:
         """A JSON value for `load`."""
-        return asdict(self) | {"stretches": [list(stretch) for stretch in self.stretches]}
+        saved = asdict(self) | {"stretches": [list(stretch) for stretch in self.stretches]}
+        if self.version == 1:
+            # So that a log whose columns never changed has the manifest that it always had.
+            del saved["version"]
+        return saved
 
     @staticmethod
     def load(value: dict[str, Any]) -> Entry:
@@ -90,19 +97,39 @@ class SegmentFiles:
     Args:
         schema: The Arrow types of the stored rows.
         summed_up: The column that the marks after the appends' own are to tell of.
+        versions: The versions of the columns, of which `schema` is the newest; None for the only.
 
     """
 
     def __init__(
-        self, blobs: Blobs, folder: str, schema: pa.Schema, summed_up: str | None = None
+        self,
+        blobs: Blobs,
+        folder: str,
+        schema: pa.Schema,
+        summed_up: str | None = None,
+        versions: Versions | None = None,
     ) -> None:
         self.summed_up = summed_up
+        self._versions = versions
         self._blobs = blobs
         self._folder = folder
         self._schema = schema
         self._lock = threading.Lock()
         self._open: OrderedDict[str, Content] = OrderedDict()
         self._retired: list[str] = []
+
+    def evolve(self, versions: Versions, summed_up: str | None) -> None:
+        """Write with the newest of `versions` from now on. Not while another call writes."""
+        self._versions, self.summed_up = versions, summed_up
+
+    def reading(self, version: int) -> Reading | None:
+        """How rows of a version are read as the newest; None where they are as they lie."""
+        return None if self._versions is None else self._versions.reading(version)
+
+    def _schema_of(self, version: int) -> pa.Schema:
+        if self._versions is None:
+            return self._schema
+        return self._versions.numbered(version).schema.arrow
 
     def path(self, name: str) -> str:
         """The path in the data folder of the file called `name` in a manifest."""
@@ -127,6 +154,7 @@ class SegmentFiles:
             highest=tuple(int(column.max()) for column in index.marks),
             stretches=stretches_of(parts) if is_arrow(name) else (),
             summed_up=self.summed_up,
+            version=1 if self._versions is None else self._versions.newest.number,
         )
         return Segment(entry, self, self._opened(entry, is_new=True) if entry.is_hot else None)
 
@@ -171,11 +199,15 @@ class SegmentFiles:
         return content
 
     def _opened(self, entry: Entry, *, is_new: bool) -> Content:
-        path, content = self.path(entry.name), self._map(entry)
+        path, content, schema = (
+            self.path(entry.name),
+            self._map(entry),
+            self._schema_of(entry.version),
+        )
         if not is_arrow(entry.name):
-            return ParquetContent(path, content, self._schema)
+            return ParquetContent(path, content, schema)
         checked = None if is_new else self._checked(entry, content)
-        return ArrowContent(path, content, self._schema, checked)
+        return ArrowContent(path, content, schema, checked)
 
     def _checked(self, entry: Entry, content: pa.Buffer) -> Checked | None:
         """What checks an Arrow file stretch by stretch; None when it is checked as a whole."""
@@ -206,9 +238,20 @@ class SegmentFiles:
 
 
 class Segment:
-    """A part of a `Snapshot` whose rows are in a file."""
+    """A part of a `Snapshot` whose rows are in a file.
 
-    __slots__ = ("_content", "_files", "_opening", "entry", "position_first", "position_to")
+    They are read as the version of the columns that was the newest when it was made.
+    """
+
+    __slots__ = (
+        "_content",
+        "_files",
+        "_opening",
+        "_reading",
+        "entry",
+        "position_first",
+        "position_to",
+    )
 
     def __init__(self, entry: Entry, files: SegmentFiles, content: Content | None = None) -> None:
         self.entry = entry
@@ -217,6 +260,11 @@ class Segment:
         self._files = files
         self._content = content
         self._opening = threading.Lock()
+        self._reading = files.reading(entry.version)
+
+    def renewed(self) -> Segment:
+        """The same rows, read as what is now the newest version."""
+        return Segment(self.entry, self._files, self._content)
 
     @property
     def content(self) -> Content:
@@ -236,14 +284,18 @@ class Segment:
         Nothing where the file is a sealed one: it may not stay open until then.
         """
         if self._content is not None:
-            return self._content.unready(columns)
+            return self._content.unready(self._stored(columns))
         return [partial(self._open_ahead, columns)] if self.entry.is_hot else []
 
     def _open_ahead(self, columns: Sequence[str]) -> list[Chore]:
         # Who reads a damaged file finds that out, and says so.
         with suppress(StateError):
-            return self.content.unready(columns)
+            return self.content.unready(self._stored(columns))
         return []
+
+    def _stored(self, columns: Sequence[str]) -> Sequence[str]:
+        """The columns of the file that give these."""
+        return columns if self._reading is None else self._reading.needed(columns)
 
     def low(self, mark: int) -> int:
         """The first chunk's `mark`."""
@@ -302,8 +354,12 @@ class Segment:
         self, position_from: int, position_to: int, columns: Sequence[str] | None
     ) -> list[pa.RecordBatch]:
         """The rows at [position_from, position_to)."""
-        first = self.position_first
-        return self.content.read(position_from - first, position_to - first, columns)
+        first, reading = self.position_first, self._reading
+        if reading is None:
+            return self.content.read(position_from - first, position_to - first, columns)
+        needed = reading.needed(columns)
+        stored = self.content.read(position_from - first, position_to - first, needed)
+        return [reading.read(rows, columns) for rows in stored]
 
 
 def missing(path: str) -> StateError:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from headwater.cores import Chore
 from headwater.log.snapshot import Highest
+from headwater.schema.versions import Reading
 
 _SAMPLE = 100
 
@@ -55,6 +56,14 @@ class Tail:
         rest.marks = tuple(column[chunks:] for column in self.marks)
         rest.starts = self.starts[chunks:]
         return rest
+
+    def evolved(self, reading: Reading) -> Tail:
+        """The same rows with other columns. The appender must hold still."""
+        other = Tail(self.starts[0], 0)
+        other.batches = [reading.read(batch) for batch in self.batches]
+        other.marks = tuple(column.copy() for column in self.marks)
+        other.starts = self.starts.copy()
+        return other
 
     @property
     def size_bytes(self) -> int:

@@ -22,6 +22,7 @@ import itertools
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from datetime import UTC, datetime
 
 import numpy as np
@@ -91,15 +92,10 @@ class Topic:
         self.schema: pa.Schema = definition.schema.arrow
         self._time_column = _column_name(definition)
         self._sums = 0 if self._time_column is None else zones.COUNT
-        self._files = SegmentFiles(blobs, folder, self.schema, self._time_column)
-        self._shape = Shape(
-            schema=self.schema,
-            marks=2,
-            summarise=self._summarise,
-            archive_columns=_archive_columns,
-            archive_folder=_archive_folder,
-            seal_at=seal_at,
+        self._files = SegmentFiles(
+            blobs, folder, self.schema, self._time_column, definition.versions
         )
+        self._shape = self._shaped(seal_at)
         self._lanes = self._new_lanes([])
         self._saved: Manifest | None = None
 
@@ -139,6 +135,28 @@ class Topic:
         tidy(topic._files, manifest, older)
         topic._saved = manifest
         topic._lanes = topic._new_lanes(entries)
+        return topic
+
+    def evolved(self, definition: TopicDefinition) -> Topic:
+        """The same rows as another version of the columns has them; to go on from.
+
+        Whoever reads this topic goes on doing so and sees the rows as they were; nobody may append
+        to it any more. Nobody may append, flush or seal meanwhile. Costs the rows in memory.
+
+        Args:
+            definition: With the next version of the columns.
+
+        """
+        versions = definition.versions
+        assert versions is not None
+        reading = versions.reading(self.definition.version)
+        assert reading is not None
+        topic = copy(self)
+        topic.definition, topic.schema = definition, definition.schema.arrow
+        topic._time_column = _column_name(definition)
+        topic._files.evolve(versions, topic._time_column)
+        topic._shape = topic._shaped(self._shape.seal_at)
+        topic._lanes = [lane.evolved(topic._shape, reading) for lane in self._lanes]
         return topic
 
     # What there is.
@@ -423,6 +441,17 @@ class Topic:
         return int(snapshot.marks_by_row(_ARRIVED, offset, offset + 1)[0])
 
     # Inside.
+
+    def _shaped(self, seal_at: SealAt) -> Shape:
+        """What its lanes keep."""
+        return Shape(
+            schema=self.schema,
+            marks=2,
+            summarise=self._summarise,
+            archive_columns=_archive_columns,
+            archive_folder=_archive_folder,
+            seal_at=seal_at,
+        )
 
     def _new_lanes(self, entries: list[list[Entry]]) -> list[Lane]:
         count = self.definition.partitions

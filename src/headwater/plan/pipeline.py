@@ -15,6 +15,7 @@ from headwater.plan.frontier import Frontier
 from headwater.plan.nodes import Node
 from headwater.plan.python import FunctionDefinition, PythonStep
 from headwater.schema.schema import Schema
+from headwater.schema.versions import Versions
 
 HOUR_US = 3_600_000_000
 
@@ -54,6 +55,8 @@ class TopicDefinition:
             partition has. A row where it is null is rejected.
         ready: Windows close when so large a share of these senders has passed their end, and are
             corrected until all have; 1.0: when all have.
+        versions: The versions of its columns, the newest of which `schema` is; None before they
+            are known. They are no part of what was declared.
 
     """
 
@@ -67,11 +70,17 @@ class TopicDefinition:
     partitions: int = 1
     watermark_by: str | None = None
     ready: float = 1.0
+    versions: Versions | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_table(self) -> bool:
         """True when the newest row of each key is the content."""
         return bool(self.key)
+
+    @property
+    def version(self) -> int:
+        """The number of the newest version of its columns."""
+        return 1 if self.versions is None else self.versions.newest.number
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from headwater.errors import DefinitionError
 from headwater.operators.query import Rows as Readable
 from headwater.operators.query import answer
 from headwater.run import garbage
-from headwater.run.compile import Compiled
+from headwater.run.compile import Compiled, compile_pipeline
 from headwater.run.connect import sink_runners
 from headwater.runtime.consumer import LEASE_SECONDS, ROWS_MAX, Consumer, joined
 from headwater.runtime.consumers import Consumers
@@ -51,7 +51,6 @@ class Live:
         scratch: tempfile.TemporaryDirectory[str] | None = None,
     ) -> None:
         address = None if listen is None else _address(listen)
-        self._compiled = compiled
         self._scratch = scratch
         self._folder = DataFolder.open(folder, command=f"headwater {compiled.pipeline.name}")
         self._path = folder
@@ -60,7 +59,12 @@ class Live:
         self._closing = threading.Lock()
         try:
             self._runtime = Runtime(
-                compiled.pipeline, compiled.plans, self._folder.disk, clock, settings
+                compiled.pipeline,
+                compiled.plans,
+                self._folder.disk,
+                clock,
+                settings,
+                planned=lambda pipeline: compile_pipeline(pipeline).plans,
             )
         except BaseException:
             self._folder.close()
@@ -184,7 +188,7 @@ class Live:
         known = self._named(name, visible.contents, "view or table")
         batches = visible.contents[known].batches()
         table = pa.Table.from_batches(batches, self._schema_of(known))
-        order = next((plan.order for plan in self._compiled.plans if plan.name == known), ())
+        order = next((plan.order for plan in self._runtime.plans if plan.name == known), ())
         if order:
             keys = [(column, "descending" if down else "ascending") for column, down in order]
             table = table.sort_by(keys)

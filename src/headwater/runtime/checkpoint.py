@@ -45,6 +45,8 @@ class Manifest:
         tables, views, watermarks: State by name.
         consumers: Where consumer groups stand.
         epoch_times: Epochs and when they were computed, some of them.
+        schemas: The versions of the columns of each topic. A topic that is not in it has one
+            version, that of `definitions`.
     """
 
     generation: int
@@ -64,6 +66,7 @@ class Manifest:
     consumers: list[dict[str, Any]] = field(default_factory=list)
     epoch_times: list[tuple[int, int]] = field(default_factory=list)
     format: int = FORMAT
+    schemas: dict[str, Any] = field(default_factory=dict)
 
     def facts_parsed(self) -> list[Fact]:
         """The facts as objects."""

@@ -20,7 +20,7 @@ from headwater.log.changes import ChangeLog
 from headwater.log.topic import Topic
 from headwater.runtime.archiver import Archiver
 from headwater.runtime.checkpoint import Checkpoints, Manifest
-from headwater.runtime.opening import definitions, hashing
+from headwater.runtime.opening import definitions, hashing, schemas
 
 if TYPE_CHECKING:
     from headwater.runtime.runtime import Runtime
@@ -118,7 +118,7 @@ class Checkpointer:
                 lsn=lsn,
                 next_tick=tick,
                 hashing=hashing(),
-                definitions=definitions(runtime.pipeline),
+                definitions=definitions(runtime.topics),
                 topics={name: topic.manifest() for name, topic in runtime.topics.items()},
                 rejected={name: topic.manifest() for name, topic in runtime.rejected.items()},
                 tables=tables,
@@ -126,6 +126,7 @@ class Checkpointer:
                 watermarks=watermarks,
                 consumers=consumers,
                 epoch_times=epoch_times,
+                schemas=schemas(runtime.topics),
             )
             runtime.journal.drop_before(self._checkpoints.put(manifest))
             self._remove_unreferenced()

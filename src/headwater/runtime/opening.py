@@ -2,8 +2,9 @@
 
 What is decided is said before it is done: a view whose definition is the one the folder knows goes
 on from its state; a new one is built from the log; a changed one is refused unless a rebuild was
-asked for, because its past numbers would silently differ from those it published. Topics must be as
-they were: their rows are there.
+asked for, because its past numbers would silently differ from those it published. The columns of
+topics may change as far as the rows that are there can be read with them (`runtime.columns`): after
+recovery, which reads them as they were.
 """
 
 from __future__ import annotations
@@ -22,17 +23,19 @@ from headwater.operators.isolate import FAILED
 from headwater.operators.late_schema import late_schema
 from headwater.operators.statement import Engine
 from headwater.plan.nodes import Scan, walk
-from headwater.plan.pipeline import Pipeline, TopicDefinition, ViewPlan
+from headwater.plan.pipeline import Pipeline, ViewPlan
 from headwater.runtime.build import build, closure
 from headwater.runtime.checkpoint import BatchLoader, Manifest
 from headwater.runtime.checksum import needs_hash
+from headwater.runtime.columns import Columns, definition_text
 from headwater.runtime.content import content_of
 from headwater.runtime.epoch_times import EpochTimes
+from headwater.runtime.evolving import evolve
+from headwater.runtime.records import Kind, SchemaRecord
 from headwater.runtime.recovery import Recovery, Report
 from headwater.runtime.stepper import Stepper
 from headwater.runtime.table import TableRunner
 from headwater.runtime.view import ViewRunner
-from headwater.schema.duration import format_duration
 from headwater.schema.schema import Schema
 from headwater.storage.blobs import Blobs
 from headwater.storage.journal import Journal
@@ -40,12 +43,20 @@ from headwater.storage.journal import Journal
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of each view of the folder and of the pipeline."""
+    """What becomes of each view of the folder and of the pipeline, and of the topics.
+
+    Args:
+        columns: What is to be known of the columns of topics, in words.
+        has_new_topics: Whether the folder has not known some topic.
+
+    """
 
     keep: tuple[str, ...]
     build: tuple[str, ...]
     rebuild: tuple[str, ...]
     drop: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    has_new_topics: bool = False
 
     def lines(self) -> list[str]:
         """What is not as it was, in words."""
@@ -54,7 +65,7 @@ class Decision:
             ("changed, rebuilt from the log", self.rebuild),
             ("no longer declared, dropped", self.drop),
         )
-        return [f"{name}: {what}" for what, names in words for name in names]
+        return [*self.columns, *(f"{name}: {what}" for what, names in words for name in names)]
 
 
 @dataclass(slots=True)
@@ -73,9 +84,15 @@ def hashing() -> str:
     return f"duckdb {version('duckdb')} and codes of numbers"
 
 
-def definitions(pipeline: Pipeline) -> dict[str, str]:
+def definitions(topics: Mapping[str, Topic]) -> dict[str, str]:
     """What must not change of each topic while its rows are in the folder."""
-    return {topic.name: _definition(topic) for topic in pipeline.topics}
+    return {name: definition_text(topic.definition) for name, topic in topics.items()}
+
+
+def schemas(topics: Mapping[str, Topic]) -> dict[str, Any]:
+    """The versions of the columns of each topic, as a checkpoint has them."""
+    versions = {name: topic.definition.versions for name, topic in topics.items()}
+    return {name: [v.save() for v in found.all] for name, found in versions.items() if found}
 
 
 class Opening:
@@ -88,9 +105,11 @@ class Opening:
         blobs: Blobs,
         engine: Engine,
         *,
+        columns: Mapping[str, Columns],
         epoch_rows_max: int,
         report: Report,
     ) -> None:
+        self._columns = columns
         self._pipeline = pipeline
         self._plans = plans
         self._blobs = blobs
@@ -100,7 +119,7 @@ class Opening:
         self._is_state_known = False
         self._kept: Sequence[Manifest] = ()
         # Views and tables that a view reads with their places in the log.
-        self._with_ticks = {
+        self.with_ticks = {
             node.relation
             for plan in plans
             for node in walk(plan.root)
@@ -131,6 +150,7 @@ class Opening:
         self._is_state_known = manifest is not None and manifest.hashing == hashing()
         topics, rejected = self._open_topics(manifest)
         recovery = self._recover(manifest, journal, topics, rejected, decision)
+        self._evolve(journal, recovery, now_us)
         fresh = decision.build + decision.rebuild
         views = {view.name: view for view in recovery.stepper.views}
         paused = recovery.stepper.paused
@@ -147,7 +167,6 @@ class Opening:
     def _decide(self, manifest: Manifest | None, *, rebuild: bool) -> Decision:
         if manifest is None:
             return Decision(tuple(plan.name for plan in self._plans), (), (), ())
-        self._check_topics(manifest.definitions)
         known = {name: value["fingerprint"] for name, value in manifest.views.items()}
         is_known = manifest.hashing == hashing()
         kept = tuple(p.name for p in self._plans if is_known and known.get(p.name) == p.fingerprint)
@@ -156,22 +175,35 @@ class Opening:
             raise _refusal(changed, manifest.hashing)
         names = {plan.name for plan in self._plans}
         new = tuple(plan.name for plan in self._plans if plan.name not in known)
-        return Decision(kept, new, changed, tuple(name for name in known if name not in names))
+        return Decision(
+            kept,
+            new,
+            changed,
+            tuple(name for name in known if name not in names),
+            tuple(found.notice for found in self._columns.values() if found.notice),
+            has_new_topics=not self._columns.keys() <= manifest.definitions.keys(),
+        )
 
-    def _check_topics(self, known: Mapping[str, str]) -> None:
-        declared = definitions(self._pipeline)
-        for name, text in known.items():
-            if name not in declared:
-                raise DefinitionError(
-                    f"the data folder has a topic {name}, which the pipeline does not declare",
-                    hint="declare it again, or give --data another folder",
-                )
-            if declared[name] != text:
-                raise DefinitionError(
-                    f"topic {name} changed since the data folder was written: it was {text}, "
-                    f"now it is {declared[name]}",
-                    hint="declare it as it was, or give --data another folder",
-                )
+    def _evolve(self, journal: Journal, recovery: Recovery, now_us: int) -> None:
+        """Give the topics the columns that are declared now, durably."""
+        for name, columns in self._columns.items():
+            if columns.next is None:
+                continue
+            versions = columns.versions
+            version = columns.next.version(versions.newest, tick=recovery.next_tick, time_us=now_us)
+            journal.append(Kind.SCHEMA, [SchemaRecord(name, version).encode()]).wait()
+            definition = columns.at(versions.then(version))
+            evolve(recovery.stepper, definition, self._engine, self.with_ticks)
+
+    def _evolve_again(self, stepper: Stepper, record: SchemaRecord) -> None:
+        """Give a topic the columns that it got at this place in the journal."""
+        if record.topic not in stepper.topics:
+            return
+        number = record.version.number
+        if stepper.topics[record.topic].definition.version < number:
+            columns = self._columns[record.topic]
+            definition = columns.at(columns.versions.up_to(number))
+            evolve(stepper, definition, self._engine, self.with_ticks)
 
     def _open_topics(self, manifest: Manifest | None) -> tuple[dict[str, Topic], dict[str, Topic]]:
         topics, rejected = {}, {}
@@ -180,7 +212,7 @@ class Opening:
         for definition in self._pipeline.topics:
             name = definition.name
             topics[name] = Topic.open(
-                definition,
+                self._columns[name].at_checkpoint,
                 self._blobs,
                 f"topics/{name}",
                 segments.get(name),
@@ -204,7 +236,7 @@ class Opening:
         decision: Decision,
     ) -> Recovery:
         loader = BatchLoader(self._blobs)
-        tables = self._tables(manifest if self._is_state_known else None, loader)
+        tables = self._tables(manifest if self._is_state_known else None, loader, topics)
         views = [
             self._view(plan, manifest.views.get(plan.name) if manifest else None, loader)
             for plan in self._plans
@@ -225,15 +257,19 @@ class Opening:
             facts=manifest.facts_parsed() if manifest else [],
             standings=manifest.standings() if manifest else (),
             times=EpochTimes(manifest.epoch_times) if manifest else None,
+            evolve=lambda record: self._evolve_again(stepper, record),
         )
         recovery.run(journal, manifest.lsn if manifest else 0, self._report)
         return recovery
 
-    def _tables(self, manifest: Manifest | None, loader: BatchLoader) -> dict[str, TableRunner]:
+    def _tables(
+        self, manifest: Manifest | None, loader: BatchLoader, topics: Mapping[str, Topic]
+    ) -> dict[str, TableRunner]:
         tables = {}
-        for definition in self._pipeline.topics:
+        for topic in topics.values():
+            definition = topic.definition
             if definition.is_table:
-                is_stepwise = definition.name in self._with_ticks
+                is_stepwise = definition.name in self.with_ticks
                 table = TableRunner(definition, self._engine, is_stepwise=is_stepwise)
                 if manifest and definition.name in manifest.tables:
                     table.load(manifest.tables[definition.name], loader)
@@ -245,7 +281,7 @@ class Opening:
         dataflow = Dataflow(
             plan.root,
             self._engine,
-            has_ticks=plan.name in self._with_ticks,
+            has_ticks=plan.name in self.with_ticks,
             has_hash=has_hash,
             steps=plan.steps,
         )
@@ -293,7 +329,7 @@ class Opening:
             plan.name: self._view(plan if plan.name in names else _shadow(plan), None, loader)
             for plan in plans
         }
-        tables = self._tables(None, loader)
+        tables = self._tables(None, loader, topics)
         stepper = Stepper(topics, tables, list(runners.values()))
         build(
             stepper,
@@ -329,15 +365,3 @@ def _refusal(changed: tuple[str, ...], hashing_was: str) -> DefinitionError:
 def _shadow(plan: ViewPlan) -> ViewPlan:
     """A plan that is computed only for those that read it; its files are its own and stay empty."""
     return replace(plan, fingerprint=f"shadow-{plan.fingerprint}")
-
-
-def _definition(topic: TopicDefinition) -> str:
-    parts = [topic.schema.ddl()]
-    if topic.key:
-        parts.append(f"key {', '.join(topic.key)}")
-    if topic.event_time:
-        parts.append(f"watermark for {topic.event_time}, delay {format_duration(topic.delay_us)}")
-    parts.append(f"{topic.partitions} partitions")
-    if topic.watermark_by:
-        parts.append(f"a watermark for each {topic.watermark_by}, ready at {topic.ready:g}")
-    return "; ".join(parts)

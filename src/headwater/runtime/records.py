@@ -9,7 +9,10 @@ Integers are little-endian; text is UTF-8.
     FACT     JSON: {"kind": "advance" | "idle", "topic", "partition", "until_us", "tick", "sender"}
     EPOCH    JSON: {"epoch", "tick_to", "facts_to", "time_us", "sums": {view: [rows, sum]}}
     CONSUMER JSON: {"group", "relation", "version", "positions": [offset] or null}
+    SCHEMA   JSON: {"topic", "version"}, a version of its columns (`schema.versions`)
 
+An APPEND is of the last version of the topic's columns that begins at or before its first tick; the
+SCHEMA record of that version stands before it, and behind the epochs of all rows before that tick.
 A fact stands before the row with its tick: rows from that tick on see it.
 """
 
@@ -24,6 +27,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.schema.schema import Schema
+from headwater.schema.versions import Version
 
 _APPEND_TAIL = struct.Struct("<Hqqq")
 _NAME_LENGTH = struct.Struct("<H")
@@ -37,6 +41,7 @@ class Kind(IntEnum):
     FACT = 3
     EPOCH = 4
     CONSUMER = 5
+    SCHEMA = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,24 @@ class Fact:
         """Read back what `encode` wrote."""
         value: dict[str, Any] = json.loads(bytes(payload))
         return Fact(**{**value, "kind": FactKind(value["kind"])})
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaRecord:
+    """The columns of a topic have changed."""
+
+    topic: str
+    version: Version
+
+    def encode(self) -> bytes:
+        """The record's payload."""
+        return json.dumps({"topic": self.topic, "version": self.version.save()}).encode()
+
+    @staticmethod
+    def parse(payload: bytes | memoryview) -> SchemaRecord:
+        """Read back what `encode` wrote."""
+        value: dict[str, Any] = json.loads(bytes(payload))
+        return SchemaRecord(value["topic"], Version.load(value["version"]))
 
 
 # The sum of a view that was paused, and of which the record therefore says nothing.

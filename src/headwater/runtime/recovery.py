@@ -17,7 +17,15 @@ from headwater.log.topic import Topic
 from headwater.runtime.checksum import checksum
 from headwater.runtime.epoch_times import EpochTimes
 from headwater.runtime.positions import taken
-from headwater.runtime.records import PAUSED, Append, EpochRecord, Fact, Kind, Standing
+from headwater.runtime.records import (
+    PAUSED,
+    Append,
+    EpochRecord,
+    Fact,
+    Kind,
+    SchemaRecord,
+    Standing,
+)
 from headwater.runtime.stepper import Cut, Stepper
 from headwater.runtime.view import Stepped
 from headwater.storage.journal import Journal
@@ -34,6 +42,7 @@ class Recovery:
         epoch, tick, facts_taken: Where the checkpoint stands.
         next_tick, facts: What of the log is in the checkpoint.
         standings, times: Where consumer groups stand, and when epochs were, by the checkpoint.
+        evolve: Gives a topic the columns that a record says, if it has not got them.
         is_hash_known: False when checksums were made by another hash function.
     """
 
@@ -48,6 +57,7 @@ class Recovery:
         facts_taken: int,
         next_tick: int,
         facts: list[Fact],
+        evolve: Callable[[SchemaRecord], None],
         standings: Sequence[Standing] = (),
         times: EpochTimes | None = None,
         is_hash_known: bool = True,
@@ -63,6 +73,7 @@ class Recovery:
         self.standings = {(s.group, s.relation): s for s in standings}
         self.times = times or EpochTimes()
         self.epochs_stepped = 0
+        self._evolve = evolve
         self._is_hash_known = is_hash_known
 
     def run(self, journal: Journal, from_lsn: int, report: Report) -> None:
@@ -79,6 +90,8 @@ class Recovery:
                 self._take_epoch(EpochRecord.parse(record.payload))
             elif record.kind == Kind.CONSUMER:
                 taken(self.standings, Standing.parse(record.payload))
+            elif record.kind == Kind.SCHEMA:
+                self._evolve(SchemaRecord.parse(record.payload))
             else:
                 self._take_rows(record)
             if count % 1000 == 999:

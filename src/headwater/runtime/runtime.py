@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from headwater.clock import Clock
+from headwater.errors import DefinitionError
 from headwater.log.changes import ChangeLog
 from headwater.log.topic import Topic
 from headwater.operators.statement import PARALLEL_ROWS_MIN, Engine
@@ -12,6 +14,7 @@ from headwater.plan.pipeline import Pipeline, ViewPlan
 from headwater.runtime.archiver import Archiver
 from headwater.runtime.checkpoint import Checkpoints
 from headwater.runtime.checkpointer import Checkpointer
+from headwater.runtime.columns import columns_of, is_same, pipeline_of
 from headwater.runtime.consumers import Consumers
 from headwater.runtime.intake import Intake
 from headwater.runtime.loop import EPOCH_ROWS_MAX, EpochLoop, Progress
@@ -25,6 +28,7 @@ from headwater.storage.journal import Journal
 
 CHECKPOINT_BYTES = 64 << 20
 CHECKPOINT_SECONDS = 30.0
+Planned = Callable[[Pipeline], tuple[ViewPlan, ...]]
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -59,19 +63,24 @@ class Runtime:
         pipeline: What was declared.
         plans: Its views, planned, in order.
         disk: The data folder.
+        planned: Plans the views of another pipeline: of the same one, whose topics have other
+            columns. Without it they may not have other columns than are declared.
 
     Opening recovers; `start` begins to compute; `close` takes a last checkpoint.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what runs, where, and with what
         self,
         pipeline: Pipeline,
         plans: tuple[ViewPlan, ...],
         disk: Disk,
         clock: Clock,
         settings: Settings,
+        *,
+        planned: Planned | None = None,
     ) -> None:
         self.pipeline = pipeline
+        self._planned = planned
         self.clock = clock
         self.settings = settings
         self.started_us = clock.now_us()
@@ -133,11 +142,17 @@ class Runtime:
     def _open(self, plans: tuple[ViewPlan, ...]) -> Decision:
         manifest = self._checkpoints.newest()
         self._archiver = Archiver(self._logs)
+        columns = columns_of(self.pipeline, manifest, self.journal, self.started_us)
+        known = pipeline_of(self.pipeline, columns)
+        if not is_same(known, self.pipeline):
+            plans = self._plans_of(known, [found.notice for found in columns.values()])
+        self.pipeline, self.plans = known, plans
         opening = Opening(
-            self.pipeline,
+            known,
             plans,
             self._blobs,
             self._engine,
+            columns=columns,
             epoch_rows_max=self.settings.epoch_rows_max,
             report=self.settings.report,
         )
@@ -149,6 +164,7 @@ class Runtime:
             rebuild=self.settings.rebuild,
         )
         self.topics, self.rejected = opened.topics, opened.rejected
+        self._name_topics()
         recovery = opened.recovery
         self.epochs_recovered = recovery.epochs_stepped
         self.intake = Intake(self.journal, self.topics, self.rejected, self.clock)
@@ -171,10 +187,26 @@ class Runtime:
         if recovery.next_tick - recovery.tick >= PARALLEL_ROWS_MIN:
             self._engine.open_ahead()
         self._checkpointer = Checkpointer(self, self._checkpoints, self._archiver, self._logs)
-        if manifest is None or opened.decision.lines():
+        decision = opened.decision
+        if manifest is None or decision.has_new_topics or decision.lines():
             # From here on the folder knows these definitions.
             self.checkpoint()
-        return opened.decision
+        return decision
+
+    def _name_topics(self) -> None:
+        """Note the topics as they are now in what is declared."""
+        topics = tuple(self.topics[topic.name].definition for topic in self.pipeline.topics)
+        self.pipeline = replace(self.pipeline, topics=topics)
+
+    def _plans_of(self, pipeline: Pipeline, notices: list[str]) -> tuple[ViewPlan, ...]:
+        """The views over topics that have other columns than were declared."""
+        if self._planned is None:
+            raise DefinitionError("; ".join(filter(None, notices)), hint="declare these columns")
+        try:
+            return self._planned(pipeline)
+        except DefinitionError as error:
+            hint = "; ".join(filter(None, notices))
+            raise DefinitionError(error.message, place=error.place, hint=hint) from None
 
     def _checkpoint_if_due(self) -> None:
         self._checkpointer.take_if_due()

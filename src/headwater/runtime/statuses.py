@@ -61,8 +61,7 @@ def _waiting(runtime: Runtime, name: str) -> int:
     tick_from, tick_to = runtime.loop.visible.tick, runtime.intake.visible_tick
     if tick_from >= tick_to:
         return 0
-    chunks = runtime.topics[name].read_ticks(tick_from, tick_to, columns=(), joined=True)
-    return sum(chunk.rows.num_rows for chunk in chunks)
+    return runtime.topics[name].rows_between(tick_from, tick_to)
 
 
 def _view(

@@ -11,7 +11,7 @@ and is not stepped again, nor is what reads it. The others go on.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -71,7 +71,7 @@ class Stepper:
 
     def __init__(
         self,
-        topics: Mapping[str, Topic],
+        topics: MutableMapping[str, Topic],
         tables: Mapping[str, TableRunner],
         views: Sequence[ViewRunner],
     ) -> None:
@@ -95,15 +95,36 @@ class Stepper:
             if isinstance(node, Completeness)
         }
         self._deciding = {name for sources in self._sources for name in sources}
-        self._read = _columns_read(topics, tables, views, self._deciding)
         scans = [n for v in views for n in walk(v.plan.root) if isinstance(n, Scan)]
+        self._scanned = {scan.relation for scan in scans}
+        self._read_by_views = self._scanned - set(topics)
+        self._read_with_ticks = {scan.relation for scan in scans if scan.ticks}
+        self._learn_topics()
+
+    def evolve(self, topic: Topic, table: TableRunner | None) -> None:
+        """Go on with other columns of a topic. Between epochs only.
+
+        Args:
+            topic: The topic with the new columns, which is from now on the one of all who look it
+                up in `topics`.
+            table: The same of a table.
+        """
+        name = topic.definition.name
+        self.topics[name] = topic
+        if table is not None:
+            self.tables = {**self.tables, name: table}
+        if name in self.watermarks:
+            self.watermarks[name].definition = topic.definition
+        self._learn_topics()
+
+    def _learn_topics(self) -> None:
+        """Note what is read of the topics as they are now."""
+        self._read = _columns_read(self.topics, self.tables, self.views, self._deciding)
         self._read_topics = {
             name: topic
-            for name, topic in topics.items()
-            if name in tables or any(scan.relation == name for scan in scans)
+            for name, topic in self.topics.items()
+            if name in self.tables or name in self._scanned
         }
-        self._read_by_views = {scan.relation for scan in scans} - set(topics)
-        self._read_with_ticks = {scan.relation for scan in scans if scan.ticks}
 
     def step(self, cut: Cut) -> dict[str, Stepped]:
         """Compute an epoch; return what it changed in each view that is not paused."""

@@ -1,7 +1,10 @@
 """A column list as SQL writes it: names, types, constraints, the primary key and the watermark.
 
     ad BIGINT, cost DECIMAL(12, 6) NOT NULL DEFAULT 0, id VARCHAR PRIMARY KEY, ts TIMESTAMP,
-    WATERMARK FOR ts AS ts - INTERVAL '30 seconds', PRIMARY KEY (a, b)
+    name VARCHAR ALIAS title, WATERMARK FOR ts AS ts - INTERVAL '30 seconds', PRIMARY KEY (a, b)
+
+`DEFAULT NULL` says that a record may leave the column out, and `ALIAS` another name that records
+may use for it: the one that it had before.
 
 What is not understood is refused with the words at fault underlined: a constraint that is read and
 then ignored would be a promise that nobody keeps.
@@ -81,6 +84,7 @@ class _Reader:
     cursor: Cursor
     columns: dict[str, Column] = field(default_factory=dict)
     names: list[Token] = field(default_factory=list)
+    aliases: list[Token] = field(default_factory=list)
     key: list[Token] | None = None
     watermark: tuple[Token, int] | None = None
 
@@ -94,6 +98,7 @@ class _Reader:
             raise self.cursor.error_here("expected a comma or the end", _EXAMPLE)
         if not self.columns:
             raise self.cursor.error("there are no columns", 0, len(self.cursor.text), _EXAMPLE)
+        self._check_aliases()
         key = self._checked_key()
         watermark = self._checked_watermark()
         return Declared(Schema(tuple(self.columns.values())).not_null(key), key, watermark)
@@ -111,7 +116,8 @@ class _Reader:
         name = self._name("a column's name")
         self._check_name(name)
         data_type = read_type(self.cursor)
-        nullable, default = True, None
+        nullable, default, is_optional = True, None, False
+        aliases: list[str] = []
         while self.cursor.here.kind is Kind.NAME:
             if self.cursor.takes("NOT", "NULL"):
                 nullable = False
@@ -119,14 +125,24 @@ class _Reader:
                 nullable = True
             elif self.cursor.takes("DEFAULT"):
                 default = self._default(name, data_type)
+                is_optional = default is None
+            elif self.cursor.takes("ALIAS"):
+                aliases.append(self._alias())
             elif self.cursor.takes("PRIMARY", "KEY"):
                 self._set_key(self.cursor.last, [name])
             else:
                 raise self.cursor.error_here(
                     f"column {name.text} cannot have this",
-                    "a column can be NOT NULL, PRIMARY KEY, or have a DEFAULT",
+                    "a column can be NOT NULL, PRIMARY KEY, have a DEFAULT or an ALIAS",
                 )
-        self.columns[name.text.lower()] = Column(name.text, data_type, nullable, default)
+        column = Column(name.text, data_type, nullable, default, is_optional, tuple(aliases))
+        self.columns[name.text.lower()] = column
+
+    def _alias(self) -> str:
+        """Another name of a column. That nothing else is called so is checked at the end."""
+        token = self._name("the name that it had before")
+        self.aliases.append(token)
+        return token.text
 
     def _name(self, what: str) -> Token:
         if not self.cursor.here.is_name:
@@ -147,6 +163,17 @@ class _Reader:
                 f"{name.text!r} cannot be a column's name",
                 f"Headwater keeps {', '.join(sorted(RESERVED))} and what begins with __",
             )
+
+    def _check_aliases(self) -> None:
+        taken = set(self.columns)
+        for alias in self.aliases:
+            if alias.text.lower() in taken:
+                raise self._error(
+                    alias,
+                    f"there are two columns {alias.text}, one of them by its alias",
+                    "an alias is a name that no other column has",
+                )
+            taken.add(alias.text.lower())
 
     def _default(self, name: Token, data_type: DataType) -> Any:
         start = self.cursor.here

@@ -13,9 +13,15 @@ from headwater.schema.types import Column
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The columns of a relation, in order. Names are unique without regard to case."""
+    """The columns of a relation, in order. Names are unique without regard to case.
+
+    Args:
+        dropped: Names of columns that were dropped: a record that still has one is taken without.
+
+    """
 
     columns: tuple[Column, ...]
+    dropped: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self.columns)
@@ -64,6 +70,9 @@ class Schema:
     def not_null(self, names: Iterable[str]) -> Schema:
         """The same columns, those called `names` NOT NULL, as a primary key's must be."""
         folded = {name.lower() for name in names}
-        return Schema(
-            tuple(replace(c, nullable=False) if c.name.lower() in folded else c for c in self)
+        return replace(
+            self,
+            columns=tuple(
+                replace(c, nullable=False) if c.name.lower() in folded else c for c in self
+            ),
         )

@@ -60,6 +60,8 @@ class Column:
         type: Its type.
         nullable: False when a row with a null here must be rejected.
         default: The value a missing field takes (a plain Python value), or None for no default.
+        is_optional: Whether a missing field is null where there is no other default.
+        aliases: Other names under which a record may have it: those that it had before.
 
     """
 
@@ -67,6 +69,13 @@ class Column:
     type: DataType
     nullable: bool = True
     default: Any = None
+    is_optional: bool = False
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def may_miss(self) -> bool:
+        """Whether a record may leave it out."""
+        return self.is_optional or self.default is not None
 
 
 DECIMAL_DIGITS_MAX = 38

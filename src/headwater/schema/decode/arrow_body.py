@@ -85,6 +85,8 @@ def _places(given: pa.Schema, schema: Schema) -> dict[str, int]:
     places: dict[str, int] = {}
     for index, name in enumerate(given.names):
         known = shape.resolve(name)
+        if known is None and shape.is_dropped(name):
+            continue
         if known is None:
             near = difflib.get_close_matches(name, schema.names, n=1)
             hint = f"did you mean {near[0]}?" if near else f"send {', '.join(schema.names)}"

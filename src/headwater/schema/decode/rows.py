@@ -39,10 +39,11 @@ class Shape:
         self.names = schema.names
         self._exact = frozenset(schema.names)
         self._by_folded = {name.lower(): name for name in schema.names}
+        aliases = {alias.lower(): c.name for c in schema for alias in c.aliases}
+        self._by_folded = aliases | self._by_folded
+        self._dropped = frozenset(name.lower() for name in schema.dropped)
         self.defaults = {
-            c.name: _as_text(c.default) if are_texts else c.default
-            for c in schema
-            if c.default is not None
+            c.name: _as_text(c.default) if are_texts else c.default for c in schema if c.may_miss
         }
 
     def fit(self, record: Record) -> Record:
@@ -57,6 +58,8 @@ class Shape:
         found: dict[str, Any] = {}
         for given, value in record.items():
             name = self.resolve(given)
+            if name is None and self.is_dropped(given):
+                continue
             if name is None:
                 raise FaultError(f"there is no column {given!r}{self._near(given)}", str(given))
             if name in found:
@@ -72,6 +75,10 @@ class Shape:
     def resolve(self, given: object) -> str | None:
         """The schema's spelling of a name, or None when it has no such column."""
         return self._by_folded.get(given.lower()) if isinstance(given, str) else None
+
+    def is_dropped(self, given: object) -> bool:
+        """Whether a column of this name was dropped: what a record has of it is passed over."""
+        return isinstance(given, str) and given.lower() in self._dropped
 
     def _near(self, given: object) -> str:
         near = difflib.get_close_matches(str(given).lower(), self._by_folded, n=1)
@@ -92,8 +99,8 @@ class FaultError(Exception):
         self.fault: Fault = (reason, column)
 
 
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else dump(value)
+def _as_text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else dump(value)
 
 
 @lru_cache(maxsize=256)
