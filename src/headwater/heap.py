@@ -84,6 +84,11 @@ class Heap:
         """Return when the room is touched."""
         self._toucher.wait()
 
+    def trim(self) -> None:
+        """Give free memory back to the system, and keep the room ahead."""
+        if self._c is not None:
+            self._c.malloc_trim(0)
+
     def give_back(self) -> None:
         """The counterpart of `make_room`: free memory goes back to the system, if there was any."""
         with self._lock:

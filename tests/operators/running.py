@@ -141,6 +141,9 @@ class Memory:
     def keep(self, name: str) -> None:
         assert name in self.batches
 
+    def stored(self, name: str) -> pa.RecordBatch:
+        return self.batches[name]
+
     def get(self, name: str) -> pa.RecordBatch:
         return self.batches[name]
 

@@ -75,6 +75,79 @@ def test_stepwise_what_comes_out_does_not_depend_on_the_cut(
     assert said(cut) == said(by_row)
 
 
+VERSIONED = schema(a="BIGINT", v="INTEGER", n="BIGINT")
+
+
+def versioned(rows: Any, **hidden: Any) -> pa.Table:
+    return table(VERSIONED, rows, **hidden)
+
+
+def newest_of(rows: Any) -> dict[int, Any]:
+    """The row with the highest version of each key, the last of equal ones."""
+    held: dict[int, Any] = {}
+    for row in rows:
+        before = held.get(row[0])
+        if before is None or before[1] is None or (row[1] is not None and row[1] >= before[1]):
+            held[row[0]] = row
+    return held
+
+
+versions = st.lists(
+    st.tuples(st.integers(0, 2), st.none() | st.integers(-2, 3), st.integers(0, 9)), max_size=25
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(rows=versions, cuts=st.lists(st.integers(1, 25), max_size=6), unread=st.booleans())
+def test_the_newest_version_wins_in_any_order(
+    engine: Engine, rows: Any, cuts: Any, unread: bool
+) -> None:
+    upsert = UpsertOperator(VERSIONED, ("a",), engine, newest_by="v")
+    bounds = [0, *sorted({cut for cut in cuts if cut < len(rows)}), len(rows)]
+    total = []
+    for low, high in itertools.pairwise(bounds):
+        if unread:
+            upsert.put(versioned(rows[low:high]))
+        else:
+            total.append(zset(upsert.step(versioned(rows[low:high])).rows))
+
+    expected = zset(versioned(list(newest_of(rows).values())))
+    assert zset(upsert.snapshot().table()) == expected
+    assert unread or added(total) == expected
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(rows=versions, cuts=st.lists(st.integers(1, 25), max_size=6))
+def test_stepwise_versions_come_out_alike_however_cut(engine: Engine, rows: Any, cuts: Any) -> None:
+    upsert = UpsertOperator(
+        VERSIONED, ("a",), engine, newest_by="v", has_ticks=True, is_stepwise=True
+    )
+    alone = UpsertOperator(VERSIONED, ("a",), engine, newest_by="v", has_ticks=True)
+    log = versioned(rows, __tick=range(len(rows)))
+    bounds = [0, *sorted({cut for cut in cuts if cut < len(rows)}), len(rows)]
+
+    cut = [upsert.step(log.slice(low, high - low)) for low, high in itertools.pairwise(bounds)]
+    by_row = [alone.step(log.slice(place, 1)) for place in range(len(rows))]
+
+    def said(changes: list[Delta]) -> list[Any]:
+        return [frozen(row) for change in changes for row in change.rows.to_pylist()]
+
+    assert said(cut) == said(by_row)
+
+
+def test_what_was_put_unread_is_found_when_it_is_read(engine: Engine) -> None:
+    upsert = UpsertOperator(ROWS, KEYS, engine)
+    upsert.put(table(ROWS, [(1, "x", 1.0, None), (1, "x", 2.0, None)]))
+
+    out = upsert.step(table(ROWS, [(1, "x", 3.0, None)]))
+
+    assert [(r["v"], r["__weight"]) for r in out.rows.to_pylist()] == [(2.0, -1), (3.0, 1)]
+
+
 def test_a_row_that_says_what_is_known_changes_nothing(engine: Engine) -> None:
     upsert = UpsertOperator(ROWS, KEYS, engine)
     row = table(ROWS, [(1, "x", float("nan"), ["p", None])])

@@ -32,6 +32,22 @@ def test_a_table_holds_the_newest_row_of_each_key_in_row_order() -> None:
     ]
 
 
+def test_a_table_with_versions_holds_the_highest_in_any_order() -> None:
+    offers = declare.topic("offers", "id BIGINT, price BIGINT, v INTEGER", key="id", newest_by="V")
+    pipeline = Pipeline("test", (offers,), (declare.view("all_", "FROM offers ORDER BY id"),))
+    rows = pa.table(
+        {
+            "id": [1, 1, 1, 2, 2, 3],
+            "price": [10, 11, 12, 20, 21, 30],
+            "v": [7, 9, 8, 5, 5, None],
+        }
+    )
+
+    found = batch(pipeline, {"offers": rows})["all_"].to_pylist()
+
+    assert [(row["id"], row["price"]) for row in found] == [(1, 11), (2, 21), (3, 30)]
+
+
 def test_columns_are_cast_and_missing_ones_take_their_default() -> None:
     rows = pa.table({"ad": pa.array([7], pa.int16()), "ts": ["2024-05-06 07:08:09"]})
 

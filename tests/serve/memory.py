@@ -11,6 +11,7 @@ import io
 import json
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -141,6 +142,14 @@ class MemoryService:
                 raise DefinitionError(f"{name} is a topic, and has rows but no content")
             limit = "" if rows_max is None else f"LIMIT {rows_max}"
             return self._duckdb.sql(f"FROM {name} {limit}").to_arrow_table()
+
+    def row(self, table: str, key: Mapping[str, str]) -> pa.Table | None:
+        column = self._topic(table).key
+        if column is None or set(key) != {column}:
+            raise DefinitionError(f"the key of {table} is {column}")
+        content = self.content(table, None).to_pylist()
+        found = [row for row in content if str(row[column]) == key[column]]
+        return pa.Table.from_pylist(found) if found else None
 
     def changes(self, view: str, offset_from: int, rows_max: int, wait_seconds: float) -> pa.Table:
         if view not in self.views:

@@ -97,6 +97,38 @@ def test_wrong_senders_are_underlined(
     assert hint in lines[3]
 
 
+def test_versions_in_sql_equal_the_same_in_python() -> None:
+    text = """CREATE TABLE offers (id BIGINT PRIMARY KEY, updated TIMESTAMP)
+              WITH (newest_by = 'Updated')"""
+
+    table = one(text)
+
+    columns = "id BIGINT, updated TIMESTAMP"
+    assert table == declare.topic("offers", columns, key="id", newest_by="updated")
+    assert isinstance(table, TopicDefinition)
+    assert table.newest_by == "updated"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        (
+            "TABLE t (id BIGINT PRIMARY KEY, v VARCHAR) WITH (newest_by = 'v')",
+            "v is VARCHAR",
+            "BIGINT",
+        ),
+        ("TABLE t (id BIGINT PRIMARY KEY) WITH (newest_by = 'w')", "no column w", "columns"),
+        ("TOPIC t (id BIGINT, v BIGINT) WITH (newest_by = 'v')", "no primary key", "name its key"),
+    ],
+)
+def test_wrong_versions_are_refused(text: str, message: str, hint: str) -> None:
+    lines = refused(f"CREATE {text}").splitlines()
+
+    assert message in lines[0]
+    assert "─" in lines[2]
+    assert hint in lines[3]
+
+
 def test_senders_need_an_event_time() -> None:
     assert "no event time" in refused(
         "CREATE TOPIC hits (server VARCHAR) WITH (watermark_by = 'server')"

@@ -9,7 +9,7 @@ kept.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,17 +18,24 @@ import pyarrow as pa
 from headwater.delta.delta import Int64Array
 from headwater.operators.operator import Loader, Saver
 from headwater.operators.statement import one_batch
+from headwater.state.checkpoint import MAPPED_BYTES_MIN
 
 RUNS_MAX = 16
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A sorted batch that starts `offset` rows into what a checkpoint has as `stored`."""
+    """A sorted batch that starts `offset` rows into what a checkpoint has as `stored`.
+
+    Args:
+        is_mapped: Whether it lies in that checkpoint's file, and not in memory.
+
+    """
 
     rows: pa.RecordBatch
     stored: str | None = None
     offset: int = 0
+    is_mapped: bool = False
 
 
 class Runs:
@@ -105,7 +112,7 @@ class Runs:
                 parts.append(run.rows.slice(0, done))
             if done < run.rows.num_rows:
                 rest = run.rows.slice(done)
-                kept.append(_Run(rest, run.stored, run.offset + done) if done else run)
+                kept.append(replace(run, rows=rest, offset=run.offset + done) if done else run)
         self._runs = kept
         return joined(parts, self._schema)
 
@@ -127,16 +134,24 @@ class Runs:
                 saved.append(_Run(run.rows, saver.put(run.rows)))
             else:
                 saver.keep(run.stored)
-                saved.append(run)
+                is_large = run.rows.nbytes >= MAPPED_BYTES_MIN
+                saved.append(self._mapped(run, saver) if is_large and not run.is_mapped else run)
         self._runs = saved
         return [[run.stored, run.offset] for run in self._runs]
 
     def load(self, manifest: Any, loader: Loader) -> None:
         """Take the runs back."""
         self._runs = [
-            _Run(loader.get(name).select(self._schema.names).slice(offset), name, offset)
+            _Run(self._stored(loader.get(name), offset), name, offset, is_mapped=True)
             for name, offset in manifest
         ]
+
+    def _mapped(self, run: _Run, saver: Saver) -> _Run:
+        assert run.stored is not None
+        return replace(run, rows=self._stored(saver.stored(run.stored), run.offset), is_mapped=True)
+
+    def _stored(self, batch: pa.RecordBatch, offset: int) -> pa.RecordBatch:
+        return batch.select(self._schema.names).slice(offset)
 
     def _merge_tail(self) -> None:
         """Merge the newest runs, as far back as they are together half as large as the next."""

@@ -46,6 +46,8 @@ class TopicDefinition:
     Args:
         name: Unique in the pipeline, without regard to case.
         key: Primary key columns; empty for a topic.
+        newest_by: Of a table the column by which the newest row of a key is known, whatever the
+            order in which rows come, and the last of those with equal ones; None: it is the last.
         event_time: The TIMESTAMP column that says when an event happened, or None.
         delay_us: How far the watermark stays behind the highest event time.
         idle_us: A partition silent for so long no longer holds the watermark back; None: it does.
@@ -70,6 +72,7 @@ class TopicDefinition:
     partitions: int = 1
     watermark_by: str | None = None
     ready: float = 1.0
+    newest_by: str | None = None
     versions: Versions | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -183,13 +183,15 @@ def _load(
 
 
 def _is_newest(topic: TopicDefinition, order: exp.Ordered) -> exp.Expr:
-    """Whether a row is the last of its key."""
-    newest = order.copy()
-    newest.set("desc", True)
+    """Whether a row is the last of its key, or of those with the highest version."""
+    newest = [exp.Ordered(this=order.this.copy(), desc=True)]
+    if topic.newest_by is not None:
+        version = exp.column(exp.to_identifier(topic.newest_by, quoted=True))
+        newest.insert(0, exp.Ordered(this=version, desc=True, nulls_first=False))
     number = exp.Window(
         this=exp.RowNumber(),
         partition_by=[exp.column(exp.to_identifier(key, quoted=True)) for key in topic.key],
-        order=exp.Order(expressions=[newest]),
+        order=exp.Order(expressions=newest),
     )
     return exp.EQ(this=number, expression=exp.Literal.number(1))
 

@@ -172,6 +172,10 @@ class BatchSaver:
     def keep(self, name: str) -> None:
         """Nothing to do: what a manifest names is kept."""
 
+    def stored(self, name: str) -> pa.RecordBatch:
+        """A batch of an earlier checkpoint, mapped."""
+        return BatchLoader(self._blobs).get(name)
+
     def write(self) -> None:
         """Store what was taken; it is durable on return."""
         for name, batch in self._taken.items():

@@ -19,6 +19,7 @@ from headwater.cores import Behind
 from headwater.log.changes import ChangeLog
 from headwater.log.topic import Topic
 from headwater.runtime.archiver import Archiver
+from headwater.runtime.budget import Budget, Pressure
 from headwater.runtime.checkpoint import Checkpoints, Manifest
 from headwater.runtime.opening import definitions, hashing, schemas
 
@@ -46,6 +47,7 @@ class Checkpointer:
         self._archiver = archiver
         self._logs = logs
         self._writer = Behind("headwater-checkpoint")
+        self._budget = Budget(runtime.settings.memory_bytes)
         self._note()
 
     def take(self) -> None:
@@ -65,14 +67,25 @@ class Checkpointer:
             StateError: The one before could not be written.
 
         """
+        pressure = self._budget.pressure()
+        if pressure is Pressure.NOW:
+            self._ease()
+            return
         if self._writer.is_busy:
             return
         self._writer.wait()
         settings, clock = self._runtime.settings, self._runtime.clock
         grown = self._runtime.journal.written_bytes - self._noted_bytes
         is_time = clock.monotonic() - self._noted_at >= settings.checkpoint_seconds
-        if grown >= settings.checkpoint_bytes or (grown and is_time):
+        is_due = grown >= settings.checkpoint_bytes or (grown and is_time)
+        if is_due or pressure is Pressure.SOON:
             self._writer.run(self._begin())
+
+    def _ease(self) -> None:
+        """Have what is remembered lie in files: stored by one checkpoint, mapped by the next."""
+        self.take()
+        self.take()
+        self._budget.ease()
 
     def close(self) -> None:
         """Wait for what is being written."""

@@ -136,6 +136,8 @@ def _rest(topic: TopicDefinition) -> str:
     parts.append(f"{topic.partitions} partitions")
     if topic.watermark_by:
         parts.append(f"a watermark for each {topic.watermark_by}, ready at {topic.ready:g}")
+    if topic.newest_by:
+        parts.append(f"the newest by {topic.newest_by}")
     return "; ".join(parts)
 
 

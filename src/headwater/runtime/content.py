@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from headwater.delta.delta import HASH, Delta
+from headwater.delta.delta import HASH, Delta, UInt64Array
 from headwater.log.changes import ChangeLog
 from headwater.log.columns import WEIGHT as LOGGED_WEIGHT
 from headwater.operators.feed import KeyHash
@@ -16,6 +16,7 @@ from headwater.operators.operator import Loader, Saver
 from headwater.operators.statement import Engine, one_batch, plain
 from headwater.plan.pipeline import ViewPlan
 from headwater.schema.schema import Schema
+from headwater.state.latest import Found
 from headwater.state.piled import Piled
 from headwater.state.run import conformed
 
@@ -33,10 +34,12 @@ class Content:
     Args:
         count: Says how many rows there are.
         batches: Gives them, in batches; may be called many times, from any thread.
+        find: Of a table, gives the rows of a batch of keys with their hashes; from any thread.
     """
 
     count: Callable[[], int]
     batches: Batches
+    find: Callable[[pa.RecordBatch, UInt64Array], Found] | None = None
 
 
 class LogContent:

@@ -45,10 +45,15 @@ def evolved_table(
     assert definition.versions is not None
     reading = definition.versions.reading(table.definition.version)
     assert reading is not None
-    fresh = TableRunner(definition, engine, is_stepwise=is_stepwise)
+    is_read = table.is_read
+    fresh = TableRunner(definition, engine, is_read=is_read, is_stepwise=is_stepwise)
     for batch in table.content().batches():
         rows = reading.read(batch)
         ticks = pa.array(np.zeros(rows.num_rows, dtype=np.int64))
         names = [*rows.schema.names, TICK]
-        fresh.step(pa.Table.from_arrays([*rows.columns, ticks], names=names))
+        placed = pa.Table.from_arrays([*rows.columns, ticks], names=names)
+        if is_read:
+            fresh.step(placed)
+        else:
+            fresh.put(placed)
     return fresh

@@ -24,6 +24,7 @@ from headwater.operators.late_schema import late_schema
 from headwater.operators.statement import Engine
 from headwater.plan.nodes import Scan, walk
 from headwater.plan.pipeline import Pipeline, ViewPlan
+from headwater.plan.versions import table_of
 from headwater.runtime.build import build, closure
 from headwater.runtime.checkpoint import BatchLoader, Manifest
 from headwater.runtime.checksum import needs_hash
@@ -118,13 +119,11 @@ class Opening:
         self._report = report
         self._is_state_known = False
         self._kept: Sequence[Manifest] = ()
-        # Views and tables that a view reads with their places in the log.
-        self.with_ticks = {
-            node.relation
-            for plan in plans
-            for node in walk(plan.root)
-            if isinstance(node, Scan) and node.ticks
-        }
+        scans = [n for plan in plans for n in walk(plan.root) if isinstance(n, Scan)]
+        # What some view reads, and the views and tables that one reads with their places in the
+        # log.
+        self._read = {table_of(scan.relation) for scan in scans}
+        self.with_ticks = {scan.relation for scan in scans if scan.ticks}
 
     def run(
         self,
@@ -269,8 +268,12 @@ class Opening:
         for topic in topics.values():
             definition = topic.definition
             if definition.is_table:
-                is_stepwise = definition.name in self.with_ticks
-                table = TableRunner(definition, self._engine, is_stepwise=is_stepwise)
+                table = TableRunner(
+                    definition,
+                    self._engine,
+                    is_read=definition.name in self._read,
+                    is_stepwise=definition.name in self.with_ticks,
+                )
                 if manifest and definition.name in manifest.tables:
                     table.load(manifest.tables[definition.name], loader)
                 tables[definition.name] = table

@@ -44,6 +44,8 @@ class Settings:
         checkpoint_bytes: A checkpoint is due when the journal has grown by so much since the last.
         checkpoint_seconds: Or when so long has passed, if anything was written.
         rebuild: Views whose definition changed may be computed again from the log.
+        memory_bytes: How much memory of its own the process may have: near it, checkpoints are
+            taken sooner, and what they hold is mapped from their files. None: as much as it needs.
         is_synced: False leaves out every journal sync; only for measuring what they cost.
         report: Told of long work: what, how much is done, of how much.
     """
@@ -52,6 +54,7 @@ class Settings:
     checkpoint_bytes: int = CHECKPOINT_BYTES
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     rebuild: bool = False
+    memory_bytes: int | None = None
     is_synced: bool = True
     report: Report = _silent
 

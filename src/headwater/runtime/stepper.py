@@ -230,6 +230,9 @@ class Stepper:
                 continue
             table = self.tables.get(name)
             rows = _rows(taken)
+            if table is not None and not table.is_read:
+                table.put(rows)
+                continue
             places = partial(_places, taken, rows)
             if table is None and name in epoch.in_time:
                 epoch.places[name] = cache(places)

@@ -1,7 +1,8 @@
 """One table at work: the newest row of each key, and the changelog that views read.
 
 A row that is sent to a table withdraws the row of the same key that stood before it in the log. All
-views that read the table share this; it is stepped once per epoch.
+views that read the table share this; it is stepped once per epoch. Where no view does, nobody
+looks up what a row withdraws.
 """
 
 from __future__ import annotations
@@ -21,16 +22,30 @@ class TableRunner:
     """Keeps one table.
 
     Args:
+        is_read: Whether some view reads its changes.
         is_stepwise: Whether some view decides lateness over the table's rows.
 
     """
 
-    def __init__(self, definition: TopicDefinition, engine: Engine, *, is_stepwise: bool) -> None:
+    def __init__(
+        self, definition: TopicDefinition, engine: Engine, *, is_read: bool, is_stepwise: bool
+    ) -> None:
         assert definition.is_table
         self.definition = definition
+        self.is_read = is_read
         self._upsert = UpsertOperator(
-            definition.schema, definition.key, engine, has_ticks=True, is_stepwise=is_stepwise
+            definition.schema,
+            definition.key,
+            engine,
+            newest_by=definition.newest_by,
+            has_ticks=True,
+            is_stepwise=is_stepwise,
         )
+
+    def put(self, rows: pa.Table) -> None:
+        """Take the rows that were sent, in the log's order, if no view reads the changes."""
+        assert not self.is_read
+        self._upsert.put(rows)
 
     def step(self, rows: pa.Table) -> pa.Table:
         """Take the rows that were sent, in the log's order; return how the content changed.
@@ -46,7 +61,7 @@ class TableRunner:
     def content(self) -> Content:
         """What the table holds now; cheap."""
         snapshot = self._upsert.snapshot()
-        return Content(lambda: snapshot.rows, lambda: snapshot.table().to_batches())
+        return Content(lambda: snapshot.rows, snapshot.batches, snapshot.find)
 
     def save(self, saver: Saver) -> Any:
         """A JSON value for `load`."""

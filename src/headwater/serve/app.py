@@ -23,6 +23,7 @@ from headwater.serve.pages import page_routes
 from headwater.serve.pools import Pools
 from headwater.serve.questions import sql_routes
 from headwater.serve.service import Service
+from headwater.serve.tables import table_routes
 from headwater.serve.topics import topic_routes
 from headwater.serve.views import view_routes
 
@@ -72,7 +73,11 @@ def create_app(
     app.add_middleware(BugBarrier)  # the one added last is the outermost
     app.add_middleware(Guards, host=host, names=host_names)
     install(app, api.refine)
-    for routes in (topic_routes, view_routes, consumer_routes, sql_routes, about_routes):
+    made = (
+        *(topic_routes, table_routes, view_routes, consumer_routes),
+        *(sql_routes, about_routes),
+    )
+    for routes in made:
         app.include_router(routes(api))
     app.include_router(page_routes())
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import pyarrow as pa
@@ -32,6 +33,10 @@ class Service(Protocol):
 
     def content(self, name: str, rows_max: int | None) -> pa.Table:
         """What a view or table holds after the last committed epoch, in its order if it has one."""
+        ...
+
+    def row(self, table: str, key: Mapping[str, str]) -> pa.Table | None:
+        """The row of a key, its values by column and as text; None where there is none."""
         ...
 
     def changes(self, view: str, offset_from: int, rows_max: int, wait_seconds: float) -> pa.Table:

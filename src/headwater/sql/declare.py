@@ -35,6 +35,7 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
     partitions: int = 1,
     watermark_by: str | None = None,
     ready: float | None = None,
+    newest_by: str | None = None,
 ) -> TopicDefinition:
     """Declare a topic, or with a key a table.
 
@@ -49,6 +50,7 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
         partitions: At least 1.
         watermark_by: The column that names a row's sender: each has a watermark of its own.
         ready: The share of the senders that must have passed a window's end for it to close.
+        newest_by: Of a table the column by which the newest row of a key is known.
 
     Raises:
         DefinitionError: The columns cannot be read, or do not fit the other settings.
@@ -71,6 +73,7 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
         partitions=partitions,
         watermark_by=watermark_by,
         ready=1.0 if ready is None else float(ready),
+        newest_by=newest_by,
     )
 
 
@@ -99,6 +102,7 @@ class TopicSettings:
         partitions: int,
         watermark_by: str | None,
         ready: float,
+        newest_by: str | None,
     ) -> TopicDefinition:
         """The definition, its column names spelled as the schema spells them."""
         keys = tuple(self._column(schema, column, "primary key") for column in key)
@@ -128,7 +132,28 @@ class TopicSettings:
             partitions=partitions,
             watermark_by=by,
             ready=ready,
+            newest_by=None if newest_by is None else self._versioned(schema, newest_by, key),
         )
+
+    def _versioned(self, schema: Schema, name: str, key: tuple[str, ...]) -> str:
+        """The column by which the newest row of a key is known."""
+        column = self._column(schema, name, "newest_by")
+        kind = schema[column].type.arrow
+        if not key:
+            raise self._error(
+                f"{self._name} has newest_by = {column} and no primary key",
+                "the newest row of each key is the content of a table: name its key",
+            )
+        is_number = pa.types.is_signed_integer(kind) or (
+            pa.types.is_unsigned_integer(kind) and kind.bit_width < 64
+        )
+        if not (is_number or pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+            raise self._error(
+                f"newest_by needs numbers or times that ascend, and {column} is "
+                f"{schema[column].type}",
+                "use a BIGINT, a TIMESTAMP or a DATE",
+            )
+        return column
 
     def _sender(self, schema: Schema, name: str, time: str | None) -> str:
         """The column that names the sender."""

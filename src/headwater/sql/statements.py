@@ -25,7 +25,7 @@ from headwater.schema.ddl import Declared, parse_columns
 from headwater.sql.declare import TopicSettings, microseconds, view_in
 from headwater.sql.places import blanked, hint_for, syntax_error
 
-TOPIC_OPTIONS = ("idle", "future_max", "partitions", "delay", "watermark_by", "ready")
+TOPIC_OPTIONS = ("idle", "future_max", "partitions", "delay", "watermark_by", "ready", "newest_by")
 VIEW_OPTIONS = ("lateness", "accumulation")
 
 
@@ -171,8 +171,8 @@ def _relation(words: _Words, kind: str) -> Definition:
         )
     column, delay_us = parsed.watermark or (None, 0)
     # Which senders there are is the setting that can be wrong in most ways: it is underlined.
-    where = options.place("watermark_by") or options.place("ready") or place
-    return TopicSettings(name.text, where).build(
+    where = options.place("watermark_by") or options.place("ready") or options.place("newest_by")
+    return TopicSettings(name.text, where or place).build(
         parsed.schema,
         parsed.key,
         column,
@@ -182,6 +182,7 @@ def _relation(words: _Words, kind: str) -> Definition:
         partitions=options.integer("partitions", 1),
         watermark_by=options.text("watermark_by"),
         ready=options.share("ready"),
+        newest_by=options.text("newest_by"),
     )
 
 

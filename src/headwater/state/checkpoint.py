@@ -2,6 +2,8 @@
 
 What is handed over are immutable batches, so that a batch which did not change since the last
 checkpoint is not written again: the new checkpoint just names it.
+A large one is from then on mapped from its file, so that state may exceed memory: the system takes
+pages of files back when it needs them, and reads them again.
 """
 
 from __future__ import annotations
@@ -9,6 +11,9 @@ from __future__ import annotations
 from typing import Protocol
 
 import pyarrow as pa
+
+# Smaller batches stay where they are: a mapping costs more than their memory.
+MAPPED_BYTES_MIN = 1 << 20
 
 
 class Saver(Protocol):
@@ -20,6 +25,10 @@ class Saver(Protocol):
 
     def keep(self, name: str) -> None:
         """Say that a batch stored for an earlier checkpoint still belongs to this one."""
+        ...
+
+    def stored(self, name: str) -> pa.RecordBatch:
+        """Such a batch, mapped: who keeps it may hold this in place of what was put."""
         ...
 
 

@@ -154,6 +154,10 @@ class Latest:
             return pa.RecordBatch.from_pylist([], schema=self.schema)
         return self._settled(merge(runs), True).rows
 
+    def settled(self) -> list[Run]:
+        """The newest row of each key, as runs of which no two share a hash."""
+        return [self._settled(merge([run]), True) for run in self._spine.settled()]
+
     def snapshot(self) -> LatestSnapshot:
         """What is held now; cheap, whatever its size."""
         return LatestSnapshot(self.schema, self.keys, self._spine.peek())

@@ -24,6 +24,8 @@ class Loose:
     Args:
         low: The least of their hashes, or less.
         high: The highest, or more.
+        name: What a checkpoint calls them, once they are in one.
+        is_mapped: Whether they lie in that checkpoint's file.
 
     """
 
@@ -32,6 +34,7 @@ class Loose:
     weights: Int64Array | None
     times: Int64Array | None = None
     name: str | None = None
+    is_mapped: bool = False
     low: int = 0
     high: int = HASH_MAX
     _zones: dict[str, Zones] = field(default_factory=dict, repr=False, compare=False)
@@ -83,7 +86,7 @@ def joined(loose: Sequence[Loose]) -> Loose:
 
 def with_hashes(loose: Loose, stretches: Sequence[tuple[int, int]], hashes: UInt64Array) -> Loose:
     """The rows in some stretches that have one of these hashes."""
-    parts = [sifted(loose.hashes[start:stop], hashes) + start for start, stop in stretches]
+    parts = [_sifted(loose.hashes[start:stop], hashes) + start for start, stop in stretches]
     near = np.concatenate([np.zeros(0, np.int64), *parts])
     sought = np.sort(hashes)
     found = loose.hashes[near]
@@ -95,6 +98,11 @@ def with_hashes(loose: Loose, stretches: Sequence[tuple[int, int]], hashes: UInt
         None if loose.weights is None else loose.weights[places],
         None if loose.times is None else loose.times[places],
     )
+
+
+def _sifted(hashes: UInt64Array, sought: UInt64Array) -> Int64Array:
+    """As `sifted`, which is prepared for many."""
+    return np.flatnonzero(hashes == sought[0]) if len(sought) == 1 else sifted(hashes, sought)
 
 
 def met_by(loose: Sequence[Loose], some: Sequence[Loose]) -> list[Loose]:
@@ -115,8 +123,23 @@ def met_by(loose: Sequence[Loose], some: Sequence[Loose]) -> list[Loose]:
 
 def saved(loose: Loose, saver: Saver) -> Loose:
     """The rows, stored under a name."""
-    run = Run(loose.hashes, loose.rows, loose.weights, loose.times, name=loose.name)
-    return replace(loose, name=run.save(saver))
+    run = Run(
+        loose.hashes,
+        loose.rows,
+        loose.weights,
+        loose.times,
+        name=loose.name,
+        is_mapped=loose.is_mapped,
+    )
+    name = run.save(saver)
+    return replace(
+        loose,
+        hashes=run.hashes,
+        rows=run.rows,
+        weights=run.weights,
+        name=name,
+        is_mapped=run.is_mapped,
+    )
 
 
 def _ones(loose: Loose) -> Int64Array:

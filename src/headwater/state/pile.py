@@ -6,7 +6,8 @@ size become one when there are several of them, so that there are few however ma
 were; a row is copied as often as the number of rows in such a piece has digits in base eight.
 
 A row keeps its place for ever. Where a good part of a batch is no longer wanted the rest
-is copied together, and remembers which places it has.
+is copied together, and remembers which places it has. Whoever knows all rows that are wanted says
+so (`keep`); or each row is given up as its time comes (`give_up`), which needs a byte for each row.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.delta.delta import Int64Array
-from headwater.state.checkpoint import Loader, Saver
+from headwater.state.checkpoint import MAPPED_BYTES_MIN, Loader, Saver
+from headwater.state.equality import BoolArray
 from headwater.state.gather import taken
 
 # So many batches of a like size become one: sizes are alike that have as many octal digits.
@@ -27,7 +29,7 @@ _ALIKE = 8
 # Larger ones are left as they are: to copy them again costs more than to look into one more.
 _PIECE_ROWS_MAX = 1 << 20
 _PIECE_BYTES_MAX = 1 << 25
-_PLACE = "__place"
+_PLACE, _GIVEN_UP = "__place", "__given_up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class _Piece:
     Args:
         ids: The place of each row, ascending; None when no place between is without a row.
         name: What a checkpoint calls it, once it is in one.
+        given_up: Which rows are no longer wanted; changed in place. None: there is none.
+        is_mapped: Whether it lies in a checkpoint's file, and not in memory.
 
     """
 
@@ -45,6 +49,8 @@ class _Piece:
     rows: pa.RecordBatch
     ids: Int64Array | None = None
     name: str | None = None
+    given_up: BoolArray | None = None
+    is_mapped: bool = False
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)
@@ -159,6 +165,46 @@ class Pile:
         self._pieces = kept
         self._join_alike()
 
+    def give_up(self, places: Int64Array) -> None:
+        """Say that rows are no longer wanted; they go when they are half of their piece.
+
+        Args:
+            places: Each of a row that is wanted so far.
+
+        """
+        places = np.sort(places)
+        firsts = [piece.first for piece in self._pieces]
+        bounds = np.append(np.searchsorted(places, firsts), len(places))
+        for nth in np.flatnonzero(bounds[1:] > bounds[:-1]).tolist():
+            piece = self._pieces[nth]
+            if piece.given_up is None:
+                piece = replace(piece, given_up=np.zeros(len(piece), dtype=np.bool_))
+                self._pieces[nth] = piece
+            assert piece.given_up is not None
+            piece.given_up[piece.at(places[bounds[nth] : bounds[nth + 1]])] = True
+
+    def tidy(self) -> None:
+        """Let go of rows that were given up, where they are half of a piece.
+
+        A call copies a million rows at most, or one piece: called after each million rows that are
+        added, it keeps up.
+        """
+        pieces: list[_Piece] = []
+        copied = 0
+        for piece in self._pieces:
+            is_worth = piece.given_up is not None and 2 * piece.given_up.sum() > len(piece)
+            if not is_worth or copied >= _PIECE_ROWS_MAX:
+                pieces.append(piece)
+                continue
+            rest = _wanted(piece)
+            copied += len(rest)
+            if pieces and len(rest) and _are_small([pieces[-1], rest]):
+                copied += len(pieces[-1])
+                pieces[-1] = _together([pieces[-1], rest])
+            elif len(rest):
+                pieces.append(rest)
+        self._pieces = pieces
+
     def peek(self) -> PilePeek:
         """What there is now, as it is."""
         return PilePeek(self.schema, tuple(self._pieces))
@@ -167,7 +213,13 @@ class Pile:
         """Hand the rows over; return a JSON value from which `load` finds them."""
         self._pieces = [_saved(piece, saver) for piece in self._pieces]
         pieces = [[p.first, p.stop, p.name] for p in self._pieces]
-        return {"next": self._next, "pieces": pieces}
+        marks = [p.given_up for p in self._pieces if p.given_up is not None]
+        if not marks:
+            return {"next": self._next, "pieces": pieces}
+        stored = pa.record_batch({_GIVEN_UP: pa.array(np.concatenate(marks))})
+        marked = [n for n, p in enumerate(self._pieces) if p.given_up is not None]
+        given_up = {"name": saver.put(stored), "pieces": marked}
+        return {"next": self._next, "pieces": pieces, "given_up": given_up}
 
     def load(self, manifest: Any, loader: Loader) -> None:
         """Take back what `save` handed over."""
@@ -176,12 +228,21 @@ class Pile:
             _loaded(loader.get(name), (first, stop), name, self.schema)
             for first, stop, name in manifest["pieces"]
         ]
+        given_up = manifest.get("given_up")
+        if given_up is None:
+            return
+        marks = loader.get(given_up["name"]).column(_GIVEN_UP).to_numpy(zero_copy_only=False)
+        at = 0
+        for nth in given_up["pieces"]:
+            piece = self._pieces[nth]
+            own = marks[at : at + len(piece)].copy()
+            self._pieces[nth] = replace(piece, given_up=own)
+            at += len(piece)
 
     def _join_alike(self) -> None:
         while self._pieces and (count := self._alike()) > 1:
             last = self._pieces[-count:]
-            size_bytes = sum(piece.size_bytes for piece in last)
-            if sum(map(len, last)) > _PIECE_ROWS_MAX or size_bytes > _PIECE_BYTES_MAX:
+            if not _are_small(last):
                 return
             self._pieces[-count:] = [_together(last)]
 
@@ -201,19 +262,43 @@ class Pile:
         return next((n for n, p in enumerate(older) if not is_meant(p.level)), len(older))
 
 
+def _are_small(pieces: Sequence[_Piece]) -> bool:
+    """Whether pieces may become one."""
+    size_bytes = sum(piece.size_bytes for piece in pieces)
+    return sum(map(len, pieces)) <= _PIECE_ROWS_MAX and size_bytes <= _PIECE_BYTES_MAX
+
+
+def _wanted(piece: _Piece) -> _Piece:
+    """The rows of a piece that were not given up."""
+    assert piece.given_up is not None
+    kept = np.flatnonzero(~piece.given_up)
+    return _Piece(piece.first, piece.stop, taken(piece.rows, kept), piece.all_ids().take(kept))
+
+
 def _together(pieces: Sequence[_Piece]) -> _Piece:
     rows = pa.concat_batches([piece.rows for piece in pieces])
     first, stop = pieces[0].first, pieces[-1].stop
     is_dense = stop - first == rows.num_rows
     ids = None if is_dense else np.concatenate([piece.all_ids() for piece in pieces])
-    return _Piece(first, stop, rows, ids)
+    given_up = None
+    if any(piece.given_up is not None for piece in pieces):
+        given_up = np.concatenate([_marks(piece) for piece in pieces])
+    return _Piece(first, stop, rows, ids, given_up=given_up)
+
+
+def _marks(piece: _Piece) -> BoolArray:
+    return np.zeros(len(piece), dtype=np.bool_) if piece.given_up is None else piece.given_up
 
 
 def _saved(piece: _Piece, saver: Saver) -> _Piece:
     """The piece, stored under a name."""
     if piece.name is not None:
         saver.keep(piece.name)
-        return piece
+        if piece.is_mapped or piece.size_bytes < MAPPED_BYTES_MIN:
+            return piece
+        bounds = (piece.first, piece.stop)
+        mapped = _loaded(saver.stored(piece.name), bounds, piece.name, piece.rows.schema)
+        return replace(mapped, given_up=piece.given_up)
     rows = piece.rows
     if piece.ids is not None:
         rows = rows.append_column(_PLACE, pa.array(piece.ids))
@@ -226,4 +311,4 @@ def _loaded(
     rows = pa.RecordBatch.from_arrays(stored.columns[: len(schema)], schema=schema)
     has_ids = stored.num_columns > len(schema)
     ids = stored.column(_PLACE).to_numpy() if has_ids else None
-    return _Piece(*bounds, rows, ids, name)
+    return _Piece(*bounds, rows, ids, name, is_mapped=True)

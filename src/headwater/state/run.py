@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.delta.delta import HASH, WEIGHT, Int64Array, UInt64Array
-from headwater.state.checkpoint import Loader, Saver
+from headwater.state.checkpoint import MAPPED_BYTES_MIN, Loader, Saver
 from headwater.state.dense import DenseIndex, is_dense
 from headwater.state.equality import first_alike
 from headwater.state.index import HashIndex, Ranges, search, sifted
@@ -48,6 +48,7 @@ class Run:
         weights: Their weights; None when all are 1.
         times: Their times, ascending within a hash; None where rows stand in order of arrival.
         name: What a checkpoint calls the run, once it is in one.
+        is_mapped: Whether it lies in that checkpoint's file, and not in memory.
 
     """
 
@@ -56,6 +57,7 @@ class Run:
     weights: Int64Array | None = None
     times: Int64Array | None = None
     name: str | None = None
+    is_mapped: bool = False
     _index: HashIndex | DenseIndex | None = field(default=None, repr=False)
     _probed: int = 0
     _bounds: dict[str, tuple[int, int]] = field(default_factory=dict, repr=False)
@@ -152,6 +154,8 @@ class Run:
         """Hand the run over, once; return what the checkpoint calls it."""
         if self.name is not None:
             saver.keep(self.name)
+            if not self.is_mapped and self.size_bytes >= MAPPED_BYTES_MIN:
+                self._map(saver.stored(self.name))
             return self.name
         columns = [*self.rows.columns, pa.array(self.hashes)]
         names = [*self.rows.schema.names, HASH]
@@ -161,6 +165,14 @@ class Run:
         self.name = saver.put(pa.RecordBatch.from_arrays(columns, names=names))
         return self.name
 
+    def _map(self, stored: pa.RecordBatch) -> None:
+        """Hold the stored rows in place of those in memory; whoever reads meanwhile sees either."""
+        self.rows = conformed(stored, self.rows.schema)
+        self.hashes = stored.column(HASH).to_numpy()
+        if self.weights is not None:
+            self.weights = stored.column(WEIGHT).to_numpy()
+        self.is_mapped = True
+
 
 def load_run(name: str, loader: Loader, schema: pa.Schema, time: str | None = None) -> Run:
     """Take back what `Run.save` handed over."""
@@ -168,7 +180,7 @@ def load_run(name: str, loader: Loader, schema: pa.Schema, time: str | None = No
     weights = batch.column(WEIGHT).to_numpy() if WEIGHT in batch.schema.names else None
     rows = conformed(batch, schema)
     times = None if time is None else times_of(rows.column(time))
-    return Run(batch.column(HASH).to_numpy(), rows, weights, times, name)
+    return Run(batch.column(HASH).to_numpy(), rows, weights, times, name, is_mapped=True)
 
 
 def sorted_run(

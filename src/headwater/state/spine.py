@@ -123,6 +123,23 @@ class Peek:
             low, high = shard.span.low, shard.span.high
             yield from shard.parts([run.between(low, high) for run in runs])
 
+    def with_hashes(self, hashes: UInt64Array) -> list[Run]:
+        """Runs that have all rows of these few hashes; of two the older stands first.
+
+        What waits is scanned and not sorted.
+        """
+        low, high = int(hashes.min()), int(hashes.max())
+        found = [
+            run
+            for shard in self.shards
+            if shard.span.low <= high and low < shard.span.high
+            for run in shard.with_hashes(hashes)
+        ]
+        found += [run for run in self.runs if run.hashes[0] <= high and low <= run.hashes[-1]]
+        picked = [with_hashes(loose, [(0, len(loose))], hashes) for loose in self.loose]
+        picked = [some for some in picked if len(some)]
+        return [*found, *([sort(picked)] if picked else [])]
+
 
 Settle = Callable[[Merge, bool], Run]
 
@@ -279,7 +296,9 @@ class Spine:
         """Take back what `save` handed over."""
         for name, low, high in manifest["loose"]:
             run = load(name)
-            self._loose.append(Loose(run.hashes, run.rows, run.weights, run.times, name, low, high))
+            self._loose.append(
+                Loose(run.hashes, run.rows, run.weights, run.times, name, run.is_mapped, low, high)
+            )
             self._loose_rows += len(run)
         self._runs = [load(name) for name in manifest["runs"]]
         if manifest["shards"]:

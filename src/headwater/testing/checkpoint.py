@@ -26,6 +26,10 @@ class MemoryCheckpoint:
         assert name in self._bytes, f"{name} was never put"
         self.kept.append(name)
 
+    def stored(self, name: str) -> pa.RecordBatch:
+        """The batch called `name`, in read-only memory."""
+        return self.get(name)
+
     def get(self, name: str) -> pa.RecordBatch:
         """The batch called `name`, in read-only memory."""
         return pa.ipc.open_file(self._bytes[name]).get_batch(0)

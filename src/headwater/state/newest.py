@@ -1,0 +1,281 @@
+"""One row per key, the newest: rows in a pile, found by runs of keys and places.
+
+For tables, whose rows are wide and many. A row is put down once (`state.pile`); what is sorted and
+merged are its key's hash, its key and its place (key-value separation, as in WiscKey: Lu et al.,
+FAST 2016). Nothing is looked up to put a row: runs hold a key more than once until they are merged,
+and a look-up takes the newest. Then the older rows are given up, and the pile lets go of them.
+
+The newest row is the last that came; or, with a version column, the one with the highest version,
+whatever the order in which rows came, and the last of those with equal ones. A null is the lowest
+version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwater.delta.delta import Int64Array, UInt64Array
+from headwater.state.checkpoint import Loader, Saver
+from headwater.state.equality import BoolArray
+from headwater.state.latest import Found, Latest, nulls
+from headwater.state.loose import Loose
+from headwater.state.matching import matching
+from headwater.state.pile import Pile, PilePeek
+from headwater.state.run import Merge, Run, ascending, conformed, load_run, merge, times_of
+from headwater.state.spine import Limits, Peek, Spine
+
+_PLACE, _VERSION = "__place", "__version"
+_LOWEST = int(np.iinfo(np.int64).min)
+# Whoever reads all rows gets so many at a time.
+_BATCH_ROWS = 1 << 16
+# So many rows wait before they are sorted though nobody looks.
+_WAITING_MAX = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class NewestSnapshot:
+    """What was held at some moment; may be read from any thread."""
+
+    _schema: pa.Schema
+    _keys: tuple[str, ...]
+    _peek: Peek
+    _pile: PilePeek
+
+    @property
+    def rows(self) -> int:
+        """The number of keys. Counted anew at each call, without reading the rows."""
+        return sum(len(run) for run in self._runs())
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The newest row of each key, by hash."""
+        for run in self._runs():
+            places = run.rows.column(_PLACE).to_numpy()
+            for start in range(0, len(places), _BATCH_ROWS):
+                yield self._pile.take(places[start : start + _BATCH_ROWS])
+
+    def table(self) -> pa.Table:
+        """All of them."""
+        return pa.Table.from_batches(self.batches(), self._schema)
+
+    def find(self, keys: pa.RecordBatch, hashes: UInt64Array) -> Found:
+        """As `Newest.find`; for few keys, whatever there is."""
+        return _found(self._peek.with_hashes(hashes), self._pile, keys, hashes, self._keys)
+
+    def _runs(self) -> Iterator[Run]:
+        for runs in self._peek.parts():
+            if runs:
+                merged = merge(runs)
+                kept = _newest(merged, self._keys)
+                yield merged.run() if kept is None else merged.take(kept, None)
+
+
+class Newest:
+    """One row per key.
+
+    Args:
+        schema: The columns of the rows.
+        keys: The key columns; not empty.
+        newest_by: The column by which the newest row is known: a timestamp, a date or an integer.
+            None: it is the last that was put.
+        limits: How large the runs may grow before they are split by hash.
+
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        keys: Sequence[str],
+        *,
+        newest_by: str | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
+        self.schema = pa.schema([pa.field(f.name, f.type) for f in schema])
+        self.keys = tuple(keys)
+        self._newest_by = newest_by
+        hidden = [_PLACE] if newest_by is None else [_VERSION, _PLACE]
+        own = [self.schema.field(name) for name in self.keys]
+        self._placed = pa.schema([*own, *(pa.field(name, pa.int64()) for name in hidden)])
+        self._pile = Pile(self.schema)
+        self._spine = Spine(self._settled, limits=limits)
+        self._waiting = 0
+
+    def put(self, rows: pa.RecordBatch, hashes: UInt64Array) -> None:
+        """Take rows in, in the order in which they came; a key may be there several times.
+
+        Args:
+            rows: Columns are taken by name.
+            hashes: The hashes of the key columns.
+
+        """
+        if not rows.num_rows:
+            return
+        rows = conformed(rows, self.schema)
+        columns = [rows.column(name) for name in self.keys]
+        if self._newest_by is not None:
+            columns.append(pa.array(versions_of(rows.column(self._newest_by))))
+        columns.append(pa.array(self._pile.add(rows)))
+        placed = pa.RecordBatch.from_arrays(columns, schema=self._placed)
+        self._spine.add(Loose(hashes, placed, None))
+        self._waiting += rows.num_rows
+        if self._waiting >= _WAITING_MAX:
+            self._sort()
+
+    def versions(self, keys: pa.RecordBatch, hashes: UInt64Array) -> Int64Array:
+        """The version of the newest row of each of `keys`, as `versions_of` has it.
+
+        Where there is none it is the lowest. The rows are not read.
+        """
+        assert self._newest_by is not None
+        return _sought(self._sort(), keys, hashes, self.keys)[1]
+
+    def find(self, keys: pa.RecordBatch, hashes: UInt64Array) -> Found:
+        """The newest row of each of `keys`; a null in a key is a value like any other.
+
+        Args:
+            keys: Key columns in the order of `self.keys`, under any names.
+            hashes: Their hashes, made as those that were put.
+
+        """
+        return _found(self._sort(), self._pile.peek(), keys, hashes, self.keys)
+
+    def snapshot(self) -> NewestSnapshot:
+        """What is held now; cheap, whatever its size."""
+        return NewestSnapshot(self.schema, self.keys, self._spine.peek(), self._pile.peek())
+
+    def size(self) -> tuple[int, int]:
+        """Rows and bytes that are held, older ones too that are not given up yet."""
+        rows, size_bytes = self._spine.size()
+        return rows, size_bytes + self._pile.size_bytes
+
+    def save(self, saver: Saver) -> Any:
+        """Hand the rows over; return a JSON value from which `load` finds them."""
+        return {"spine": self._spine.save(saver), "pile": self._pile.save(saver)}
+
+    def load(self, manifest: Any, loader: Loader) -> None:
+        """Take back what `save` handed over, also that of a `Latest`."""
+        if "pile" not in manifest:
+            self._convert(manifest, loader)
+            return
+        self._pile.load(manifest["pile"], loader)
+        self._spine.load(manifest["spine"], lambda name: load_run(name, loader, self._placed))
+
+    def _convert(self, manifest: Any, loader: Loader) -> None:
+        """Tables were kept in a `Latest` before."""
+        latest = Latest(self.schema, self.keys)
+        latest.load(manifest, loader)
+        for run in latest.settled():
+            self.put(run.rows, run.hashes)
+
+    def _sort(self) -> list[Run]:
+        """All rows as runs, the older first."""
+        if self._waiting:
+            self._waiting = 0
+            runs = self._spine.runs()
+            self._pile.tidy()
+            return runs
+        return self._spine.runs()
+
+    def _settled(self, merge: Merge, _is_oldest: bool) -> Run:
+        kept = _newest(merge, self.keys)
+        if kept is None:
+            return merge.run()
+        is_kept = np.zeros(len(merge), dtype=np.bool_)
+        is_kept[kept] = True
+        self._pile.give_up(_of(merge, _PLACE, np.flatnonzero(~is_kept)))
+        return merge.take(kept, None)
+
+
+def versions_of(column: pa.Array) -> Int64Array:
+    """A column of versions as integers that order alike; nulls are the lowest."""
+    if not column.null_count:
+        return times_of(column)
+    numbers = column.view(pa.int32()) if pa.types.is_date32(column.type) else column
+    return pc.fill_null(numbers.cast(pa.int64()), _LOWEST).to_numpy()
+
+
+def _newest(merge: Merge, keys: Sequence[str]) -> Int64Array | None:
+    """Where in the merged run the newest row of each key is, ascending; None: all rows are."""
+    first = merge.first_alike(keys)
+    if first is None:
+        return None
+    order = np.arange(len(merge), dtype=np.int64)
+    if _VERSION in merge.rows.schema.names:
+        tied = np.flatnonzero(np.bincount(first, minlength=len(merge))[first] > 1)
+        # Of equal versions the later row stays behind.
+        order = tied[np.argsort(_of(merge, _VERSION, tied), kind="stable")]
+    newest = np.arange(len(merge), dtype=np.int64)
+    # Of several writes to one place numpy keeps the last.
+    newest[first[order]] = order
+    kept = newest[first == np.arange(len(merge))]
+    kept.sort()
+    return None if len(kept) == len(merge) else kept
+
+
+def _of(merge: Merge, column: str, places: Int64Array) -> Int64Array:
+    """A hidden column of some rows of the merged run."""
+    at = places if merge.order is None else merge.order.take(places)
+    found: Int64Array = merge.rows.column(column).to_numpy().take(at)
+    return found
+
+
+def _found(
+    runs: Sequence[Run],
+    pile: PilePeek,
+    keys: pa.RecordBatch,
+    hashes: UInt64Array,
+    names: Sequence[str],
+) -> Found:
+    """The newest row of each key in runs, of which an older stands before a newer."""
+    at, _ = _sought(runs, keys, hashes, names)
+    mask: BoolArray = at >= 0
+    if not mask.any():
+        return Found(mask, nulls(pile.schema, len(hashes)))
+    rows = pile.take(at[mask])
+    if mask.all():
+        return Found(mask, rows)
+    return Found(mask, rows.take(pa.array(np.cumsum(mask) - 1, mask=~mask)))
+
+
+def _sought(
+    runs: Sequence[Run], keys: pa.RecordBatch, hashes: UInt64Array, names: Sequence[str]
+) -> tuple[Int64Array, Int64Array]:
+    """The place of the newest row of each key, and its version; -1 and the lowest: there is none.
+
+    An older run stands before a newer one.
+    """
+    # Sorted probes are cut by the range of each run, and near each other in memory.
+    order = ascending(hashes, None)
+    at, version = _ascending(runs, keys.take(pa.array(order)), hashes.take(order), names)
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return at.take(back), version.take(back)
+
+
+def _ascending(
+    runs: Sequence[Run], keys: pa.RecordBatch, hashes: UInt64Array, names: Sequence[str]
+) -> tuple[Int64Array, Int64Array]:
+    """The same for hashes that ascend."""
+    at = np.full(len(hashes), -1, dtype=np.int64)
+    version = np.full(len(hashes), _LOWEST, dtype=np.int64)
+    for run in runs:
+        low = int(np.searchsorted(hashes, run.hashes[0]))
+        high = int(np.searchsorted(hashes, run.hashes[-1], side="right"))
+        probes, places = matching(run, keys.slice(low, high - low), hashes[low:high], names)
+        probes += low
+        mine = run.rows.column(_PLACE).to_numpy().take(places)
+        if _VERSION in run.rows.schema.names:
+            own = run.rows.column(_VERSION).to_numpy().take(places)
+            # What waits may have a key several times. Of several writes to one place numpy keeps
+            # the last.
+            rising = np.argsort(own, kind="stable")
+            rising = rising[own[rising] >= version[probes[rising]]]
+            probes, mine = probes[rising], mine[rising]
+            version[probes] = own[rising]
+        at[probes] = mine
+    return at, version
