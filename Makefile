@@ -10,7 +10,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test check format bench oracle clean
+.PHONY: help setup browser postgres demo test check format bench oracle clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -23,16 +23,19 @@ $(READY): pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "$(PYTHON) is too old: install Python 3.11 or later, or make PYTHON=..." >&2; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,postgres]'
 	@touch $(READY)
 
 browser:
 	@tools/install_browser
 
+postgres:
+	@tools/install_postgres
+
 demo: setup
 	$(BIN)/headwater demo $(ARGS)
 
-test: setup browser
+test: setup browser postgres
 	$(BIN)/pytest $(ARGS)
 
 check: setup

@@ -15,12 +15,13 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "src" / "headwater"
 
-# The library and the places where it is at home. Operators and the batch answer build the
-# statements that DuckDB runs as sqlglot trees; `run` makes the temporary folder of a pipeline that
-# was given none.
+# The library and the places where it is at home. Operators, the batch answer and connectors build
+# the statements that they run as sqlglot trees; a store's client is in its connector; `run` makes
+# the temporary folder of a pipeline that was given none.
 LIBRARIES = {
-    "duckdb": ("operators/", "state/", "replay/"),
-    "sqlglot": ("sql/", "plan/", "deploy/", "operators/", "replay/"),
+    "duckdb": ("operators/", "state/", "replay/", "connectors/duckdb.py"),
+    "sqlglot": ("sql/", "plan/", "deploy/", "operators/", "replay/", "connectors/"),
+    "psycopg": ("connectors/postgres.py",),
     "fastapi": ("serve/",),
     "starlette": ("serve/",),
     "uvicorn": ("serve/",),

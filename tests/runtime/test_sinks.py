@@ -12,7 +12,7 @@ import pytest
 
 import headwater as hw
 from headwater.clock import SystemClock
-from headwater.errors import ConnectorError, HeadwaterError, StateError
+from headwater.errors import ConnectorError, DefinitionError, HeadwaterError, StateError
 from headwater.plan.pipeline import SinkDefinition
 from headwater.run.live import Live
 from headwater.runtime.sinks import SinkRunner
@@ -25,6 +25,7 @@ class Store:
         self.error = error
         self.rows = 0
         self.attempts = 0
+        self.is_closed = False
         self.attempted = threading.Event()
 
     def position(self) -> int:
@@ -37,6 +38,9 @@ class Store:
         if self.error is not None:
             raise self.error
         self.rows = offset_to
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 @pytest.fixture
@@ -51,7 +55,9 @@ def live(tmp_path: Path) -> Iterator[Live]:
 
 
 @contextmanager
-def pulling(live: Live, store: Store) -> Iterator[SinkRunner]:
+def pulling(
+    live: Live, store: Store, admit: Callable[[int], None] = lambda _: None
+) -> Iterator[SinkRunner]:
     loop = live._runtime.loop
     (view,) = loop.stepper.views
     sink = SinkRunner(
@@ -62,6 +68,7 @@ def pulling(live: Live, store: Store) -> Iterator[SinkRunner]:
         published=loop.published,
         rows_max=4,
         every_seconds=0.0,
+        admit=admit,
     )
     sink.start()
     try:
@@ -82,6 +89,7 @@ def test_all_that_is_published_is_written_before_the_end(live: Live) -> None:
 
     assert (store.rows, sink.status().lag, sink.status().state) == (10, 0, "stopped")
     assert sink.problem is None
+    assert store.is_closed
 
 
 def test_a_store_that_still_fails_at_the_end_is_tried_once_more_and_left(live: Live) -> None:
@@ -116,3 +124,33 @@ def test_a_store_that_comes_back_gets_every_change_once(live: Live) -> None:
         sink.stop(timeout=10)
 
     assert (store.rows, sink.problem) == (10, None)
+
+
+def test_a_write_whose_answer_is_lost_is_not_written_again(live: Live) -> None:
+    store = Forgetful()
+    with pulling(live, store) as sink:
+        assert ended(sink, lambda: sink.stop(timeout=10))
+
+    assert store.rows == 10
+
+
+class Forgetful(Store):
+    """A store that takes every write, and says of every second one that it did not."""
+
+    def write(self, changes: pa.Table, offset_from: int, offset_to: int) -> None:
+        super().write(changes, offset_from, offset_to)
+        if self.attempts % 2:
+            raise ConnectorError("no answer came")
+
+
+def test_a_position_that_cannot_be_is_refused(live: Live) -> None:
+    store = Store()
+    store.rows = 11
+
+    def admit(position: int) -> None:
+        raise DefinitionError(f"{position} is too much")
+
+    with pulling(live, store, admit) as sink:
+        sink._thread.join(10)
+
+    assert sink.problem == "sink store is stopped: 11 is too much"

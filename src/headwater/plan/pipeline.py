@@ -132,7 +132,8 @@ class SinkDefinition:
     name: str
     source: str
     connector: str
-    options: dict[str, str] = field(default_factory=dict)
+    # Not shown: a setting may hold a password.
+    options: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 Definition = TopicDefinition | ViewDefinition | SinkDefinition | FunctionDefinition

@@ -2,8 +2,9 @@
 
 Each sink has a thread of its own that reads published changes by offset; nothing upstream waits for
 it. A store that fails is tried again with growing pauses for as long as it takes, and its state
-says so. Changes are gathered until there are enough for one write, or until the oldest has waited
-long enough.
+says so. After a write that failed the store is asked for its position: the write may have happened
+all the same. Changes are gathered until there are enough for one write, or until the oldest has
+waited long enough.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class SinkRunner:
         committed: The offset up to which the view's changes are committed.
         rows_max: So many waiting changes are written at once.
         every_seconds: Fewer are written when the oldest has waited so long.
+        admit: Refuses a position that cannot be one of this view, by a `DefinitionError`.
     """
 
     def __init__(  # noqa: PLR0913 - what it joins, and its settings by keyword
@@ -45,6 +47,7 @@ class SinkRunner:
         published: threading.Condition,
         rows_max: int,
         every_seconds: float,
+        admit: Callable[[int], None] = lambda _position: None,
     ) -> None:
         self.definition = definition
         self._view = view
@@ -53,7 +56,9 @@ class SinkRunner:
         self._published = published
         self._rows_max = rows_max
         self._every_seconds = every_seconds
+        self._admit = admit
         self._position = -1
+        self._is_sure = False
         self._state = "starting"
         self._draining = False
         self._stopping = False
@@ -99,12 +104,11 @@ class SinkRunner:
             # Also after a bug: a thread that is gone must not be said to run.
             if self._state in _HEALTHY:
                 self._state = "stopped"
+            self._sink.close()
 
     def _pull(self) -> None:
-        position = self._persistently(self._sink.position)
-        if position is None:
+        if self._persistently(self._ask) is None:
             return
-        self._position = position
         waiting_since = self._clock.monotonic()
         while True:
             pending = self._view.changes.next_offset() - self._position
@@ -112,10 +116,8 @@ class SinkRunner:
             if not pending:
                 waiting_since = self._clock.monotonic()
             if pending >= self._rows_max or (pending and waited >= self._every_seconds):
-                position = self._persistently(self._write_once)
-                if position is None:
+                if self._persistently(self._write_once) is None:
                     return
-                self._position = position
                 waiting_since = self._clock.monotonic()
             elif self._stopping:
                 if not (self._draining and pending):
@@ -126,12 +128,24 @@ class SinkRunner:
             if self._stopping and not self._draining:
                 break
 
+    def _ask(self) -> int:
+        """Take over the position of the store."""
+        position = self._sink.position()
+        self._admit(position)
+        self._position, self._is_sure = position, True
+        return position
+
     def _write_once(self) -> int:
         """Write what waits, as far as it fits into one write; return the position after it."""
+        if not self._is_sure:
+            self._ask()
         changes = self._view.changes.read(self._position, self._rows_max)
-        offset_to = self._position + changes.num_rows
-        self._sink.write(changes, self._position, offset_to)
-        return offset_to
+        if changes.num_rows:
+            self._is_sure = False
+            offset_to = self._position + changes.num_rows
+            self._sink.write(changes, self._position, offset_to)
+            self._position, self._is_sure = offset_to, True
+        return self._position
 
     def _wait(self, pending: int, seconds_left: float) -> None:
         with self._published:

@@ -77,7 +77,7 @@ def _lines(batch: pa.RecordBatch) -> bytes:
     pieces: list[Any] = []
     for index, (name, column) in enumerate(zip(batch.schema.names, batch.columns, strict=True)):
         opening = ("," if index else "{") + json.dumps(name, ensure_ascii=False) + ":"
-        pieces += (pa.scalar(opening), pc.fill_null(_json_texts(column), "null"))
+        pieces += (pa.scalar(opening), pc.fill_null(json_texts(column), "null"))
     if not pieces:
         return b"{}\n" * batch.num_rows
     # Large strings: the lines of many rows may be longer than 2 GB together.
@@ -88,13 +88,19 @@ def _lines(batch: pa.RecordBatch) -> bytes:
     return content.to_pybytes()[: pc.sum(pc.binary_length(lines)).as_py()]
 
 
-def _json_texts(column: pa.Array) -> pa.Array:
-    """The JSON text of every value; null for null."""
+def json_texts(column: pa.Array) -> pa.Array:
+    """The JSON text of every value of a column; null for null."""
     for matches, write in _WRITERS:
         if matches(column.type):
             return write(column)
     texts = [None if value is None else _json_text(value) for value in _python(column)]
     return pa.array(texts, pa.string())
+
+
+def interval_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """INTERVALs as texts, for what has no such type: `1 year 2 months 3 days 04:05:06.5`."""
+    texts = [None if v is None else interval_text(*v) for v in column.to_pylist()]
+    return pa.chunked_array([texts], pa.string())
 
 
 def _integers(column: pa.Array) -> pa.Array:
@@ -168,7 +174,7 @@ def _value(scalar: pa.Scalar) -> Any:
     if pa.types.is_interval(kind):
         return interval_text(*scalar.as_py())
     if pa.types.is_temporal(kind):
-        return json.loads(_json_texts(pa.array([scalar]))[0].as_py())
+        return json.loads(json_texts(pa.array([scalar]))[0].as_py())
     return scalar.as_py()
 
 
@@ -215,5 +221,5 @@ _WRITERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], pa.Arr
     (pa.types.is_timestamp, _timestamps),
     (pa.types.is_date, _dates),
     (pa.types.is_time, _times),
-    (pa.types.is_dictionary, lambda column: _json_texts(column.dictionary_decode())),
+    (pa.types.is_dictionary, lambda column: json_texts(column.dictionary_decode())),
 )
