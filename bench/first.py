@@ -113,13 +113,17 @@ def app_of(query: Query) -> hw.App:
     return app
 
 
-def headwater_seconds(query: Query, rows: int) -> tuple[float, int]:
+def headwater_seconds(
+    query: Query,
+    rows: int,
+    settings: Settings = Settings(),  # noqa: B008 - frozen
+) -> tuple[float, int]:
     """Seconds from the log to the last committed epoch, and the rows that came out."""
     compiled = app_of(query).compile()
     rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as folder:
         disk = LocalDisk(Path(folder))
-        runtime = Runtime(compiled.pipeline, compiled.plans, disk, SystemClock(), Settings())
+        runtime = Runtime(compiled.pipeline, compiled.plans, disk, SystemClock(), settings)
         ingest = Ingest(runtime.intake, runtime.clock)
         ingest.send(runtime.topics["visitors"].definition, visitors())
         step = 100_000
