@@ -132,7 +132,14 @@ def test_every_endpoint_is_documented() -> None:
 
 def test_every_metric_is_documented_with_its_meaning() -> None:
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    every = (*metrics.PIPELINE, *metrics.TOPIC, *metrics.VIEW, *metrics.SINK, *metrics.CONSUMER)
+    every = (
+        *metrics.PIPELINE,
+        *metrics.TOPIC,
+        *metrics.PRODUCER,
+        *metrics.VIEW,
+        *metrics.SINK,
+        *metrics.CONSUMER,
+    )
 
     assert not [m.name for m in every if f"`headwater_{m.name}` |" not in page]
     assert not [m.name for m in every if f"| {m.help} |" not in page]

@@ -13,6 +13,7 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner, Result
 
+from headwater.cli.client import Client
 from headwater.cli.main import app as command_line
 from headwater.connectors import files
 from headwater.errors import ConnectorError, DefinitionError, HeadwaterError
@@ -245,3 +246,182 @@ def test_consumers_are_listed_put_elsewhere_and_removed(live: Live, run: Run) ->
     assert (told["positions"], told["lag"]) == ([2, 0], 1)
     assert "audit" not in run("consumers", "audit", "totals", "--remove").stdout
     assert run("consumers", "billing", "--remove").exit_code == 2
+
+
+# Under a name.
+
+
+def test_a_file_sent_again_under_its_name_goes_on_where_it_was(
+    run: Run, live: Live, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(files, "BATCH_BYTES", 100)
+    file = tmp_path / "sales.ndjson"
+    file.write_bytes(ROWS)
+    first = run("send", "sales", str(file), "--producer", "till")
+    file.write_bytes(ROWS + ROWS)
+    grown = run("send", "sales", str(file), "--producer", "till")
+    same = run("send", "sales", str(file), "--producer", "till")
+
+    size = len(ROWS)
+    assert first.stdout == "sales: 3 accepted\n"
+    assert grown.stdout == f"sales: 3 accepted; the first {size} bytes were sent before\n"
+    assert same.stdout == f"sales: 0 accepted; the first {2 * size} bytes were sent before\n"
+    assert live.query("SELECT count(*) AS n FROM sales")["n"].to_pylist() == [6]
+
+
+def test_a_send_that_was_killed_goes_on(
+    run: Run, live: Live, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(files, "BATCH_BYTES", 100)
+    file = tmp_path / "sales.csv"
+    rows = [f"item{n},{n},2026-01-01T10:00:00\n" for n in range(40)]
+    file.write_text("item,price,ts\n" + "".join(rows))
+    post = Client.post
+
+    def killed_after(count: int) -> Callable[..., object]:
+        left = iter(range(count))
+
+        def send(*arguments: object, **more: object) -> object:
+            answer = post(*arguments, **more)  # type: ignore[arg-type]
+            if next(left, None) is None:
+                raise KeyboardInterrupt  # taken by the pipeline, and the answer is lost
+            return answer
+
+        return send
+
+    for count in (0, 2, 5):
+        monkeypatch.setattr(Client, "post", killed_after(count))
+        monkeypatch.setattr(files, "BATCH_BYTES", 90 + count)
+        run("send", "sales", str(file), "--producer", "till")
+    monkeypatch.setattr(Client, "post", post)
+    ended = run("send", "sales", str(file), "--producer", "till")
+
+    assert "sent before" in ended.stdout
+    assert live.rows("sales")["item"].to_pylist() == [f"item{n}" for n in range(40)]
+
+
+def test_another_file_under_the_same_name_is_refused(run: Run, live: Live, tmp_path: Path) -> None:
+    file = tmp_path / "sales.ndjson"
+    file.write_bytes(ROWS)
+    run("send", "sales", str(file), "--producer", "till")
+    file.write_bytes(ROWS.replace(b"tea", b"jam") + ROWS)
+
+    with pytest.raises(DefinitionError, match="does not begin with what was sent before"):
+        run("send", "sales", str(file), "--producer", "till")
+
+    assert live.query("SELECT count(*) AS n FROM sales")["n"].to_pylist() == [3]
+
+
+def test_the_status_shows_who_sends_and_that_the_counts_add_up(run: Run, live: Live) -> None:
+    line = ROWS.splitlines()[0]
+    for sequence in (4, 4, 9):
+        live.send("sales", line + b"\nnone\n", producer="till", sequence=sequence, partition=1)
+
+    shown = [row.split() for row in run("status").stdout.splitlines()]
+
+    assert ["sales", "2", "2", "2"] in [row[:4] for row in shown]
+    assert ["till", "sales/1", "6", "2", "2", "2", "9"] in [row[:7] for row in shown]
+
+
+# Rejected rows.
+
+BAD = b"""\
+{"item": "tea", "price": "a lot", "ts": null}
+{"item": "jam", "price": "much", "ts": null}
+{"item": "jam", "price":
+"""
+
+
+def test_rejected_rows_are_grouped_by_reason_and_listed(run: Run, live: Live) -> None:
+    live.send("sales", BAD + ROWS)
+
+    shown = run("rejected", "sales").stdout
+
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert lines[0] == "sales: 3 rejected rows wait, of 3"
+    assert any(line.startswith("2 price") for line in lines)
+    assert any("0" in line and '"a lot"' in line for line in lines)
+    assert "--send" in shown
+    assert run("rejected", "items").stdout == "items: 0 rejected rows wait, of 0\n"
+
+
+@pytest.mark.parametrize("form", ["ndjson", "csv"])
+def test_rejected_rows_are_exported_mended_and_sent_once(
+    run: Run, live: Live, tmp_path: Path, form: str
+) -> None:
+    csv = b'item,price,ts\ntea,a lot,\n"j,m",much,\n'
+    file = tmp_path / f"bad.{form}"
+    live.send("sales", csv if form == "csv" else BAD, form=form, partition=1)
+    count = 2 if form == "csv" else 3
+
+    told = run("rejected", "sales", "--export", str(file)).stdout
+    if form == "csv":
+        assert file.read_bytes() == csv
+    else:
+        assert file.read_bytes() == BAD
+    file.write_bytes(file.read_bytes().replace(b"a lot", b"2.50"))
+    arguments = told.splitlines()[-1].partition("headwater ")[2].split()
+    assert arguments[-4:] == ["--offsets", f"0:{count}", "--partition", "1"]
+    first, second = run(*arguments), run(*arguments)
+
+    assert first.stdout == f"sales: 1 accepted, {count - 1} rejected again\n"
+    assert first.exit_code == 1
+    assert second.stdout == f"sales: 0 accepted, 0 rejected again, {count} were sent before\n"
+    assert live.rows("sales", partition=1)["item"].to_pylist() == ["tea"]
+    left = run("rejected", "sales").stdout
+    assert left.startswith(f"sales: {count - 1} rejected rows wait, of {2 * count - 1}\n")
+
+
+def test_rejected_rows_are_sent_again_as_they_came(run: Run, live: Live) -> None:
+    live.send("sales", BAD)
+
+    sent = run("rejected", "sales", "--send")
+
+    assert sent.exit_code == 1
+    assert sent.stdout == "sales: 0 accepted, 3 rejected again\n"
+    assert run("rejected", "sales").stdout.startswith("sales: 3 rejected rows wait, of 6\n")
+    assert run("rejected", "items", "--send").stdout == "items: 0 accepted, 0 rejected again\n"
+
+
+def test_what_is_asked_of_rejected_rows_and_cannot_be_is_told(
+    run: Run, live: Live, tmp_path: Path
+) -> None:
+    for partition in (0, 1):
+        live.send("sales", BAD, partition=partition)
+    file = str(tmp_path / "bad.ndjson")
+
+    for arguments, match in (
+        (["none"], "there is no topic or view none"),
+        (["sales", "--export", file], "several partitions: 0, 1"),
+        (["sales", "--repaired", file, "--offsets", "0:1"], "say what to send"),
+        (["sales", "--send", "--repaired", file], "belong together"),
+        (["sales", "--send", "--repaired", file, "--offsets", "x"], "no FROM:TO"),
+        (["sales", "--send", "--repaired", file, "--offsets", "0:1"], "cannot be read"),
+        (["totals", "--send"], "totals is a view"),
+    ):
+        with pytest.raises(DefinitionError, match=match):
+            run("rejected", *arguments)
+
+
+def test_rows_that_make_a_function_raise_are_listed_with_what_it_raised() -> None:
+    app = App("poison")
+    app.topic("sales", "n BIGINT")
+
+    @app.function("(n BIGINT) -> BIGINT")
+    def careful(values: pa.Array) -> pa.Array:
+        if 13 in values.to_pylist():
+            raise ValueError("13 is no luck")
+        return values
+
+    app.view("lucky", "SELECT careful(n) AS n FROM sales")
+    with app.start(listen="127.0.0.1:0") as live:
+        live.send("sales", [{"n": n} for n in (1, 13, 2, 13)])
+        live.settle()
+        arguments = ["rejected", "lucky", "--to", live.url or ""]
+        shown = CliRunner().invoke(command_line, arguments).stdout
+
+        assert live.query("FROM lucky")["n"].to_pylist() == [1, 2]
+    assert shown.startswith("lucky: 2 rows failed\n")
+    assert "ValueError: … is no luck" in shown
+    assert shown.count("ValueError: 13 is no luck") == 2
+    assert '{"n":13}' in shown

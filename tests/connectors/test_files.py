@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ import pytest
 from pyarrow import feather, parquet
 
 from headwater.connectors import files
-from headwater.connectors.files import Form, form_of, opened
+from headwater.connectors.files import Form, Sent, form_of, opened
 from headwater.errors import DefinitionError
 
 
@@ -165,3 +166,92 @@ def test_what_comes_through_a_pipe_is_looked_at(text: str, form: str) -> None:
     command = [sys.executable, "-c", code]
     ended = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
     assert ended.stdout.split() == [form, str(len(text))]
+
+
+# Going on where an input was sent to.
+
+
+def batches(path: Path, sent: Sent | None = None) -> list[files.Batch]:
+    with opened(path, None, sent) as rows:
+        return list(rows.batches)
+
+
+def text_of(parts: list[files.Batch], header: bytes) -> bytes:
+    return b"".join(part.body.removeprefix(header) for part in parts)
+
+
+@pytest.mark.parametrize("again", [3, 7, 11, 1000])
+@pytest.mark.parametrize("suffix", ["csv", "ndjson"])
+def test_text_goes_on_after_any_batch_however_it_is_cut_then(
+    suffix: str, again: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = b"id,text\n" if suffix == "csv" else b""
+    lines = [b'1,"a\nb"\n', b"\n", b"\n\n", b"2,c\n", b'3,"""\n"\n', b"\n", b"4,d"]
+    path = tmp_path / f"rows.{suffix}"
+    path.write_bytes(header + b"".join(lines))
+    monkeypatch.setattr(files, "BATCH_BYTES", 7)
+    whole, before = batches(path), 0
+    assert len(whole) > 3
+
+    for number, batch in enumerate(whole):
+        monkeypatch.setattr(files, "BATCH_BYTES", again)
+        sent = Sent(before, batch.taken, zlib.crc32(batch.body))
+        rest = batches(path, sent)
+        assert text_of(rest, header) == text_of(whole[number + 1 :], header)
+        assert all(part.body.startswith(header) for part in rest)
+        assert [part.taken for part in rest[-1:]] == [whole[-1].taken] * (batch != whole[-1])
+        before = batch.taken
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "json"])
+def test_other_files_go_on_after_any_batch(suffix: str, tmp_path: Path) -> None:
+    table, path = pa.table({"a": range(8)}), tmp_path / f"rows.{suffix}"
+    if suffix == "parquet":
+        parquet.write_table(table, path)
+    elif suffix == "arrow":
+        feather.write_feather(table, path, compression="uncompressed")
+    else:
+        path.write_text(json.dumps(table.to_pylist()))
+    whole, before = batches(path), 0
+
+    for number, batch in enumerate(whole):
+        sent = Sent(before, batch.taken, zlib.crc32(batch.body))
+        assert batches(path, sent) == whole[number + 1 :]
+        before = batch.taken
+
+
+def test_what_has_grown_goes_on_where_it_ended(tmp_path: Path) -> None:
+    path = tmp_path / "rows.ndjson"
+    path.write_bytes(b'{"a": 1}\n')
+    sent = Sent(0, 9, zlib.crc32(path.read_bytes()))
+    path.write_bytes(b'{"a": 1}\n{"a": 2}\n')
+
+    assert [batch.body for batch in batches(path, sent)] == [b'{"a": 2}\n']
+
+
+@pytest.mark.parametrize("suffix", ["csv", "ndjson", "json", "parquet", "arrow"])
+def test_another_input_is_refused(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"rows.{suffix}"
+    if suffix == "parquet":
+        parquet.write_table(pa.table({"a": [1]}), path)
+    elif suffix == "arrow":
+        feather.write_feather(pa.table({"a": [1]}), path, compression="uncompressed")
+    else:
+        path.write_bytes(b'{"a": 1}\n{"a": 2}\n')
+
+    for sent in (Sent(0, 9, zlib.crc32(b"other")), Sent(0, 1, None), Sent(3, 900, 7)):
+        with pytest.raises(DefinitionError, match="does not begin with"):
+            batches(path, sent)
+
+
+def test_a_pipe_goes_on_too() -> None:
+    body = b'{"a": 1}\n{"a": 2}\n'
+    code = (
+        "from headwater.connectors.files import Sent, opened\n"
+        f"with opened(None, None, Sent(0, 9, {zlib.crc32(body[:9])})) as rows:\n"
+        "    print(b''.join(batch.body for batch in rows.batches).decode())\n"
+    )
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, input=body, capture_output=True, check=True)
+    assert ended.stdout.strip() == b'{"a": 2}'

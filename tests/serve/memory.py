@@ -12,7 +12,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,8 +21,10 @@ import pyarrow as pa
 
 from headwater.errors import DefinitionError, Place, RecordError, StateError
 from headwater.runtime.status import (
+    ProducerStatus,
     Receipt,
     Rejection,
+    Resent,
     SinkStatus,
     Status,
     TopicStatus,
@@ -70,6 +72,9 @@ class MemoryService:
         self.views = views
         self.name = name
         self.sinks = sinks
+        self.resent = 0
+        self.sent: dict[tuple[str, str], ProducerStatus] = {}
+        self.receipts: dict[tuple[str, str], Receipt] = {}
         self.epoch = 0
         self.is_broken = False
         self.bytes_received = 0
@@ -94,7 +99,16 @@ class MemoryService:
             )
             view.content = self._duckdb.sql(f"FROM {view_name}").to_arrow_table()
 
-    def send_bytes(self, topic: str, body: bytes, form: str, partition: int) -> Receipt:
+    def send_bytes(
+        self,
+        topic: str,
+        body: bytes,
+        form: str,
+        partition: int,
+        *,
+        producer: str | None = None,
+        sequence: int | None = None,
+    ) -> Receipt:
         self.bytes_received += len(body)
         target = self._topic(topic)
         if self.is_broken:
@@ -102,6 +116,14 @@ class MemoryService:
         if partition >= target.partitions:
             raise DefinitionError(f"topic {topic} has no partition {partition}")
         records = _records(body, form)
+        if (producer is None) != (sequence is None):
+            raise DefinitionError("a producer needs a sequence", hint="send both")
+        if producer is not None and sequence is not None:
+            known = self.sent.get((topic, producer))
+            if known is not None and known.sequence >= sequence:
+                duplicate = known.duplicate + len(records)
+                self.sent[topic, producer] = replace(known, duplicate=duplicate)
+                return replace(self.receipts[topic, producer], duplicate=len(records))
         rows, rejections, raws = [], [], []
         for position, record in enumerate(records):
             row, reason, column = _checked(record, target)
@@ -113,7 +135,7 @@ class MemoryService:
         with self._changed:
             offset = len(target.rows)
             self._append(topic, target, rows, raws)
-        return Receipt(
+        receipt = Receipt(
             topic,
             accepted=len(rows),
             rejected=len(rejections),
@@ -121,6 +143,48 @@ class MemoryService:
             partition=partition,
             rejections=tuple(rejections[:100]),
         )
+        if producer is not None and sequence is not None:
+            sizes = len(records), len(rows), len(rejections), 0
+            self.sent[topic, producer] = ProducerStatus(
+                producer, partition, sequence, None, None, *sizes, STARTED_US
+            )
+            self.receipts[topic, producer] = replace(receipt, rejections=())
+        return receipt
+
+    def producers(self, topic: str, producer: str | None) -> list[ProducerStatus]:
+        self._topic(topic)
+        found = [known for (name, _), known in self.sent.items() if name == topic]
+        return [known for known in found if producer in (None, known.producer)]
+
+    def rejected(self, topic: str, offset_from: int, rows_max: int) -> pa.Table:
+        held = self._topic(topic).rejected[offset_from : offset_from + rows_max]
+        hidden = [
+            {"_offset": offset_from + i, "_sent_again": offset_from + i < self.resent}
+            for i in range(len(held))
+        ]
+        return pa.Table.from_pylist(
+            [{**row, **more} for row, more in zip(held, hidden, strict=True)]
+        )
+
+    def send_rejected(
+        self,
+        topic: str,
+        rows: bytes | None,
+        *,
+        offsets: tuple[int, int] | None,
+        form: str | None,
+        partition: int,
+    ) -> Resent:
+        waiting = self._topic(topic).rejected[self.resent :]
+        self.resent = len(self._topic(topic).rejected) if offsets is None else offsets[1]
+        if rows is not None:
+            receipt = self.send_bytes(topic, rows, form or "ndjson", partition)
+        elif waiting:
+            body = b"\n".join(row["record"] for row in waiting)
+            receipt = self.send_bytes(topic, body, "ndjson", partition)
+        else:
+            receipt = Receipt(topic, 0, 0, -1)
+        return Resent(topic, self.resent, receipt.accepted, receipt.rejected)
 
     def rows(self, topic: str, offset_from: int, rows_max: int, partition: int) -> pa.Table:
         held = self._topic(topic).rows[offset_from : offset_from + rows_max]
@@ -259,6 +323,8 @@ class MemoryService:
             watermark_us=topic.watermark_us,
             held_by=None,
             partitions=topic.partitions,
+            received=len(topic.rows) + len(topic.rejected),
+            producers=tuple(self.producers(name, None)),
         )
 
     def _view_status(self, name: str, view: MemoryView) -> ViewStatus:

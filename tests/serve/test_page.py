@@ -305,6 +305,10 @@ def test_the_api_is_explained_without_another_host(page: Page) -> None:
     assert page.texts(".endpoint h2") == [
         "/topics/{name}",
         "/topics/{name}/rows",
+        "/topics/{name}/producers",
+        "/topics/{name}/rejected",
+        "/topics/{name}/rejected",
+        "/tables/{name}/row",
         "/views/{name}",
         "/views/{name}/changes",
         "/consumers",

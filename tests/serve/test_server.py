@@ -63,9 +63,9 @@ def test_a_body_of_100_mb_is_taken(service: MemoryService, monkeypatch: pytest.M
     body = row * (100_000_000 // len(row))
     taken: list[int] = []
 
-    def count(topic: str, body: bytes, form: str, partition: int) -> object:
+    def count(topic: str, body: bytes, form: str, partition: int, **who: object) -> object:
         taken.append(len(body))
-        return real(topic, body[: len(row)], form, partition)
+        return real(topic, body[: len(row)], form, partition, **who)
 
     real = service.send_bytes
     monkeypatch.setattr(service, "send_bytes", count)

@@ -55,6 +55,7 @@ def test_every_form_of_two_rows_is_taken(
         "offset_first": 0,
         "partition": 0,
         "rejections": [],
+        "duplicate": 0,
     }
     assert [row["visitor"] for row in service.topics["clicks"].rows] == ["ann", "bob"]
 
@@ -217,3 +218,61 @@ def test_an_unknown_parameter_is_named(client: httpx.Client) -> None:
 
     assert answer.status_code == 400
     assert answer.json()["error"]["message"].startswith("form: ")
+
+
+def test_a_batch_of_a_producer_may_be_sent_again(client: httpx.Client) -> None:
+    who = {"producer": "shop-7", "sequence": 41}
+
+    answers = [client.post("/topics/clicks", params=who, json=[ANN, BAD]) for _ in range(2)]
+    known = client.get("/topics/clicks/producers", params={"producer": "shop-7"}).json()
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert [answer.json()["duplicate"] for answer in answers] == [0, 2]
+    assert [answer.json()["accepted"] for answer in answers] == [1, 1]
+    assert [(p["producer"], p["sequence"], p["duplicate"]) for p in known] == [("shop-7", 41, 2)]
+    assert client.get("/topics/clicks/producers", params={"producer": "none"}).json() == []
+
+
+@pytest.mark.parametrize("who", ["producer=a", "sequence=1", "producer=a&sequence=-1", "seq=1"])
+def test_a_name_without_a_number_is_refused(client: httpx.Client, who: str) -> None:
+    answer = client.post(f"/topics/clicks?{who}", json=[ANN])
+
+    assert answer.status_code == 400
+    assert "error" in answer.json()
+
+
+def test_a_refused_batch_that_comes_again_is_answered_as_it_was(client: httpx.Client) -> None:
+    who = {"producer": "shop-7", "sequence": 1}
+
+    answers = [client.post("/topics/clicks", params=who, json=[BAD]) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [422, 422]
+    assert [answer.json()["duplicate"] for answer in answers] == [0, 1]
+
+
+def test_rejected_rows_are_read_and_sent_again(client: httpx.Client) -> None:
+    client.post("/topics/clicks", json=[ANN, BAD])
+
+    waiting = client.get("/topics/clicks/rejected").text.splitlines()
+    sent = client.post(
+        "/topics/clicks/rejected", params={"from": 0, "to": 1}, content=json.dumps(BOB).encode()
+    )
+    again = client.post("/topics/clicks/rejected")
+
+    assert [json.loads(row)["_sent_again"] for row in waiting] == [False]
+    assert (sent.json()["accepted"], sent.json()["offset_to"]) == (1, 1)
+    assert (again.status_code, again.json()["accepted"]) == (200, 0)
+    assert json.loads(client.get("/topics/clicks/rejected").text)["_sent_again"] is True
+
+
+@pytest.mark.parametrize(
+    ("params", "body"),
+    [({}, b'{"ad": 1}'), ({"from": 0}, b'{"ad": 1}'), ({"from": 0, "to": 1}, b"")],
+)
+def test_repaired_rows_and_their_offsets_belong_together(
+    client: httpx.Client, params: dict[str, int], body: bytes
+) -> None:
+    answer = client.post("/topics/clicks/rejected", params=params, content=body)
+
+    assert answer.status_code == 400
+    assert "belong together" in answer.json()["error"]["message"]

@@ -16,6 +16,7 @@ from headwater.cli.consumers import consumers
 from headwater.cli.demo import demo
 from headwater.cli.explain import explain
 from headwater.cli.query import query
+from headwater.cli.rejected import rejected
 from headwater.cli.run import run
 from headwater.cli.send import send
 from headwater.cli.status import status
@@ -42,6 +43,7 @@ app.command(rich_help_panel=ASK)(query)
 app.command(rich_help_panel=ASK)(tail)
 app.command(rich_help_panel=ASK)(consumers)
 app.command(rich_help_panel=ASK)(status)
+app.command(rich_help_panel=ASK)(rejected)
 
 
 def _print_version(wanted: bool) -> None:

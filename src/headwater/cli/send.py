@@ -1,4 +1,9 @@
-"""`headwater send`: append rows to a topic of a running pipeline."""
+"""`headwater send`: append rows to a topic of a running pipeline.
+
+Under a producer's name the number of a batch is the position in the input at which it ends. So the
+pipeline itself knows how far the input was sent, durably and together with the rows; started again
+with the same input, the command asks, and goes on from there.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from headwater.cli.client import DEFAULT_URL, Client, To, path
-from headwater.connectors.files import CONTENT_TYPES, Form, Input, opened
+from headwater.connectors.files import CONTENT_TYPES, Form, Input, Sent, opened
 
 REASONS_MAX = 10
 
@@ -22,16 +27,21 @@ class Tally:
     """What became of the rows so far.
 
     Args:
+        duplicate: Rows that another process sent under the same name meanwhile.
         reasons: The first rejected rows: number, counted from 1 in what was sent, and why.
 
     """
 
     accepted: int = 0
     rejected: int = 0
+    duplicate: int = 0
     reasons: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, receipt: dict[str, Any]) -> None:
         """Take the receipt of the next batch."""
+        if receipt["duplicate"]:
+            self.duplicate += receipt["duplicate"]
+            return
         sent = self.accepted + self.rejected
         for told in receipt["rejections"][: REASONS_MAX - len(self.reasons)]:
             column = f"{told['column']}: " if told.get("column") else ""
@@ -56,6 +66,16 @@ def send(
             show_default=False,
         ),
     ] = None,
+    producer: Annotated[
+        str | None,
+        typer.Option(
+            "--producer",
+            metavar="NAME",
+            help="A name for this input. Sent again under it, also after a kill, the input goes on "
+            "where it was: each row is appended once. The input may have grown at its end.",
+            show_default=False,
+        ),
+    ] = None,
     to: To = DEFAULT_URL,
 ) -> None:
     """Append rows to a topic or table of a running pipeline.
@@ -67,17 +87,30 @@ def send(
     `tail -f clicks.ndjson | headwater send clicks`.
     """
     client, tally = Client(to), Tally()
-    with opened(file, form) as rows, _progress(rows) as advance:
+    sent = _sent(client, topic, producer) if producer is not None else None
+    with opened(file, form, sent) as rows, _progress(rows) as advance:
         for batch in rows.batches:
-            where = path("topics", topic)
-            tally.add(client.post(where, batch.body, CONTENT_TYPES[rows.form]))
+            where, kind = path("topics", topic), CONTENT_TYPES[rows.form]
+            number = None if producer is None else batch.taken
+            tally.add(client.post(where, batch.body, kind, producer=producer, sequence=number))
             advance(batch.taken, tally)
-    _report(topic, tally)
+        unit = "rows" if rows.form in (Form.ARROW, Form.PARQUET) else "bytes"
+    before = f"; the first {sent.to:,} {unit} were sent before" if sent is not None else ""
+    _report(topic, tally, before)
 
 
-def _report(topic: str, tally: Tally) -> None:
+def _sent(client: Client, topic: str, producer: str) -> Sent | None:
+    """How much of its input a producer has sent, as the pipeline knows it; None for nothing."""
+    for told in client.get(path("topics", topic, "producers"), producer=producer):
+        if told["partition"] == 0:
+            return Sent(told["sequence_before"] or 0, told["sequence"], told["digest"])
+    return None
+
+
+def _report(topic: str, tally: Tally, before: str) -> None:
     rejected = f", {tally.rejected:,} rejected" if tally.rejected else ""
-    typer.echo(f"{topic}: {tally.accepted:,} accepted{rejected}")
+    again = f", {tally.duplicate:,} duplicate" if tally.duplicate else ""
+    typer.echo(f"{topic}: {tally.accepted:,} accepted{rejected}{again}{before}")
     for number, reason in tally.reasons:
         typer.echo(f"  row {number:,}: {reason}", err=True)
     if tally.rejected > len(tally.reasons):

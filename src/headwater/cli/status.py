@@ -65,6 +65,7 @@ def _screen(told: Told, *, is_narrow: bool) -> Group:
     parts += [Text(f"! {problem}", style="red") for problem in told["problems"]]
     for table in (
         _topics(told["topics"]),
+        _producers(told["topics"], is_narrow=is_narrow),
         _views(told["views"], is_narrow=is_narrow),
         _sinks(told["sinks"]),
         consumer_table(told["consumers"]),
@@ -76,18 +77,39 @@ def _screen(told: Told, *, is_narrow: bool) -> Group:
 
 
 def _topics(topics: list[Told]) -> Table:
-    right = ("rows", "rejected", "lag", "rows/s", "bytes")
-    table = _table("topic", *right, "watermark")
-    for told in topics:
-        table.add_row(
-            told["name"],
-            f"{told['rows']:,}",
-            f"{told['rejected']:,}",
-            f"{told['rows'] - told['computed']:,}",
-            f"{told['rows_per_second']:,.0f}",
-            size(told["bytes"]),
-            moment(told["watermark_us"]),
-        )
+    rows = [
+        {
+            "rows": f"{told['rows']:,}",
+            "rejected": f"{told['rejected']:,}",
+            "duplicate": f"{told['duplicate']:,}",
+            "lag": f"{told['rows'] - told['computed']:,}",
+            "rows/s": f"{told['rows_per_second']:,.0f}",
+            "bytes": size(told["bytes"]),
+            "watermark": moment(told["watermark_us"]),
+        }
+        for told in topics
+    ]
+    has_duplicates = any(told["duplicate"] for told in topics)
+    shown = [c for c in (rows[0] if rows else {}) if c != "duplicate" or has_duplicates]
+    table = _table("topic", *shown)
+    for told, row in zip(topics, rows, strict=True):
+        table.add_row(told["name"], *(row[column] for column in shown))
+    return table
+
+
+def _producers(topics: list[Told], *, is_narrow: bool) -> Table:
+    columns = ("received", "accepted", "rejected", "duplicate", "sequence")
+    table = _table("producer", "to", *columns, *([] if is_narrow else ["heard"]))
+    for topic in topics:
+        for told in topic["producers"]:
+            where = f"{topic['name']}/{told['partition']}"
+            where = where if topic["partitions"] > 1 else topic["name"]
+            numbers = (f"{told[column]:,}" for column in columns)
+            heard = [] if is_narrow else [moment(told["heard_us"])]
+            table.add_row(told["producer"], where, *numbers, *heard)
+        others = topic["producers_known"] - len(topic["producers"])
+        if others:
+            table.add_row(f"... and {others:,} more", topic["name"])
     return table
 
 
@@ -137,7 +159,7 @@ def _table(name: str, *columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column(name, no_wrap=True)
     for column in columns:
-        words = ("watermark", "follows", "into", "state")
+        words = ("watermark", "follows", "into", "state", "to", "heard")
         is_text = column in words and (name != "view" or column == "watermark")
         table.add_column(column, justify="left" if is_text else "right", no_wrap=True)
     return table

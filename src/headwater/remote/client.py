@@ -74,10 +74,10 @@ class Client:
         with self._answer("GET", _with(where, params)) as response:
             return _told(response)
 
-    def post(self, where: str, body: bytes, content_type: str) -> Any:
+    def post(self, where: str, body: bytes, content_type: str, **params: object) -> Any:
         """The JSON that a POST answers. A receipt of rows is one also when no row was taken."""
         headers = {"Content-Type": content_type}
-        with self._answer("POST", where, body, headers) as response:
+        with self._answer("POST", _with(where, params), body, headers) as response:
             return _told(response)
 
     def put(self, where: str, **params: object) -> Any:

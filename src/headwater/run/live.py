@@ -25,9 +25,10 @@ from headwater.run.connect import sink_runners
 from headwater.runtime.consumer import LEASE_SECONDS, ROWS_MAX, Consumer, joined
 from headwater.runtime.consumers import Consumers
 from headwater.runtime.ingest import Ingest, Rows
+from headwater.runtime.rejects import Rejects, Span
 from headwater.runtime.runtime import Runtime, Settings
-from headwater.runtime.status import Receipt, Status
-from headwater.runtime.statuses import status_of
+from headwater.runtime.status import ProducerStatus, Receipt, Resent, Status
+from headwater.runtime.statuses import producers_of, status_of
 from headwater.runtime.view import ViewRunner
 from headwater.storage.folder import DataFolder
 
@@ -103,27 +104,109 @@ class Live:
             lines.append(f"recovered: {self._runtime.epochs_recovered} epochs stepped again")
         return lines
 
-    def send(
-        self, topic: str, rows: Rows, *, form: str | None = None, partition: int = 0
+    def send(  # noqa: PLR0913 - what is sent, where to, and by whom
+        self,
+        topic: str,
+        rows: Rows,
+        *,
+        form: str | None = None,
+        partition: int = 0,
+        producer: str | None = None,
+        sequence: int | None = None,
     ) -> Receipt:
         """Validate rows and append the good ones; return when they are durable.
 
         Args:
             rows: A list of dicts, an Arrow table or batch, or bytes.
             form: How bytes are to be read: `ndjson` (the default), `json`, `csv` or `arrow`.
+            producer: Who sends, by a name of its own. A batch that it sends twice is appended once.
+            sequence: The number that the producer gives to this batch. It is higher than that of
+                the batch before in the same partition; numbers may be left out.
 
         Raises:
-            DefinitionError: There is no such topic.
+            DefinitionError: There is no such topic or partition, or a later batch of the producer
+                was taken and this one never was.
             RecordError: The bytes as a whole cannot be read. (Single bad rows are in the receipt.)
             StateError: The log cannot be written.
         """
         name = self._named(topic, self._runtime.topics, "topic")
         definition = self._runtime.topics[name].definition
-        return self._ingest.send(definition, rows, form=form, partition=partition)
+        return self._ingest.send(
+            definition, rows, form=form, partition=partition, producer=producer, sequence=sequence
+        )
 
-    def send_bytes(self, topic: str, body: bytes, form: str, partition: int) -> Receipt:
+    def send_bytes(  # noqa: PLR0913 - what is sent, where to, and by whom
+        self,
+        topic: str,
+        body: bytes,
+        form: str,
+        partition: int,
+        *,
+        producer: str | None = None,
+        sequence: int | None = None,
+    ) -> Receipt:
         """Validate and append what somebody sent; return when it is durable."""
-        return self.send(topic, body, form=form, partition=partition)
+        return self.send(
+            topic, body, form=form, partition=partition, producer=producer, sequence=sequence
+        )
+
+    def producers(self, topic: str, producer: str | None = None) -> list[ProducerStatus]:
+        """Who has sent to a topic under a name, and up to which number; the last heard of first.
+
+        Args:
+            producer: Only this one; it has an entry for each partition that it sent to.
+
+        Raises:
+            DefinitionError: There is no such topic.
+        """
+        name = self._named(topic, self._runtime.topics, "topic")
+        return producers_of(self._runtime, name, producer)
+
+    def rejected(self, topic: str, offset_from: int = 0, rows_max: int = 1000) -> pa.Table:
+        """Rejected rows of a topic from an offset on, with reason, bytes, and `_offset`.
+
+        `_sent_again` is true of those that `send_rejected` handed on.
+        """
+        return self._rejects.read(
+            self._named(topic, self._runtime.topics, "topic"), offset_from, rows_max
+        )
+
+    def send_rejected(
+        self,
+        topic: str,
+        rows: Rows | None = None,
+        *,
+        offsets: tuple[int, int] | None = None,
+        form: str | None = None,
+        partition: int = 0,
+    ) -> Resent:
+        """Send rejected rows again, each once; return when they are durable.
+
+        Without `rows` all that wait are sent as they came, for example after the topic was mended.
+        What is rejected again is a new rejected row.
+
+        Args:
+            rows: Repaired rows that take their place, as for `send`.
+            offsets: With `rows`: which rejected rows they stand for, as `_offset`: from the first
+                that waits, up to but not including the second. Those wait no more, whatever of
+                them is in `rows`.
+            partition: With `rows`: to which partition those were sent, and these go.
+
+        Raises:
+            DefinitionError: There is no such topic or partition, or those rows do not wait.
+            RecordError: The bytes as a whole cannot be read.
+            StateError: The log cannot be written.
+        """
+        name = self._named(topic, self._runtime.topics, "topic")
+        definition = self._runtime.topics[name].definition
+        if rows is None:
+            return self._rejects.send(definition)
+        if offsets is None:
+            raise DefinitionError(
+                "repaired rows stand for rejected ones",
+                hint="say for which: offsets=(0, 100) are the first 100",
+            )
+        return self._rejects.send_repaired(definition, rows, Span(partition, *offsets), form)
 
     def settle(self, timeout: float | None = None) -> None:
         """Return when all that was acknowledged is computed, committed and visible.
@@ -330,6 +413,7 @@ class Live:
     def _start(self, address: tuple[str, int] | None) -> None:
         runtime = self._runtime
         self._ingest = Ingest(runtime.intake, runtime.clock)
+        self._rejects = Rejects(runtime.intake, self._ingest, runtime.rejected)
         self._sinks = sink_runners(runtime)
         runtime.start()
         for sink in self._sinks:

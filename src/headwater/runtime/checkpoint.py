@@ -47,6 +47,7 @@ class Manifest:
         epoch_times: Epochs and when they were computed, some of them.
         schemas: The versions of the columns of each topic. A topic that is not in it has one
             version, that of `definitions`.
+        producers: Who sent what, by topic; folders of before have none.
     """
 
     generation: int
@@ -67,6 +68,7 @@ class Manifest:
     epoch_times: list[tuple[int, int]] = field(default_factory=list)
     format: int = FORMAT
     schemas: dict[str, Any] = field(default_factory=dict)
+    producers: dict[str, Any] = field(default_factory=dict)
 
     def facts_parsed(self) -> list[Fact]:
         """The facts as objects."""

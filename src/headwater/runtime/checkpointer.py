@@ -112,6 +112,7 @@ class Checkpointer:
         with runtime.intake.changed:
             lsn, tick = runtime.intake.visible_lsn, runtime.intake.visible_tick
             facts = [asdict(fact) for fact in runtime.intake.facts]
+            producers = runtime.intake.producers.copy()
         # After the cut, so that they have at least what the journal says before it.
         consumers, epoch_times = runtime.positions.save(), runtime.times.save()
         saver = self._checkpoints.saver()
@@ -140,6 +141,7 @@ class Checkpointer:
                 consumers=consumers,
                 epoch_times=epoch_times,
                 schemas=schemas(runtime.topics),
+                producers=producers.save(),
             )
             runtime.journal.drop_before(self._checkpoints.put(manifest))
             self._remove_unreferenced()

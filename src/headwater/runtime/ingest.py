@@ -1,12 +1,14 @@
 """Take what somebody sent: validate it row by row, append the good, keep the bad with the reason.
 
-A batch is answered with what became of each of its rows: accepted + rejected = sent. Beside what
-the schema asks, an event time that lies further ahead of its arrival than the topic allows is
-refused: one clock that runs ahead would otherwise move the watermark and make all others late.
+A batch is answered with what became of each of its rows: accepted + rejected = sent. One that a
+named producer sent before is answered as it was then (`runtime.producers`). Beside what the schema
+asks, an event time that lies further ahead of its arrival than the topic allows is refused: one
+clock that runs ahead would otherwise move the watermark and make all others late.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +19,12 @@ import pyarrow.compute as pc
 from headwater.clock import Clock
 from headwater.log.rejected import rejected_rows
 from headwater.plan.pipeline import TopicDefinition
+from headwater.runtime.deliveries import Delivery
 from headwater.runtime.intake import Intake
+from headwater.runtime.producers import checked
 from headwater.runtime.status import Receipt, Rejection
 from headwater.schema.decode import Decoded, RejectedRecord, decode, decode_rows, decode_table
+from headwater.schema.decode.again import decode_again, with_header
 from headwater.schema.duration import format_duration
 from headwater.schema.encode import to_ndjson
 from headwater.schema.schema import Schema
@@ -38,18 +43,30 @@ class Ingest:
         self._intake = intake
         self._clock = clock
 
-    def send(
-        self, topic: TopicDefinition, rows: Rows, *, form: str | None = None, partition: int = 0
+    def send(  # noqa: PLR0913 - what is sent, where to, and by whom
+        self,
+        topic: TopicDefinition,
+        rows: Rows,
+        *,
+        form: str | None = None,
+        partition: int = 0,
+        producer: str | None = None,
+        sequence: int | None = None,
     ) -> Receipt:
         """Validate and append; return when all of it is durable.
 
         Args:
             form: How bytes are to be read: json, ndjson (the default), csv or arrow.
+            producer, sequence: Who sends it, and the number that it gives to this batch.
 
         Raises:
+            DefinitionError: There is no such partition, or the number cannot be.
             RecordError: The body as a whole cannot be read.
             StateError: The log cannot be written.
         """
+        who = checked(producer, sequence)
+        if who is not None:
+            return self.send_numbered(topic, rows, form, partition, who)
         arrived_us = self._clock.now_us()
         decoded = _guarded(topic, _decode(topic.schema, rows, form), arrived_us)
         offset = self._intake.append(
@@ -59,15 +76,79 @@ class Ingest:
             partition=partition,
             arrived_us=arrived_us,
         )
-        shown = decoded.rejected[:REJECTIONS_SHOWN]
+        return _receipt(topic.name, decoded, offset, partition)
+
+    def send_numbered(
+        self,
+        topic: TopicDefinition,
+        rows: Rows,
+        form: str | None,
+        partition: int,
+        who: tuple[str, int],
+    ) -> Receipt:
+        """Send as a producer, by its name and its number for these rows."""
+        decoded = _decode(topic.schema, rows, form)
+        return self._deliver(topic, decoded, partition, who, _digest(rows))
+
+    def send_again(
+        self,
+        topic: TopicDefinition,
+        records: Sequence[bytes | None],
+        partition: int,
+        who: tuple[str, int],
+    ) -> Receipt:
+        """Send what was rejected again, as a producer, from the bytes that were kept of it."""
+        return self._deliver(topic, decode_again(records, topic.schema), partition, who, None)
+
+    def _deliver(
+        self,
+        topic: TopicDefinition,
+        decoded: Decoded,
+        partition: int,
+        who: tuple[str, int],
+        digest: int | None,
+    ) -> Receipt:
+        arrived_us = self._clock.now_us()
+        decoded = _guarded(topic, decoded, arrived_us)
+        delivery = Delivery(
+            *who,
+            topic=topic.name,
+            partition=partition,
+            accepted=decoded.rows.num_rows,
+            rejected=len(decoded.rejected),
+            offset_first=-1,
+            digest=digest,
+            arrived_us=arrived_us,
+        )
+        rejected = _rejected(decoded.rejected, partition, arrived_us)
+        taken, is_repeated = self._intake.deliver(delivery, decoded.rows, rejected)
+        if not is_repeated:
+            return _receipt(topic.name, decoded, taken.offset_first, partition)
         return Receipt(
             topic.name,
-            decoded.rows.num_rows,
-            len(decoded.rejected),
-            offset,
+            taken.accepted,
+            taken.rejected,
+            taken.offset_first,
             partition,
-            tuple(Rejection(r.position, r.reason, r.column) for r in shown),
+            duplicate=decoded.count,
         )
+
+
+def _receipt(topic: str, decoded: Decoded, offset: int, partition: int) -> Receipt:
+    shown = decoded.rejected[:REJECTIONS_SHOWN]
+    return Receipt(
+        topic,
+        decoded.rows.num_rows,
+        len(decoded.rejected),
+        offset,
+        partition,
+        tuple(Rejection(r.position, r.reason, r.column) for r in shown),
+    )
+
+
+def _digest(rows: Rows) -> int | None:
+    """What tells whether the same bytes were sent again; None for what is no bytes."""
+    return zlib.crc32(rows) if isinstance(rows, bytes | bytearray | memoryview) else None
 
 
 def _rejected(
@@ -87,7 +168,9 @@ def _rejected(
 
 def _decode(schema: Schema, rows: Rows, form: str | None) -> Decoded:
     if isinstance(rows, bytes | bytearray | memoryview):
-        return decode(form or "ndjson", bytes(rows), schema)
+        body = bytes(rows)
+        decoded = decode(form or "ndjson", body, schema)
+        return with_header(decoded, body) if form == "csv" else decoded
     if isinstance(rows, pa.RecordBatch):
         return decode_table(pa.Table.from_batches([rows]), schema)
     if isinstance(rows, pa.Table):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +19,8 @@ from headwater.clock import Clock
 from headwater.errors import DefinitionError
 from headwater.log.chunk import Chunk
 from headwater.log.topic import Topic
+from headwater.runtime.deliveries import Delivery, Repeat
+from headwater.runtime.producers import Producers, Taken, taken_of
 from headwater.runtime.records import Append, Fact, FactKind, Kind
 from headwater.storage.journal import Journal
 from headwater.storage.ticket import Ticket
@@ -55,9 +58,14 @@ class Intake:
         self.visible_tick = 0
         self.visible_lsn = 0
         self.facts: list[Fact] = []
+        # What is durable of producers, and with what waits for that. Who sends a batch again that
+        # waits is told so when it is durable: the journal syncs in its order.
+        self.producers = Producers()
+        self._admitted = Producers()
 
-    def restore(self, *, tick: int, lsn: int, facts: list[Fact]) -> None:
+    def restore(self, *, tick: int, lsn: int, facts: list[Fact], producers: Producers) -> None:
         """Start from a checkpoint's or a recovery's position. Called before the first append."""
+        self.producers, self._admitted = producers, producers.copy()
         self._next_tick = self.visible_tick = tick
         self.visible_lsn = lsn
         self.facts = facts
@@ -91,20 +99,48 @@ class Intake:
         body = rows.serialize() if rows.num_rows else None
         with self._order:
             if rejected is not None and rejected.num_rows:
-                waiting.append(self._append_rejected(topic, rejected, arrived_us))
-            offset_first = self._next_offsets[topic, partition]
+                chunk = self._rejected_chunk(topic, rejected, arrived_us)
+                record = _record(topic, chunk, rejected.serialize())
+                waiting.append(self._journal_chunk(Kind.REJECT, record, chunk))
+            offset_first = -1
             if body is not None:
-                self._next_offsets[topic, partition] = offset_first + rows.num_rows
-                chunk = Chunk(partition, offset_first, self._next_tick, arrived_us, rows)
-                self._next_tick += rows.num_rows
-                self._rows += rows.num_rows
-                self._bytes += body.size
-                for who in self._speakers(topic, partition, rows):
-                    self._active_us[topic, who] = arrived_us
-                waiting.append(self._journal_chunk(Kind.APPEND, topic, chunk, body))
+                chunk = self._chunk(topic, partition, rows, body.size, arrived_us)
+                offset_first = chunk.offset_first
+                waiting.append(self._journal_chunk(Kind.APPEND, _record(topic, chunk, body), chunk))
         for ticket in waiting:
             ticket.wait()
-        return offset_first if body is not None else -1
+        return offset_first
+
+    def deliver(
+        self, delivery: Delivery, rows: pa.RecordBatch, rejected: pa.RecordBatch | None
+    ) -> tuple[Taken, bool]:
+        """Append a producer's batch, unless the log has it; it is durable on return.
+
+        Args:
+            delivery: The batch; its offset is not known yet.
+
+        Returns:
+            What became of it, now or when it was taken, and whether it was taken before.
+
+        Raises:
+            DefinitionError: As `append`, or the number cannot be (see `Producers.find`).
+            StateError: The journal could not be written.
+
+        """
+        topic, partition = delivery.topic, delivery.partition
+        self._check_partition(topic, partition)
+        who = (delivery.producer, delivery.sequence)
+        body = rows.serialize() if rows.num_rows else None
+        with self._order:
+            taken = self._admitted.find(topic, partition, *who, delivery.digest)
+            is_repeated = taken is not None
+            if taken is not None:
+                count = delivery.accepted + delivery.rejected
+                ticket = self._repeat(Repeat(*who, topic, partition, count, delivery.arrived_us))
+            else:
+                ticket, taken = self._take(delivery, rows, body, rejected)
+        ticket.wait()
+        return taken, is_repeated
 
     def rows_in(self, size_bytes: int) -> int:
         """About how many rows of those appended since the start have so many bytes together."""
@@ -212,28 +248,79 @@ class Intake:
             ticket.add_callback(lambda: self._show_fact(fact, ticket))
         return ticket
 
-    def _append_rejected(self, topic: str, rows: pa.RecordBatch, arrived_us: int) -> Ticket:
+    def _chunk(
+        self, topic: str, partition: int, rows: pa.RecordBatch, size_bytes: int, arrived_us: int
+    ) -> Chunk:
+        """Accepted rows at the place that they get."""
+        offset_first = self._next_offsets[topic, partition]
+        self._next_offsets[topic, partition] = offset_first + rows.num_rows
+        chunk = Chunk(partition, offset_first, self._next_tick, arrived_us, rows)
+        self._next_tick += rows.num_rows
+        self._rows += rows.num_rows
+        self._bytes += size_bytes
+        for who in self._speakers(topic, partition, rows):
+            self._active_us[topic, who] = arrived_us
+        return chunk
+
+    def _rejected_chunk(self, topic: str, rows: pa.RecordBatch, arrived_us: int) -> Chunk:
         name = f"{topic}$rejected"
         offset = self._next_offsets[name, 0]
         self._next_offsets[name, 0] = offset + rows.num_rows
-        chunk = Chunk(0, offset, offset, arrived_us, rows)
-        return self._journal_chunk(Kind.REJECT, topic, chunk, rows.serialize())
+        return Chunk(0, offset, offset, arrived_us, rows)
 
-    def _journal_chunk(self, kind: Kind, topic: str, chunk: Chunk, body: pa.Buffer) -> Ticket:
-        record = Append(
-            topic, chunk.partition, chunk.offset_first, chunk.tick_first, chunk.arrived_us, body
-        )
+    def _journal_chunk(self, kind: Kind, record: Append, chunk: Chunk) -> Ticket:
         ticket = self._journal.append(kind, record.parts())
-        ticket.add_callback(lambda: self._show_chunk(kind, topic, chunk, ticket))
+        rows, rejected = (chunk, None) if kind is Kind.APPEND else (None, chunk)
+        ticket.add_callback(lambda: self._show(record.topic, rows, rejected, ticket))
         return ticket
 
-    def _show_chunk(self, kind: Kind, topic: str, chunk: Chunk, ticket: Ticket) -> None:
+    def _take(
+        self,
+        delivery: Delivery,
+        rows: pa.RecordBatch,
+        body: pa.Buffer | None,
+        rejected: pa.RecordBatch | None,
+    ) -> tuple[Ticket, Taken]:
+        """Journal a batch that is new; what became of it."""
+        topic, arrived_us = delivery.topic, delivery.arrived_us
+        good = bad = rows_record = rejected_record = None
+        if body is not None:
+            good = self._chunk(topic, delivery.partition, rows, body.size, arrived_us)
+            rows_record = _record(topic, good, body)
+            delivery = replace(delivery, offset_first=good.offset_first)
+        if rejected is not None and rejected.num_rows:
+            bad = self._rejected_chunk(topic, rejected, arrived_us)
+            rejected_record = _record(topic, bad, rejected.serialize())
+        ticket = self._journal.append(Kind.DELIVERY, delivery.parts(rows_record, rejected_record))
+        self._admitted.take(delivery)
+        ticket.add_callback(lambda: self._show(topic, good, bad, ticket, delivery))
+        return ticket, taken_of(delivery)
+
+    def _repeat(self, repeat: Repeat) -> Ticket:
+        """Journal that a batch came again."""
+        ticket = self._journal.append(Kind.REPEAT, [repeat.encode()])
+        self._admitted.repeat(repeat)
+        ticket.add_callback(lambda: self._show(repeat.topic, None, None, ticket, repeat))
+        return ticket
+
+    def _show(
+        self,
+        topic: str,
+        rows: Chunk | None,
+        rejected: Chunk | None,
+        ticket: Ticket,
+        sent: Delivery | Repeat | None = None,
+    ) -> None:
         with self.changed:
-            if kind is Kind.APPEND:
-                self._topics[topic].append(chunk)
-                self.visible_tick = chunk.tick_first + chunk.rows.num_rows
-            else:
-                self._rejected[topic].append(chunk)
+            if rejected is not None:
+                self._rejected[topic].append(rejected)
+            if rows is not None:
+                self._topics[topic].append(rows)
+                self.visible_tick = rows.tick_to
+            if isinstance(sent, Delivery):
+                self.producers.take(sent)
+            elif sent is not None:
+                self.producers.repeat(sent)
             self.visible_lsn = ticket.lsn + 1
             self.changed.notify_all()
 
@@ -250,3 +337,9 @@ class Intake:
                 f"topic {topic} has no partition {partition}",
                 hint=f"its partitions are numbered 0 to {count - 1}",
             )
+
+
+def _record(topic: str, chunk: Chunk, body: pa.Buffer) -> Append:
+    return Append(
+        topic, chunk.partition, chunk.offset_first, chunk.tick_first, chunk.arrived_us, body
+    )

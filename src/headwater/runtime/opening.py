@@ -32,6 +32,7 @@ from headwater.runtime.columns import Columns, definition_text
 from headwater.runtime.content import content_of
 from headwater.runtime.epoch_times import EpochTimes
 from headwater.runtime.evolving import evolve
+from headwater.runtime.producers import Producers
 from headwater.runtime.records import Kind, SchemaRecord
 from headwater.runtime.recovery import Recovery, Report
 from headwater.runtime.stepper import Stepper
@@ -257,6 +258,7 @@ class Opening:
             standings=manifest.standings() if manifest else (),
             times=EpochTimes(manifest.epoch_times) if manifest else None,
             evolve=lambda record: self._evolve_again(stepper, record),
+            producers=Producers.load(manifest.producers if manifest else {}),
         )
         recovery.run(journal, manifest.lsn if manifest else 0, self._report)
         return recovery

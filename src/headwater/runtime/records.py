@@ -10,6 +10,10 @@ Integers are little-endian; text is UTF-8.
     EPOCH    JSON: {"epoch", "tick_to", "facts_to", "time_us", "sums": {view: [rows, sum]}}
     CONSUMER JSON: {"group", "relation", "version", "positions": [offset] or null}
     SCHEMA   JSON: {"topic", "version"}, a version of its columns (`schema.versions`)
+    DELIVERY u32 length of the JSON, u64 length of the APPEND (0 for none), then JSON: {"producer",
+             "sequence", "topic", "partition", "accepted", "rejected", "offset_first", "digest",
+             "arrived_us"}, then the payload of an APPEND, then that of a REJECT (to the end)
+    REPEAT   JSON: {"producer", "sequence", "topic", "partition", "rows", "arrived_us"}
 
 An APPEND is of the last version of the topic's columns that begins at or before its first tick; the
 SCHEMA record of that version stands before it, and behind the epochs of all rows before that tick.
@@ -42,6 +46,8 @@ class Kind(IntEnum):
     EPOCH = 4
     CONSUMER = 5
     SCHEMA = 7
+    DELIVERY = 8
+    REPEAT = 9
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,10 @@ from headwater.errors import StateError
 from headwater.log.chunk import Chunk
 from headwater.log.topic import Topic
 from headwater.runtime.checksum import checksum
+from headwater.runtime.deliveries import Delivery, Repeat
 from headwater.runtime.epoch_times import EpochTimes
 from headwater.runtime.positions import taken
+from headwater.runtime.producers import Producers
 from headwater.runtime.records import (
     PAUSED,
     Append,
@@ -40,7 +42,7 @@ class Recovery:
     Args:
         stepper: The views whose state the checkpoint has (or all, from nothing).
         epoch, tick, facts_taken: Where the checkpoint stands.
-        next_tick, facts: What of the log is in the checkpoint.
+        next_tick, facts, producers: What of the log is in the checkpoint.
         standings, times: Where consumer groups stand, and when epochs were, by the checkpoint.
         evolve: Gives a topic the columns that a record says, if it has not got them.
         is_hash_known: False when checksums were made by another hash function.
@@ -58,6 +60,7 @@ class Recovery:
         next_tick: int,
         facts: list[Fact],
         evolve: Callable[[SchemaRecord], None],
+        producers: Producers,
         standings: Sequence[Standing] = (),
         times: EpochTimes | None = None,
         is_hash_known: bool = True,
@@ -72,6 +75,7 @@ class Recovery:
         self.facts = facts
         self.standings = {(s.group, s.relation): s for s in standings}
         self.times = times or EpochTimes()
+        self.producers = producers
         self.epochs_stepped = 0
         self._evolve = evolve
         self._is_hash_known = is_hash_known
@@ -92,15 +96,27 @@ class Recovery:
                 taken(self.standings, Standing.parse(record.payload))
             elif record.kind == Kind.SCHEMA:
                 self._evolve(SchemaRecord.parse(record.payload))
+            elif record.kind == Kind.DELIVERY:
+                self._take_delivery(record)
+            elif record.kind == Kind.REPEAT:
+                self.producers.repeat(Repeat.parse(record.payload))
             else:
-                self._take_rows(record)
+                is_rejected = record.kind == Kind.REJECT
+                self._take_rows(Append.parse(record.payload), is_rejected=is_rejected)
             if count % 1000 == 999:
                 report("recovering", count + 1, total)
         assert len(self.facts) == facts_known + facts_seen
 
-    def _take_rows(self, record: Record) -> None:
-        append = Append.parse(record.payload)
-        is_rejected = record.kind == Kind.REJECT
+    def _take_delivery(self, record: Record) -> None:
+        delivery, rows, rejected = Delivery.parse(record.payload)
+        if rejected is not None:
+            self._take_rows(rejected, is_rejected=True)
+        if rows is not None:
+            self._take_rows(rows, is_rejected=False)
+        # The checkpoint holds what was sent before its lsn, so this is new.
+        self.producers.take(delivery)
+
+    def _take_rows(self, append: Append, *, is_rejected: bool) -> None:
         topic = (self._rejected if is_rejected else self._topics).get(append.topic)
         if topic is None:
             raise StateError(

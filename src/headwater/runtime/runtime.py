@@ -172,7 +172,10 @@ class Runtime:
         self.epochs_recovered = recovery.epochs_stepped
         self.intake = Intake(self.journal, self.topics, self.rejected, self.clock)
         self.intake.restore(
-            tick=recovery.next_tick, lsn=self.journal.next_lsn, facts=recovery.facts
+            tick=recovery.next_tick,
+            lsn=self.journal.next_lsn,
+            facts=recovery.facts,
+            producers=recovery.producers,
         )
         self.loop = EpochLoop(
             opened.stepper,

@@ -27,7 +27,10 @@ class Receipt:
 
     Args:
         offset_first: The offset of the first accepted row in its partition; -1 if none was.
-        rejections: The first rejected rows, at most 100; `rejected` counts all.
+        rejections: The first rejected rows, at most 100; `rejected` counts all. A batch that came
+            again has none.
+        duplicate: How many rows of a producer's batch the log had already: all, or 0. The other
+            numbers then say what became of the batch when it was taken, as far as that is known.
 
     """
 
@@ -37,6 +40,52 @@ class Receipt:
     offset_first: int
     partition: int = 0
     rejections: tuple[Rejection, ...] = ()
+    duplicate: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resent:
+    """What became of rejected rows that were sent again. All of it is durable.
+
+    Args:
+        offset_to: Rejected rows below this offset do not wait any more.
+        accepted, rejected: Rows that were sent now. What was rejected again waits again.
+        duplicate: Repaired rows that had been sent before.
+        rejections: The first rejected rows of a batch, at most 100.
+
+    """
+
+    topic: str
+    offset_to: int
+    accepted: int = 0
+    rejected: int = 0
+    duplicate: int = 0
+    rejections: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerStatus:
+    """Who sends to a partition of a topic under a name.
+
+    Args:
+        sequence: The number of its last batch.
+        sequence_before: That of the batch before; None where it is the first that is known.
+        digest: The CRC-32 of the last batch's bytes; None where its rows came as values.
+        received: Rows of all its batches: accepted + rejected + duplicate.
+        heard_us: When its last batch arrived.
+
+    """
+
+    producer: str
+    partition: int
+    sequence: int
+    sequence_before: int | None
+    digest: int | None
+    received: int
+    accepted: int
+    rejected: int
+    duplicate: int
+    heard_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +141,10 @@ class TopicStatus:
         held_by: What holds the watermark where it is, in words, or None.
         held: The same as data.
         offsets_next: The offset that the next row gets, for each partition; empty where not known.
+        received: All rows that were sent: those accepted, rejected and counted as duplicates.
+        duplicate: Rows of producers' batches that the log had already.
+        producers: The named producers that were heard of last, at most 100.
+        producers_known: How many are remembered.
 
     """
 
@@ -108,6 +161,10 @@ class TopicStatus:
     bytes: int = 0
     offsets_next: tuple[int, ...] = ()
     held: Held | None = None
+    received: int = 0
+    duplicate: int = 0
+    producers: tuple[ProducerStatus, ...] = ()
+    producers_known: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,20 @@ from collections.abc import Mapping, Sequence
 
 from headwater.runtime import holding
 from headwater.runtime.loop import Visible
+from headwater.runtime.producers import Key, Known
 from headwater.runtime.runtime import Runtime
 from headwater.runtime.sinks import SinkRunner
-from headwater.runtime.status import Status, TopicStatus, ViewStatus
+from headwater.runtime.status import ProducerStatus, Status, TopicStatus, ViewStatus
 from headwater.runtime.view import ViewRunner
+
+PRODUCERS_SHOWN = 100
+
+
+def producers_of(runtime: Runtime, topic: str, name: str | None = None) -> list[ProducerStatus]:
+    """The producers of a topic (or those with one name), whoever was heard of last first."""
+    with runtime.intake.changed:
+        found = runtime.intake.producers.of(topic, name)
+    return [_producer(key, known) for key, known in found]
 
 
 def status_of(runtime: Runtime, sinks: Sequence[SinkRunner], data: str) -> Status:
@@ -37,14 +47,19 @@ def _topic(runtime: Runtime, name: str, rates: Mapping[str, float]) -> TopicStat
     topic = runtime.topics[name]
     definition = topic.definition
     watermark = runtime.loop.stepper.watermarks.get(name)
-    rows = topic.rows_total
     waiting = _waiting(runtime, name)
+    with runtime.intake.changed:
+        # All of one moment, or the counts would not add up.
+        rows, rejected = topic.rows_total, runtime.rejected[name].rows_total
+        duplicate = runtime.intake.producers.duplicate(name)
+        known = runtime.intake.producers.count(name)
+        shown = runtime.intake.producers.of(name, rows_max=PRODUCERS_SHOWN)
     return TopicStatus(
         name=name,
         kind="table" if definition.is_table else "topic",
         columns=tuple((column.name, column.type.sql) for column in definition.schema),
         rows=rows,
-        rejected=runtime.rejected[name].rows_total,
+        rejected=rejected,
         computed=rows - waiting,
         rows_per_second=rates.get(name, 0.0),
         watermark_us=holding.time_or_none(watermark.current_us) if watermark else None,
@@ -53,6 +68,26 @@ def _topic(runtime: Runtime, name: str, rates: Mapping[str, float]) -> TopicStat
         partitions=definition.partitions,
         bytes=topic.size_bytes,
         offsets_next=tuple(topic.next_offset(p) for p in range(definition.partitions)),
+        received=rows + rejected + duplicate,
+        duplicate=duplicate,
+        producers=tuple(_producer(*item) for item in shown),
+        producers_known=known,
+    )
+
+
+def _producer(key: Key, known: Known) -> ProducerStatus:
+    last = known.last[-1]
+    return ProducerStatus(
+        producer=key[1],
+        partition=key[0],
+        sequence=last.sequence,
+        sequence_before=known.last[-2].sequence if len(known.last) > 1 else None,
+        digest=last.digest,
+        received=known.accepted + known.rejected + known.duplicate,
+        accepted=known.accepted,
+        rejected=known.rejected,
+        duplicate=known.duplicate,
+        heard_us=known.heard_us,
     )
 
 

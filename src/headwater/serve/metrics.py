@@ -65,6 +65,8 @@ PIPELINE = (
 TOPIC = (
     Metric("topic_rows_total", "counter", "Accepted rows", lambda t: t.rows),
     Metric("topic_rejected_rows_total", "counter", "Rejected rows", lambda t: t.rejected),
+    Metric("topic_duplicate_rows_total", "counter", "Rows that came again", lambda t: t.duplicate),
+    Metric("topic_received_rows_total", "counter", "All rows that were sent", lambda t: t.received),
     Metric("topic_computed_rows_total", "counter", "Rows the views took in", lambda t: t.computed),
     Metric("topic_lag_rows", "gauge", "Accepted rows not yet computed", _lag),
     Metric("topic_bytes", "gauge", "Bytes the topic takes", lambda t: t.bytes),
@@ -73,6 +75,30 @@ TOPIC = (
         "gauge",
         "No event before this time is expected",
         lambda t: _seconds(t.watermark_us),
+    ),
+)
+PRODUCER = (
+    Metric(
+        "producer_accepted_rows_total",
+        "counter",
+        "Accepted rows of a named producer",
+        lambda p: p.accepted,
+    ),
+    Metric(
+        "producer_rejected_rows_total",
+        "counter",
+        "Rejected rows of a named producer",
+        lambda p: p.rejected,
+    ),
+    Metric(
+        "producer_duplicate_rows_total",
+        "counter",
+        "Rows that a named producer sent again",
+        lambda p: p.duplicate,
+    ),
+    Metric("producer_sequence", "gauge", "The number of its last batch", lambda p: p.sequence),
+    Metric(
+        "producer_heard_seconds", "gauge", "When its last batch arrived", lambda p: p.heard_us / 1e6
     ),
 )
 VIEW = (
@@ -119,12 +145,18 @@ CONSUMER = (
 def exposition(status: Status) -> str:
     """All metrics of a pipeline, as the body of an answer to a scrape."""
     topics = [({"topic": t.name, "kind": t.kind}, t) for t in status.topics]
+    producers = [
+        ({"topic": t.name, "producer": p.producer, "partition": str(p.partition)}, p)
+        for t in status.topics
+        for p in t.producers
+    ]
     views = [({"view": v.name}, v) for v in status.views]
     sinks = [({"sink": s.name, "source": s.source}, s) for s in status.sinks]
     consumers = [({"group": c.group, "relation": c.relation}, c) for c in status.consumers]
     groups: list[tuple[tuple[Metric, ...], list[tuple[dict[str, str], Any]]]] = [
         (PIPELINE, [({"pipeline": status.pipeline}, status)]),
         (TOPIC, list[tuple[dict[str, str], Any]](topics)),
+        (PRODUCER, list[tuple[dict[str, str], Any]](producers)),
         (VIEW, list[tuple[dict[str, str], Any]](views)),
         (SINK, list[tuple[dict[str, str], Any]](sinks)),
         (CONSUMER, list[tuple[dict[str, str], Any]](consumers)),

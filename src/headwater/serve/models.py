@@ -69,6 +69,7 @@ class RefusedReceipt(BaseModel):
     offset_first: int
     partition: int
     rejections: tuple[Rejection, ...]
+    duplicate: int
 
 
 class ColumnDetail(BaseModel):
@@ -161,6 +162,22 @@ class ChangesWanted(_Wanted):
     )
 
 
+class RowsSent(_Wanted):
+    """Where rows go, and who sends them."""
+
+    partition: int = Field(default=0, ge=0, description="The partition to append to")
+    producer: str | None = Field(
+        default=None,
+        description="Who sends, by a name of its own; a batch that it sends twice is appended once",
+    )
+    sequence: int | None = Field(
+        default=None,
+        ge=0,
+        lt=1 << 63,
+        description="The producer's number for this batch, higher than that of the one before",
+    )
+
+
 class RowsWanted(_Wanted):
     """Which part of a topic, and how it is spelled."""
 
@@ -249,6 +266,29 @@ class ReleaseWanted(_Wanted):
     """A member lets go of what it has in hand."""
 
     member: str = Field(description="Which member", min_length=1, max_length=200)
+
+
+class RejectedWanted(_Wanted):
+    """Which of a topic's rejected rows, and how they are spelled."""
+
+    offset_from: int = Field(default=0, ge=0, alias="from", description="The first offset")
+    limit: int = Field(default=1_000, ge=1, le=ROWS_MAX, description="The most rows")
+    format: str | None = Field(
+        default=None,
+        description="`ndjson` (default), `json`, `csv` or `arrow`; else Accept decides",
+    )
+
+
+class RejectedSent(_Wanted):
+    """Which rejected rows the repaired ones in the body stand for."""
+
+    offset_from: int | None = Field(
+        default=None, ge=0, alias="from", description="The first of them: the first that waits"
+    )
+    offset_to: int | None = Field(
+        default=None, ge=0, alias="to", description="The offset after the last of them"
+    )
+    partition: int = Field(default=0, ge=0, description="The partition that they were sent to")
 
 
 class SqlQuestion(BaseModel):

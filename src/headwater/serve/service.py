@@ -8,7 +8,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from headwater.runtime.consumers import Consumers
-from headwater.runtime.status import Receipt, Status
+from headwater.runtime.status import ProducerStatus, Receipt, Resent, Status
 
 
 class Service(Protocol):
@@ -17,12 +17,48 @@ class Service(Protocol):
     An unknown name is a `DefinitionError` whose hint lists the names that are near.
     """
 
-    def send_bytes(self, topic: str, body: bytes, form: str, partition: int) -> Receipt:
+    def send_bytes(  # noqa: PLR0913 - what is sent, where to, and by whom
+        self,
+        topic: str,
+        body: bytes,
+        form: str,
+        partition: int,
+        *,
+        producer: str | None = None,
+        sequence: int | None = None,
+    ) -> Receipt:
         """Validate and append; return when it is durable. Blocks.
 
         Args:
             form: `json` (an object or an array of objects), `ndjson`, `csv` (with a header line) or
                 `arrow` (an IPC stream).
+            producer, sequence: Who sends, and its number for this batch: both or neither. A batch
+                that the producer sent before is not appended again.
+
+        """
+        ...
+
+    def producers(self, topic: str, producer: str | None) -> list[ProducerStatus]:
+        """Who has sent to a topic under a name (or this one), and up to which number."""
+        ...
+
+    def rejected(self, topic: str, offset_from: int, rows_max: int) -> pa.Table:
+        """Rejected rows from an offset on, with `_offset` and `_sent_again`; maybe none."""
+        ...
+
+    def send_rejected(
+        self,
+        topic: str,
+        rows: bytes | None,
+        *,
+        offsets: tuple[int, int] | None,
+        form: str | None,
+        partition: int,
+    ) -> Resent:
+        """Send rejected rows again, each once; return when they are durable. Blocks.
+
+        Args:
+            rows: Repaired ones that take the place of those at `offsets`; None for all that wait.
 
         """
         ...

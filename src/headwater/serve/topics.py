@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import TypeAdapter
 
-from headwater.runtime.status import Receipt
+from headwater.runtime.status import ProducerStatus, Receipt
 from headwater.serve.api import FAILURES, Api
 from headwater.serve.body import form_of, inflated, read_body
 from headwater.serve.formats import Format, response, wanted
-from headwater.serve.models import ErrorDetail, RefusedReceipt, RowsWanted
+from headwater.serve.models import ErrorDetail, RefusedReceipt, RowsSent, RowsWanted
 from headwater.serve.offsets import topic_offset
 from headwater.serve.pools import Work
 
@@ -49,6 +49,7 @@ _TAKEN: dict[str, Any] = {
                 "rejections": [
                     {"position": 1, "reason": "'x' is no BIGINT", "column": "ad"},
                 ],
+                "duplicate": 0,
             }
         }
     },
@@ -85,12 +86,15 @@ def topic_routes(api: Api) -> APIRouter:
     async def send(
         request: Request,
         name: Annotated[str, Path(description="A topic or table")],
-        partition: Annotated[int, Query(ge=0, description="The partition to append to")] = 0,
+        wish: Annotated[RowsSent, Query()],
     ) -> Response:
         """Validate rows and append them to a topic or table.
 
         The answer comes when the accepted rows are durable. Rows that are malformed or do not fit
         the schema are kept with their bytes and the reason: `SELECT * FROM "name$rejected"`.
+
+        With a `producer` and a `sequence` a batch may be sent again until it is answered: it is
+        appended once.
         """
         chunks = await read_body(request, api.body_bytes_max)
         content_type = request.headers.get("content-type", "")
@@ -99,7 +103,14 @@ def topic_routes(api: Api) -> APIRouter:
         def work() -> Receipt:
             body = inflated(chunks, encoding, api.body_bytes_max)
             chunks.clear()
-            return api.service.send_bytes(name, body, form_of(content_type, body), partition)
+            return api.service.send_bytes(
+                name,
+                body,
+                form_of(content_type, body),
+                wish.partition,
+                producer=wish.producer,
+                sequence=wish.sequence,
+            )
 
         return _answer(await api.pools.run(Work.SEND, work))
 
@@ -122,6 +133,17 @@ def topic_routes(api: Api) -> APIRouter:
             return response(api.service.rows(name, first, wish.limit, wish.partition), spelling)
 
         return await api.pools.run(Work.READ, work)
+
+    @routes.get("/producers", summary="Who sends", responses=FAILURES)
+    async def producers(
+        name: Annotated[str, Path(description="A topic or table")],
+        producer: Annotated[str | None, Query(description="Only this one")] = None,
+    ) -> list[ProducerStatus]:
+        """Who has sent to a topic under a name, with the number of its last batch in a partition.
+
+        A producer that starts again goes on from there. Whoever was heard of last is first.
+        """
+        return await api.pools.run(Work.STATUS, api.service.producers, name, producer)
 
     return routes
 
