@@ -4,13 +4,14 @@
 #   make test    every test        make check   linters, types, layers
 #   make bench   measure           make clean   remove what was built
 #   make oracle  random queries against batch, for five minutes or ARGS="--seconds N"
+#   make simulate  crashes, full and failing disks: ten thousand seeds or ARGS="--count N"
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser postgres demo test check format bench oracle clean
+.PHONY: help setup browser postgres demo test check format bench oracle simulate clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -50,6 +51,9 @@ format: setup
 
 oracle: setup
 	PYTHONPATH=tests $(BIN)/python -m replay.sweep $(ARGS)
+
+simulate: setup
+	PYTHONPATH=tests $(BIN)/python -m simulation.run $(ARGS)
 
 bench: setup
 	$(BIN)/python bench/first.py $(ARGS)

@@ -99,7 +99,7 @@ class Live:
     @property
     def notices(self) -> list[str]:
         """What the start did that the user should know: views built, epochs recovered."""
-        lines = self._runtime.decision.lines()
+        lines = [*self._runtime.notices, *self._runtime.decision.lines()]
         if self._runtime.epochs_recovered:
             lines.append(f"recovered: {self._runtime.epochs_recovered} epochs stepped again")
         return lines

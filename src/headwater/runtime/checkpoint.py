@@ -5,14 +5,16 @@ segments of topics and change logs, and the batches of operator state. State tha
 since the last checkpoint keeps its files, so a checkpoint costs what changed. The manifest is put
 in place last and atomically; a crash before that leaves the checkpoint before it whole.
 
-The newest two are kept, with all files that either names and the journal since the older one, so
-that recovery can fall back if the newest is damaged.
+The newest two are kept, with all files that either names and the journal since the older one. A
+start checks the newest and the state that it names, and falls back to the one before if a byte of
+them is not what was written. (Files of state above 64 MiB are only looked at: to read all of a
+large state would take longer than a start may.) Manifest and state carry their own checksums; the
+bytes are in `storage.sealed`.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pyarrow as pa
@@ -20,9 +22,13 @@ import pyarrow as pa
 from headwater.errors import StateError
 from headwater.runtime.records import Fact, FactKind, Standing
 from headwater.storage.blobs import Blobs
+from headwater.storage.sealed import sealed_json, trailer, unsealed, unsealed_json
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2
+# Manifests of this format and above have a checksum.
+_SEALED_FROM = 2
+_CHECKED_BYTES_MAX = 64 << 20
 _FOLDER = "checkpoints"
 _STATE = "state"
 
@@ -80,41 +86,64 @@ class Manifest:
 
 
 class Checkpoints:
-    """Writes, finds and removes checkpoints."""
+    """Writes, finds and removes checkpoints.
+
+    Attributes:
+        damage: What was found damaged, in words.
+
+    """
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
+        self.damage: list[str] = []
+        self._unsound: set[str] = set()
+        # A manifest does not change, so each is read once.
+        self._known: dict[str, Manifest] = {}
 
-    def newest(self) -> Manifest | None:
-        """The newest checkpoint that can be read, or None where there is none.
+    def newest(self, journal_from: int = 0) -> Manifest | None:
+        """The newest checkpoint that is as it was written, or None where there is none.
+
+        Args:
+            journal_from: The first record that the journal has. (A checkpoint that was removed may
+                be back after a crash, when what the journal had after it is gone.)
 
         Raises:
-            StateError: There are checkpoints, and none of them can be read.
+            StateError: There are checkpoints, and all of them are damaged.
         """
-        paths = self._paths()
-        for path in reversed(paths):
-            manifest = self._read(path)
-            if manifest is not None:
+        for path in reversed(self._paths()):
+            try:
+                manifest = self._parsed(path)
+                self._check_state(manifest)
+                _check_reaches(manifest, journal_from)
+            except ValueError as error:
+                self._unsound.add(path)
+                self._known.pop(path, None)
+                self.damage.append(f"{path} cannot be used: {error}")
+            else:
                 return manifest
-        if paths:
+        if self.damage:
             raise StateError(
-                f"none of the checkpoints can be read: {', '.join(paths)}",
+                f"no checkpoint is whole: {'; '.join(self.damage)}",
                 hint="restore the folder from a backup",
             )
         return None
 
     def put(self, manifest: Manifest) -> int:
         """Make a checkpoint durable; return the lsn below which the journal is no longer needed."""
-        text = json.dumps(asdict(manifest)).encode()
-        self._blobs.put(f"{_FOLDER}/{manifest.generation:012d}.json", [text])
-        for path in self._paths()[:-KEPT]:
-            self._blobs.delete(path)
-        kept = [found for path in self._paths() if (found := self._read(path)) is not None]
+        path = f"{_FOLDER}/{manifest.generation:012d}.json"
+        value = {each.name: getattr(manifest, each.name) for each in fields(Manifest)}
+        self._blobs.put(path, [sealed_json(value)])
+        readable = [path for path in self._paths() if self._read(path) is not None]
+        for path in self._paths():
+            if path not in readable[-KEPT:]:
+                self._blobs.delete(path)
+                self._known.pop(path, None)
+        kept = self.kept()
         self._remove_unnamed(kept)
         return min(found.lsn for found in kept)
 
     def kept(self) -> list[Manifest]:
-        """All checkpoints that can be read, oldest first."""
+        """All checkpoints that can be used, oldest first."""
         return [found for path in self._paths() if (found := self._read(path)) is not None]
 
     def saver(self) -> BatchSaver:
@@ -134,24 +163,51 @@ class Checkpoints:
         return [path for path in self._blobs.list(_FOLDER) if path.endswith(".json")]
 
     def _read(self, path: str) -> Manifest | None:
+        """A checkpoint; None for one that is damaged."""
         try:
-            value = json.loads(self._blobs.read(path))
-            if value["format"] > FORMAT:
-                raise StateError(
-                    f"{path} has format {value['format']}, this Headwater reads up to {FORMAT}",
-                    hint="use the newer Headwater that wrote it",
-                )
-            return Manifest(**value)
-        except (ValueError, KeyError, TypeError):
-            # A manifest is written whole or not at all, so this one was damaged later: the one
-            # before it serves.
+            return None if path in self._unsound else self._parsed(path)
+        except ValueError:
             return None
 
+    def _parsed(self, path: str) -> Manifest:
+        """A checkpoint.
+
+        Raises:
+            ValueError: It is not what was written.
+            StateError: It was written by a newer version.
+        """
+        if path in self._known:
+            return self._known[path]
+        value = unsealed_json(self._blobs.read(path), sealed_from=_SEALED_FROM)
+        if value["format"] > FORMAT:
+            raise StateError(
+                f"{path} has format {value['format']}, this Headwater reads up to {FORMAT}",
+                hint="use the newer Headwater that wrote it",
+            )
+        try:
+            manifest = Manifest(**value)
+        except TypeError as error:
+            raise ValueError(f"it has not the fields of a checkpoint: {error}") from None
+        self._known[path] = manifest
+        return manifest
+
+    def _check_state(self, manifest: Manifest) -> None:
+        """Check the files of state that a checkpoint names.
+
+        Raises:
+            ValueError: One is missing or is not what was written.
+        """
+        for name in sorted(_names_in(manifest)):
+            try:
+                file = self._blobs.map(name)
+                unsealed(file, is_checked=file.size <= _CHECKED_BYTES_MAX)
+            except FileNotFoundError:
+                raise ValueError(f"{name} is missing") from None
+            except ValueError as error:
+                raise ValueError(f"{name} is damaged: {error}") from None
+
     def _remove_unnamed(self, kept: list[Manifest]) -> None:
-        named: set[str] = set()
-        for manifest in kept:
-            _collect_names(manifest.tables, named)
-            _collect_names(manifest.views, named)
+        named = {name for manifest in kept for name in _names_in(manifest)}
         for path in self._blobs.list(_STATE):
             if path not in named:
                 self._blobs.delete(path)
@@ -184,7 +240,8 @@ class BatchSaver:
             sink = pa.BufferOutputStream()
             with pa.ipc.new_file(sink, batch.schema) as writer:
                 writer.write_batch(batch)
-            self._blobs.put(name, [sink.getvalue()])
+            content = sink.getvalue()
+            self._blobs.put(name, [content, trailer(content)])
         self._taken.clear()
 
 
@@ -197,13 +254,34 @@ class BatchLoader:
     def get(self, name: str) -> pa.RecordBatch:
         """The batch called `name`, mapped and not copied."""
         try:
-            reader = pa.ipc.open_file(pa.BufferReader(self._blobs.map(name)))
-            return reader.get_batch(0)
-        except (FileNotFoundError, pa.ArrowInvalid) as error:
+            content = unsealed(self._blobs.map(name), is_checked=False)
+            return pa.ipc.open_file(pa.BufferReader(content)).get_batch(0)
+        except (OSError, ValueError) as error:
             raise StateError(
                 f"{name} is missing or damaged: {error}",
                 hint="remove the newest file in checkpoints/ to recover from the one before it",
             ) from None
+
+
+def _check_reaches(manifest: Manifest, journal_from: int) -> None:
+    """Check that the journal has all that came after a checkpoint.
+
+    Raises:
+        ValueError: It has not.
+    """
+    if manifest.lsn < journal_from:
+        raise ValueError(
+            f"the journal begins with record {journal_from}, and it needs those from "
+            f"{manifest.lsn} on"
+        )
+
+
+def _names_in(manifest: Manifest) -> set[str]:
+    """All files of state that a manifest names."""
+    named: set[str] = set()
+    _collect_names(manifest.tables, named)
+    _collect_names(manifest.views, named)
+    return named
 
 
 def _collect_names(value: Any, names: set[str]) -> None:

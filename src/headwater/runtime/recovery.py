@@ -82,6 +82,7 @@ class Recovery:
 
     def run(self, journal: Journal, from_lsn: int, report: Report) -> None:
         """Take in every record from `from_lsn` on."""
+        _check_reaches(journal, from_lsn)
         total = journal.next_lsn - from_lsn
         facts_known = len(self.facts)
         facts_seen = 0
@@ -149,6 +150,26 @@ class Recovery:
         self.epoch, self.tick = record.epoch, record.tick_to
         self.facts_taken = record.facts_to
         self.epochs_stepped += 1
+
+
+def _check_reaches(journal: Journal, from_lsn: int) -> None:
+    """Raise unless the journal has all that the checkpoint does not.
+
+    A crash leaves it so: what a checkpoint counts as its own is durable before, and the journal is
+    only dropped after.
+    """
+    if from_lsn < journal.first_lsn:
+        raise StateError(
+            f"the journal begins with record {journal.first_lsn}, and the checkpoint needs those "
+            f"from {from_lsn} on",
+            hint="restore the missing files in journal/ from a copy",
+        )
+    if from_lsn > journal.next_lsn:
+        raise StateError(
+            f"the journal ends before record {journal.next_lsn}, and the checkpoint was taken "
+            f"when it had all before {from_lsn}",
+            hint="restore the newest file in journal/ from a copy",
+        )
 
 
 def _compare(

@@ -116,6 +116,11 @@ class Runtime:
             found.append("no checkpoint is taken while a view is paused: the journal grows")
         return tuple(dict.fromkeys(problem for problem in found if problem))
 
+    @property
+    def notices(self) -> list[str]:
+        """What was found at the start and is mended, in words."""
+        return list(self._checkpoints.damage)
+
     def settle(self, timeout: float | None = None) -> bool:
         """Return when all that is visible in the log now is computed, committed and published.
 
@@ -143,7 +148,7 @@ class Runtime:
         self._checkpointer.take()
 
     def _open(self, plans: tuple[ViewPlan, ...]) -> Decision:
-        manifest = self._checkpoints.newest()
+        manifest = self._checkpoints.newest(self.journal.first_lsn)
         self._archiver = Archiver(self._logs)
         columns = columns_of(self.pipeline, manifest, self.journal, self.started_us)
         known = pipeline_of(self.pipeline, columns)

@@ -140,7 +140,8 @@ class SenderWatermark:
             "complete_us": self.complete_us,
             "current_us": self.current_us,
             "risen_us": self.risen_us,
-            "senders": self._names,
+            # A copy: whoever writes this does so while the next epochs add to the names.
+            "senders": list(self._names),
             "table": self._table.tolist(),
         }
 

@@ -175,10 +175,10 @@ class TopicWatermark:
     def save(self) -> dict[str, Any]:
         """A JSON value for `load`."""
         return {
-            "high_us": self.high_us,
-            "is_idle": self.is_idle,
-            "floors_us": self.floors_us,
-            "heard_us": self.heard_us,
+            "high_us": list(self.high_us),
+            "is_idle": list(self.is_idle),
+            "floors_us": list(self.floors_us),
+            "heard_us": list(self.heard_us),
             "risen_us": self.risen_us,
             "advanced_us": self.advanced_us,
             "current_us": self.current_us,

@@ -127,6 +127,52 @@ class FakeDisk:
         """Have the machine go off in a call, after some of its work; every later call fails."""
         self._crash_at = call
 
+    @property
+    def is_off(self) -> bool:
+        """Whether the machine went off: every call fails."""
+        return self._is_off
+
+    def switch_off(self) -> None:
+        """Let every later call fail."""
+        self._is_off = True
+
+    def paths(self) -> list[str]:
+        """All files that are there; also when the machine is off, and not counted as a call."""
+        return sorted(self._names)
+
+    def peek(self, path: str) -> bytes:
+        """A file's content; also when the machine is off, and not counted as a call."""
+        return bytes(self._names[path].data)
+
+    def copy(self) -> FakeDisk:
+        """A disk with the same files, on which all that is there is durable."""
+        with self._lock:
+            after = FakeDisk(self._random.getrandbits(64), room_bytes=self.room_bytes)
+            found = {path: bytearray(content.data) for path, content in self._names.items()}
+            after._names = {path: _Content(data, len(data)) for path, data in found.items()}
+            after._durable = dict(after._names)
+            return after
+
+    def damage(self, path: str, data: bytes | None) -> None:
+        """Have a file be something else, durably and at once; None for gone."""
+        with self._lock:
+            for names in (self._names, self._durable):
+                names.pop(path, None)
+                if data is not None:
+                    names[path] = _Content(bytearray(data), len(data))
+
+    def kill(self) -> FakeDisk:
+        """End the process that uses this disk; return the disk as the next one finds it.
+
+        The machine goes on: what was written is there, though it may not be durable yet.
+        """
+        with self._lock:
+            self._is_off = True
+            after = FakeDisk(self._random.getrandbits(64), room_bytes=self.room_bytes)
+            after._names, after._durable = self._names, self._durable
+            after._pending = self._pending
+            return after
+
     def crash(self) -> FakeDisk:
         """Switch this machine off; return the disk as it is when the machine is on again."""
         with self._lock:
