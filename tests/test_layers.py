@@ -22,6 +22,7 @@ LIBRARIES = {
     "duckdb": ("operators/", "state/", "replay/", "connectors/duckdb.py"),
     "sqlglot": ("sql/", "plan/", "deploy/", "operators/", "replay/", "connectors/"),
     "psycopg": ("connectors/postgres.py",),
+    "deltalake": ("connectors/delta_lake.py",),
     "fastapi": ("serve/",),
     "starlette": ("serve/",),
     "uvicorn": ("serve/",),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from datetime import time
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import duckdb
 import psycopg
 import pyarrow as pa
@@ -14,6 +16,7 @@ import pyarrow.parquet as pq
 from psycopg import sql
 
 from connectors.servers import PostgresServer
+from headwater.connectors import delta_lake
 from headwater.connectors import duckdb as duckdb_sink
 from headwater.connectors import postgres as postgres_sink
 from headwater.connectors.parquet import ParquetSink
@@ -46,6 +49,32 @@ class ParquetStore:
     def rows(self, followed: Followed) -> pa.Table:
         files = [pq.read_table(path) for path in sorted(self.folder.glob("*.parquet"))]
         return pa.concat_tables(files) if files else _empty(followed)
+
+
+@dataclass
+class DeltaStore:
+    folder: Path
+    mode: Mode = Mode.CONTENT
+    stride: int = 3
+
+    def __post_init__(self) -> None:
+        self.path = str(self.folder / f"delta{next(_numbers)}")
+
+    def lost(self) -> Exception:
+        return OSError("the folder is gone")
+
+    def sink(self, followed: Followed, faults: Faults) -> Sink:
+        target = delta_lake.Target(self.path, self.mode)
+        return delta_lake.DeltaSink(followed, target, faults.around(deltalake))
+
+    def rows(self, followed: Followed) -> pa.Table:
+        rows = deltalake.DeltaTable(self.path).to_pyarrow_table()
+        for at, column in enumerate(followed.schema):
+            if column.type.kind == "TIME":
+                texts = rows.column(column.name).to_pylist()
+                times = [None if text is None else time.fromisoformat(text) for text in texts]
+                rows = rows.set_column(at, column.name, pa.array(times, column.type.arrow))
+        return rows
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from connectors.stores import DuckDBStore, ParquetStore, PostgresStore
+from connectors.stores import DeltaStore, DuckDBStore, ParquetStore, PostgresStore
 from headwater.connectors.sink import Mode
 from headwater.testing import sinks
 from headwater.testing.sinks import CHECKS, Store, Story
@@ -18,6 +18,8 @@ KINDS: dict[str, Callable[[pytest.FixtureRequest, Path], Store]] = {
     "parquet": lambda _, folder: ParquetStore(folder),
     "duckdb": lambda _, folder: DuckDBStore(folder),
     "duckdb changes": lambda _, folder: DuckDBStore(folder, Mode.CHANGES),
+    "delta": lambda _, folder: DeltaStore(folder),
+    "delta changes": lambda _, folder: DeltaStore(folder, Mode.CHANGES),
     "postgres": lambda ask, _: PostgresStore(ask.getfixturevalue("postgres")),
     "postgres changes": lambda ask, _: PostgresStore(ask.getfixturevalue("postgres"), Mode.CHANGES),
 }
@@ -28,6 +30,7 @@ KINDS: dict[str, Callable[[pytest.FixtureRequest, Path], Store]] = {
 FAILED = {
     "parquet": ("keyed", "repeated"),
     "duckdb": ("keyed",),
+    "delta": ("keyed",),
     "postgres": ("keyed", "repeated"),
     "postgres changes": ("keyed",),
 }
@@ -37,6 +40,8 @@ CASES = [
     for check in CHECKS
     for story in sinks.stories()
     if check not in sinks.FAULTS or story.name in FAILED.get(kind, ())
+    # Delta Lake merges by key.
+    if (kind, story.name) != ("delta", "repeated")
 ]
 
 

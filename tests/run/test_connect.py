@@ -26,7 +26,7 @@ def shop(sink: str) -> hw.App:
 @pytest.mark.parametrize(
     ("sink", "message", "hint"),
     [
-        ("paper (path = 'x')", "no connector paper", "there are: duckdb, parquet, postgres"),
+        ("paper (path = 'x')", "no connector paper", "there are: delta, duckdb, parquet"),
         ("duckdb (file = 'x')", "has no option file", "its options are: every, key, mode, path"),
         ("duckdb (table = 'x')", "has no path", "path = 'totals.duckdb'"),
         ("postgres (table = 'x')", "has no dsn or dsn_env", "dsn = 'postgresql://"),
@@ -47,7 +47,13 @@ def test_what_cannot_be_is_refused_with_what_can(
 
 
 @pytest.mark.parametrize(
-    "settings", [hw.sinks.Parquet("x"), hw.sinks.DuckDB("x"), hw.sinks.Postgres("dbname=x")]
+    "settings",
+    [
+        hw.sinks.Parquet("x"),
+        hw.sinks.DuckDB("x"),
+        hw.sinks.Postgres("dbname=x"),
+        hw.sinks.Delta("x"),
+    ],
 )
 def test_python_and_sql_have_the_same_options_and_defaults(
     settings: hw.sinks.SinkSettings,

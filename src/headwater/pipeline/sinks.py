@@ -109,6 +109,36 @@ class DuckDB:
         return _given(given) | _common(self.mode, self.key, self.rows_max, self.every)
 
 
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A Delta Lake table, each write one commit that carries the position.
+
+    Args:
+        path: A folder, or an address such as `s3://bucket/spend`, whose keys come from the
+            environment.
+        mode: `content`: the table equals the view, merged by key. `changes`: every change, as a
+            signed row.
+        key: Columns that tell the view's rows apart, where its query does not say.
+        rows_max: So many changes are written in one commit.
+        every: Changes wait at most so long.
+    """
+
+    path: str | Path
+    mode: str = "content"
+    key: str | tuple[str, ...] = ()
+    rows_max: int = 1_000_000
+    every: str = "1 minute"
+
+    @property
+    def connector(self) -> str:
+        """The kind of store."""
+        return "delta"
+
+    def options(self) -> dict[str, str]:
+        """The settings by name."""
+        return {"path": str(self.path)} | _common(self.mode, self.key, self.rows_max, self.every)
+
+
 def _given(options: dict[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in options.items() if value}
 

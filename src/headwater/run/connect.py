@@ -83,6 +83,12 @@ def _duckdb(followed: Followed, options: Options) -> Sink:
     return DuckDBSink(followed, Target(options["path"], table, Mode(options["mode"])))
 
 
+def _delta(followed: Followed, options: Options) -> Sink:
+    from headwater.connectors.delta_lake import DeltaSink, Target
+
+    return DeltaSink(followed, Target(options["path"], Mode(options["mode"])))
+
+
 _TABLE = {"table": None, "mode": "content", "key": None}
 
 CONNECTORS: Mapping[str, Connector] = {
@@ -104,6 +110,13 @@ CONNECTORS: Mapping[str, Connector] = {
         {"path": None, **_TABLE, "rows_max": "1000000", "every": "10 seconds"},
         {"path": "{source}.duckdb"},
         "drop its table or give the sink another table",
+    ),
+    "delta": Connector(
+        _delta,
+        {"path": None, "mode": "content", "key": None, "rows_max": "1000000", "every": "1 minute"},
+        {"path": "lake/{source}"},
+        "remove {path} or give the sink another path",
+        extra="delta",
     ),
 }
 

@@ -95,7 +95,8 @@ class _Wrapped:
 
     def _wrapped(self, value: Any) -> Any:
         is_error = isinstance(value, type) and issubclass(value, BaseException)
-        return value if is_error or isinstance(value, _PLAIN) else _Wrapped(value, self._faults)
+        is_plain = isinstance(value, _PLAIN) or hasattr(type(value), "__arrow_c_schema__")
+        return value if is_error or is_plain else _Wrapped(value, self._faults)
 
 
 def _inner(value: Any) -> Any:
