@@ -3,6 +3,7 @@
 #   make demo    replay a year of flights and watch the answers
 #   make test    every test        make check   linters, types, layers
 #   make bench   measure           make clean   remove what was built
+#   make fuzz    nonsense through every door, for longer than in the tests, or EXAMPLES=N of it
 #   make oracle  random queries against batch, for five minutes or ARGS="--seconds N"
 #   make simulate  crashes, full and failing disks: ten thousand seeds or ARGS="--count N"
 
@@ -11,7 +12,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser postgres demo test check format bench oracle simulate clean
+.PHONY: help setup browser postgres demo test check format bench oracle fuzz simulate clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -54,6 +55,11 @@ oracle: setup
 
 simulate: setup
 	PYTHONPATH=tests $(BIN)/python -m simulation.run $(ARGS)
+
+EXAMPLES ?= 2000
+fuzz: setup
+	HEADWATER_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/serve/test_fuzz.py \
+		tests/serve/test_fuzz_sql.py $(ARGS)
 
 bench: setup
 	$(BIN)/python bench/first.py $(ARGS)

@@ -262,3 +262,15 @@ def test_an_address_that_is_none_is_refused_before_the_folder_is_touched(tmp_pat
     with pytest.raises(DefinitionError, match="cannot listen on 'nowhere'"):
         hw.App("shop").start(tmp_path / "data", listen="nowhere")
     assert not (tmp_path / "data").exists()
+
+
+def test_the_content_of_a_table_is_read_however_its_key_was_declared(tmp_path: Path) -> None:
+    app = hw.App("stock")
+    app.table("items", "item VARCHAR, kind VARCHAR", key="item")
+    with app.start(tmp_path, listen=None) as live:
+        assert live.content("items").num_rows == 0
+        live.send("items", ITEMS)
+        live.settle()
+
+        assert live.content("items", rows_max=1).to_pylist() == ITEMS[:1]
+        assert sorted(live.content("items").column("item").to_pylist()) == ["salt", "tea"]

@@ -142,3 +142,12 @@ def test_what_duckdb_answers_can_be_written() -> None:
         "v": "1 day",
         "u": False,
     }
+
+
+def test_a_union_is_written_as_the_value_that_it_is() -> None:
+    union = pa.UnionArray.from_sparse(
+        pa.array([0, 1], pa.int8()), [pa.array([1, None]), pa.array([None, "x"])]
+    )
+    table = pa.table({"u": union, "l": pa.ListArray.from_arrays([0, 2, 2], union)})
+
+    assert to_ndjson(table) == b'{"u":1,"l":[1,"x"]}\n{"u":"x","l":[]}\n'

@@ -67,3 +67,11 @@ def test_csv_spells_what_it_has_no_spelling_for_as_json_does() -> None:
 
 def test_a_type_that_only_arrow_has_is_spelled_as_arrow_does() -> None:
     assert (sql_type(pa.int64()), sql_type(pa.null())) == ("BIGINT", "null")
+
+
+def test_thousands_of_columns_of_one_name_take_no_longer_than_others() -> None:
+    names = distinct_names(["n"] * 50_000 + ["n_3"])
+
+    assert names[:3] == ["n", "n_1", "n_2"]
+    assert len(set(names)) == 50_001
+    assert names[-1] == "n_3"

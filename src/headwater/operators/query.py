@@ -51,18 +51,31 @@ class Rows:
         return reader.__arrow_c_stream__(requested_schema)
 
 
-def answer(sql: str, relations: Mapping[str, Rows], *, seconds_max: float = 60.0) -> pa.Table:
+# An answer is held in memory as a whole, beside what DuckDB needs to compute it.
+ANSWER_BYTES_MAX = 1 << 30
+_BATCH_ROWS = 1 << 16
+
+
+def answer(
+    sql: str,
+    relations: Mapping[str, Rows],
+    *,
+    seconds_max: float = 60.0,
+    bytes_max: int = ANSWER_BYTES_MAX,
+) -> pa.Table:
     """Answer one SELECT.
 
     Args:
         sql: The question.
         relations: What it may read, by name; only those that it names are read.
         seconds_max: A question that takes longer is stopped.
+        bytes_max: And one whose answer is larger.
 
     Raises:
         DefinitionError: It is not one SELECT, it names what is not there, DuckDB refuses it, or it
             took too long.
     """
+    _check_is_text(sql)
     connection = duckdb.connect(":memory:", config=_SETTINGS)
     try:
         connection.execute("SET TimeZone = 'UTC'")
@@ -70,9 +83,16 @@ def answer(sql: str, relations: Mapping[str, Rows], *, seconds_max: float = 60.0
         for name, rows in relations.items():
             connection.register(name, rows)
         connection.execute("SET lock_configuration = true")
-        return _run(connection, sql, list(relations), seconds_max)
+        return _run(connection, sql, list(relations), seconds_max, bytes_max)
     finally:
         connection.close()
+
+
+def _check_is_text(sql: str) -> None:
+    try:
+        sql.encode()
+    except UnicodeEncodeError as error:
+        raise DefinitionError(f"the query is not Unicode text: {error.reason}") from None
 
 
 def _check_is_one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -93,19 +113,24 @@ def _check_is_one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> Non
 
 
 def _run(
-    connection: duckdb.DuckDBPyConnection, sql: str, known: list[str], seconds_max: float
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    known: list[str],
+    seconds_max: float,
+    bytes_max: int,
 ) -> pa.Table:
     timer = threading.Timer(seconds_max, connection.interrupt)
     timer.daemon = True
     timer.start()
     try:
-        return connection.sql(exactly_text(sql)).to_arrow_table()
-    except duckdb.InterruptException:
-        raise DefinitionError(
-            f"the query took longer than {seconds_max:g} seconds and was stopped",
-            hint="ask for less, or make it a view",
-        ) from None
-    except duckdb.Error as error:
+        return _read(connection.sql(exactly_text(sql)), bytes_max)
+    # What goes wrong after the first rows comes through Arrow's stream, as an OSError.
+    except (duckdb.Error, OSError) as error:
+        if isinstance(error, duckdb.InterruptException) or "INTERRUPT" in _first_line(error):
+            raise DefinitionError(
+                f"the query took longer than {seconds_max:g} seconds and was stopped",
+                hint="ask for less, or make it a view",
+            ) from None
         raise DefinitionError(
             _first_line(error), place=_place(error, sql), hint=_hint(error, known)
         ) from None
@@ -113,11 +138,26 @@ def _run(
         timer.cancel()
 
 
-def _first_line(error: duckdb.Error) -> str:
+def _read(question: duckdb.DuckDBPyRelation, bytes_max: int) -> pa.Table:
+    """The rows of a question, taken as they are computed."""
+    reader = question.to_arrow_reader(_BATCH_ROWS)
+    batches, size_bytes = [], 0
+    for batch in reader:
+        batches.append(batch)
+        size_bytes += batch.nbytes
+        if size_bytes > bytes_max:
+            raise DefinitionError(
+                f"the answer is larger than {bytes_max:,} bytes",
+                hint="ask for less, with LIMIT or an aggregate",
+            )
+    return pa.Table.from_batches(batches, reader.schema)
+
+
+def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0].removesuffix("!")
 
 
-def _place(error: duckdb.Error, sql: str) -> Place | None:
+def _place(error: Exception, sql: str) -> Place | None:
     """Where the first thing that the message names stands in the question."""
     text = _first_line(error)
     named = re.search(r'"([^"]+)"', text) or re.search(r"with name (\S+) does not exist", text)
@@ -127,7 +167,7 @@ def _place(error: duckdb.Error, sql: str) -> Place | None:
     return None if start < 0 else Place(sql, start, start + len(named[1]), "query")
 
 
-def _hint(error: duckdb.Error, known: list[str]) -> str | None:
+def _hint(error: Exception, known: list[str]) -> str | None:
     """What to type instead, if the message names a relation that is not there."""
     text = str(error)
     if "Function with name" in text:

@@ -271,11 +271,15 @@ class Live:
         """
         visible = self._runtime.loop.visible
         known = self._named(name, visible.contents, "view or table")
-        batches = visible.contents[known].batches()
+        schema = self._schema_of(known)
+        # A key that is not declared NOT NULL is so in what a table holds.
+        batches: Iterable[pa.RecordBatch] = (
+            batch.cast(schema) for batch in visible.contents[known].batches()
+        )
         order = next((plan.order for plan in self._runtime.plans if plan.name == known), ())
         if rows_max is not None and not order:
             batches = _first(batches, rows_max)
-        table = pa.Table.from_batches(batches, self._schema_of(known))
+        table = pa.Table.from_batches(batches, schema)
         if order:
             keys = [(column, "descending" if down else "ascending") for column, down in order]
             table = table.sort_by(keys)

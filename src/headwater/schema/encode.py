@@ -11,6 +11,7 @@
 | TIMESTAMP WITH TIME ZONE | the same in UTC, with `Z` |
 | INTERVAL | `1 year 2 months 3 days 04:05:06.5` |
 | lists, structs, maps | arrays; objects; objects, with keys as texts |
+| unions | the value that it is |
 
 What `decode` accepts is written so that it reads back the same, but for JSON columns, and for keys
 of maps that are not texts. A column of plain values costs about 0.2 microseconds a value; blobs,
@@ -185,6 +186,8 @@ def _nested_value(scalar: pa.Scalar) -> Any:
     if pa.types.is_map(kind):
         keys, values = scalar.values.field(0), scalar.values.field(1)
         return {_key(key): _value(value) for key, value in zip(keys, values, strict=True)}
+    if pa.types.is_union(kind):
+        return _value(scalar.value)
     return [_value(item) for item in scalar.values]
 
 

@@ -81,11 +81,14 @@ def distinct_names(names: Sequence[str]) -> list[str]:
     """The names, numbered from the second of a name on: an object has each name only once."""
     taken = set(names)
     found: dict[str, None] = {}
+    # Where each name's numbers have come to: there may be thousands of the same name.
+    numbers: dict[str, int] = {}
     for name in names:
-        candidate, number = name, 0
+        candidate, number = name, numbers.get(name, 0)
         while candidate in found or (number and candidate in taken):
             number += 1
             candidate = f"{name}_{number}"
+        numbers[name] = number
         found[candidate] = None
     return list(found)
 

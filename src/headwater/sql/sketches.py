@@ -97,10 +97,14 @@ def exactly_text(sql: str) -> str:
         return sql
     try:
         query = sqlglot.parse_one(sql, dialect="duckdb")
+        return exactly(query, None).sql("duckdb") if isinstance(query, exp.Query) else sql
     except SqlglotError:
         # DuckDB says better what is wrong with it.
         return sql
-    return exactly(query, None).sql("duckdb") if isinstance(query, exp.Query) else sql
+    except RecursionError:
+        raise DefinitionError(
+            "the query is nested too deeply", hint="give its parts names: WITH part AS (...)"
+        ) from None
 
 
 def _name(sketch: exp.Expr) -> None:
