@@ -274,3 +274,12 @@ def test_the_content_of_a_table_is_read_however_its_key_was_declared(tmp_path: P
 
         assert live.content("items", rows_max=1).to_pylist() == ITEMS[:1]
         assert sorted(live.content("items").column("item").to_pylist()) == ["salt", "tea"]
+
+
+@pytest.mark.parametrize("partition", [-1, 1, 1 << 70])
+def test_a_partition_that_is_none_is_refused_also_when_every_row_is_bad(partition: int) -> None:
+    with (
+        shop().start(listen=None) as live,
+        pytest.raises(DefinitionError, match="has no partition"),
+    ):
+        live.send("sales", [{"item": None}], partition=partition)

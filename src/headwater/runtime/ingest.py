@@ -67,6 +67,8 @@ class Ingest:
         who = checked(producer, sequence)
         if who is not None:
             return self.send_numbered(topic, rows, form, partition, who)
+        # Rejected rows say it too, so it must be one also where no row is good.
+        self._intake.check_partition(topic.name, partition)
         arrived_us = self._clock.now_us()
         decoded = _guarded(topic, _decode(topic.schema, rows, form), arrived_us)
         offset = self._intake.append(

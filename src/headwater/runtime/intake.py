@@ -94,7 +94,7 @@ class Intake:
             DefinitionError: The topic has no such partition, or its input has ended.
             StateError: The journal could not be written.
         """
-        self._check_partition(topic, partition)
+        self.check_partition(topic, partition)
         waiting: list[Ticket] = []
         body = rows.serialize() if rows.num_rows else None
         with self._order:
@@ -128,7 +128,7 @@ class Intake:
 
         """
         topic, partition = delivery.topic, delivery.partition
-        self._check_partition(topic, partition)
+        self.check_partition(topic, partition)
         who = (delivery.producer, delivery.sequence)
         body = rows.serialize() if rows.num_rows else None
         with self._order:
@@ -161,7 +161,7 @@ class Intake:
         """
         definition = self._topics[topic].definition
         if partition is not None:
-            self._check_partition(topic, partition)
+            self.check_partition(topic, partition)
             if definition.watermark_by is not None:
                 raise DefinitionError(
                     f"topic {topic} has a watermark for each {definition.watermark_by}, "
@@ -330,7 +330,12 @@ class Intake:
             self.visible_lsn = ticket.lsn + 1
             self.changed.notify_all()
 
-    def _check_partition(self, topic: str, partition: int) -> None:
+    def check_partition(self, topic: str, partition: int) -> None:
+        """Refuse a partition that a topic does not have.
+
+        Raises:
+            DefinitionError: With the partitions that there are.
+        """
         count = self._topics[topic].definition.partitions
         if not 0 <= partition < count:
             raise DefinitionError(
