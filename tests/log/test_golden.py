@@ -27,7 +27,7 @@ from headwater.storage.blobs import Blobs
 from headwater.storage.local import LocalDisk
 
 GOLDEN = Path(__file__).parent / "golden"
-FORMATS = ("1", "2", "3")
+FORMATS = ("1", "2", "3", "4")
 
 SCHEMA = Schema(
     (

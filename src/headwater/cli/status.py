@@ -149,6 +149,16 @@ def _waiting(told: Told) -> list[RenderableType]:
     from rich.text import Text
 
     lines = [f"{v['name']} waits for {w['text']}" for v in told["views"] for w in v["waits"]]
+    lines += [
+        f"{t['name']} keeps {t['rows_kept']:,} rows, since {moment(t['oldest_us'])}"
+        for t in told["topics"]
+        if t["rows_kept"] < t["rows"]
+    ]
+    lines += [
+        f"{t['name']} has {size(t['archived_bytes'])} of its bytes in the archive"
+        for t in told["topics"]
+        if t["archived_bytes"]
+    ]
     lines += [f"watermark of {t['name']}: {t['held_by']}" for t in told["topics"] if t["held_by"]]
     return ["", *(Text(line, style="dim") for line in lines)] if lines else []
 

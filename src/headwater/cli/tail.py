@@ -54,6 +54,8 @@ def tail(
     if kind == "view":
         rows = _changes(client, told["name"], starts[0], None if follow else ends[0])
     else:
+        # Rows before the first that is kept are no rows any more.
+        starts = [max(*pair) for pair in zip(starts, told["offsets_first"] or starts, strict=True)]
         rows = _rows(client, told["name"], starts, None if follow else ends)
     printer = _Printer(told["columns"])
     for number, row in enumerate(rows, 1):

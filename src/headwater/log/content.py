@@ -10,8 +10,8 @@ A file that is not what was written is a `StateError` that names it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Protocol
 
@@ -221,19 +221,26 @@ class ArrowContent:
 
 
 class ParquetContent:
-    """A mapped Parquet file. Remembers the row group decoded last: the next read often needs it.
+    """A Parquet file. Remembers the row group decoded last: the next read often needs it.
 
     Args:
+        source: Opens it for reading by ranges.
         schema: The Arrow types that the rows had when they were written.
+        damage: Turns what a reader says of unreadable bytes into an error that names the file.
 
     """
 
-    def __init__(self, path: str, content: pa.Buffer, schema: pa.Schema) -> None:
-        self._path = path
-        self._content = content
+    def __init__(
+        self,
+        source: Callable[[], pa.NativeFile],
+        schema: pa.Schema,
+        damage: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._source = source
+        self._damage = damage
         self._schema = schema
-        with damage_of(path):
-            self._metadata = pq.read_metadata(pa.BufferReader(content))
+        with damage():
+            self._metadata = pq.read_metadata(source())
             self.index = Index.decode(self._metadata.metadata[INDEX_KEY])
             groups = range(self._metadata.num_row_groups)
             self._ends = _ends([self._metadata.row_group(g).num_rows for g in groups])
@@ -270,10 +277,10 @@ class ParquetContent:
         last = self._last
         if last and last[:2] == (group, columns):
             return last[2]
-        with damage_of(self._path):
+        with self._damage():
             # A reader of its own for each call: one reader must not be shared by threads.
             reader = pq.ParquetFile(
-                pa.BufferReader(self._content),
+                self._source(),
                 metadata=self._metadata,
                 page_checksum_verification=True,
             )

@@ -2,7 +2,8 @@
 
 Rows are appended in chunks and stand at dense positions. The newest are in memory (`Tail`); `flush`
 writes them as a hot segment, and `seal` combines hot segments into one file of a good size for the
-archive. A reader takes a `Snapshot` and sees the same rows wherever they are.
+archive; before they are enough for that, many small ones become a larger one. `drop` lets the
+first segments go. A reader takes a `Snapshot` and sees the same rows wherever they are.
 
 Durability is the journal's: the tail is lost in a crash and appended again from the journal. A
 manifest names the segments; whoever stores it decides when it counts. A file is deleted only when
@@ -15,7 +16,7 @@ Any number of threads may read, while one appends, one flushes and one seals.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,14 +34,25 @@ from headwater.schema.versions import Reading
 ARCHIVE = "data"
 # So many rows are read at once where all are read.
 STRETCH_ROWS = 1_000_000
+# From so many segments on they are combined, if together they are so many times their largest.
+MANY = 16
+_LARGER = 4
+# The mark of a topic's appends that says when they arrived.
+_ARRIVED = 1
 
 
 @dataclass(frozen=True, slots=True)
 class SealAt:
-    """How much the hot segments of a lane hold together when they are sealed: either is enough."""
+    """How much the hot segments of a lane hold together when they are sealed: any is enough.
+
+    Args:
+        span_us: How far the arrivals of a topic's rows lie apart; None: that does not matter.
+
+    """
 
     rows: int = 2_000_000
     size_bytes: int = 128 * 1024 * 1024
+    span_us: int | None = None
 
 
 DEFAULT_SEAL_AT = SealAt()
@@ -76,17 +88,23 @@ class Lane:
     Args:
         stem: What the names of its files begin with.
         entries: Its segments, in order.
+        start: Where it begins when it has none.
 
     """
 
     def __init__(
-        self, shape: Shape, files: SegmentFiles, stem: str, entries: Iterable[Entry] = ()
+        self,
+        shape: Shape,
+        files: SegmentFiles,
+        stem: str,
+        entries: Iterable[Entry] = (),
+        start: int = 0,
     ) -> None:
         self._shape = shape
         self._files = files
         self._stem = stem
         segments = tuple(Segment(entry, files) for entry in entries)
-        position = segments[-1].position_to if segments else 0
+        position = segments[-1].position_to if segments else start
         self._lock = threading.Lock()
         self._now: tuple[tuple[Segment, ...], Tail] = (segments, Tail(position, shape.marks))
 
@@ -151,8 +169,12 @@ class Lane:
         """
         low = self.position_first
         while low < position_to:
+            snapshot = self.snapshot()
+            # The first rows may be let go while somebody reads.
+            low = max(low, snapshot.position_first)
             high = min(low + STRETCH_ROWS, position_to)
-            yield self.snapshot(), low, high
+            if low < high:
+                yield snapshot, low, high
             low = high
 
     def flush(self) -> int:
@@ -169,21 +191,54 @@ class Lane:
     def seal(self) -> int:
         """Combine hot segments into archive files where they are enough; return the count of files.
 
-        The hot files stay until `SegmentFiles.remove_retired`.
+        Where they are not, many small ones become a larger one. The files that were combined stay
+        until `SegmentFiles.remove_retired`.
         """
         groups = list(self._full_groups())
-        for group in groups:
-            sealed = self._write_sealed(group)
-            with self._lock:
-                kept = [s for s in self._now[0] if s not in group]
-                place = sum(s.position_first < sealed.position_first for s in kept)
-                self._now = ((*kept[:place], sealed, *kept[place:]), self._now[1])
-            self._files.retire([segment.entry.name for segment in group])
-        return len(groups)
+        sealed = [self.replace(group, self._write_sealed(group)) for group in groups]
+        group = small_group([s for s in self._now[0] if s.entry.is_hot])
+        if group:
+            self.replace(group, self._write_merged(group))
+        return sum(sealed)
 
-    def manifest(self) -> list[dict[str, Any]]:
-        """The segments, as JSON. The tail is not in it."""
-        return [segment.entry.save() for segment in self._now[0]]
+    def drop(self, position_to: int) -> tuple[Segment, ...]:
+        """Let the segments go that end at `position_to` or before it; return them.
+
+        Their files stay until `SegmentFiles.remove_retired`.
+        """
+        with self._lock:
+            segments, tail = self._now
+            count = bisect_right(segments, position_to, key=lambda segment: segment.position_to)
+            self._now = (segments[count:], tail)
+        self._retire(segments[:count])
+        return segments[:count]
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Its files, in order."""
+        return self._now[0]
+
+    def manifest(self) -> tuple[int, list[dict[str, Any]]]:
+        """Where it begins, and the segments, as JSON. The tail is not in it."""
+        segments, tail = self._now
+        start = segments[0].position_first if segments else tail.starts[0]
+        return start, [segment.entry.save() for segment in segments]
+
+    def replace(self, group: Sequence[Segment], made: Segment) -> bool:
+        """Put one segment in the place of some; False if these were let go meanwhile."""
+        with self._lock:
+            segments, tail = self._now
+            kept = [segment for segment in segments if segment not in group]
+            is_there = len(kept) + len(group) == len(segments)
+            if is_there:
+                place = sum(s.position_first < made.position_first for s in kept)
+                self._now = ((*kept[:place], made, *kept[place:]), tail)
+        self._retire(group if is_there else [made])
+        return is_there
+
+    def _retire(self, segments: Sequence[Segment]) -> None:
+        entries = [segment.entry for segment in segments]
+        self._files.retire([entry.name for entry in entries if not entry.is_archived])
 
     def _hot_cuts(self, tail: Tail, chunks: int) -> Iterator[tuple[int, int]]:
         """The chunks [first, last) of each hot segment: like parts, each about an archive file."""
@@ -205,12 +260,21 @@ class Lane:
         name = f"{HOT}/{self._name(index)}.arrow"
         return self._files.write(name, arrow_file(table, index), index)
 
-    def _write_sealed(self, group: Sequence[Segment]) -> Segment:
+    def _write_merged(self, group: Sequence[Segment]) -> Segment:
+        table, index = self._joined(group)
+        name = f"{HOT}/{self._name(index)}.arrow"
+        return self._files.write(name, arrow_file(table, index), index)
+
+    def _joined(self, group: Sequence[Segment]) -> tuple[pa.Table, Index]:
+        """The rows of segments that follow each other."""
         appended = self._shape.marks
         index = Index.join([segment.content.index.with_marks(appended) for segment in group])
         batches = [batch for s in group for batch in s.read(s.position_first, s.position_to, None)]
         table = pa.Table.from_batches(batches, self._shape.schema).unify_dictionaries()
-        index = self._summed_up(table, index)
+        return table, self._summed_up(table, index)
+
+    def _write_sealed(self, group: Sequence[Segment]) -> Segment:
+        table, index = self._joined(group)
         firsts = tuple(int(column[0]) for column in index.marks)
         name = f"{ARCHIVE}/{self._shape.archive_folder(firsts)}{self._name(index)}"
         if not is_parquet_exact(self._shape.schema):
@@ -233,8 +297,31 @@ class Lane:
         for segment in self._now[0]:
             if segment.entry.is_hot:
                 group.append(segment)
-                rows = segment.position_to - group[0].position_first
-                size = sum(s.entry.size_bytes for s in group)
-                if rows >= self._shape.seal_at.rows or size >= self._shape.seal_at.size_bytes:
+                if self._is_full(group):
                     yield group
                     group = []
+
+    def _is_full(self, group: Sequence[Segment]) -> bool:
+        seal_at = self._shape.seal_at
+        rows = group[-1].position_to - group[0].position_first
+        size = sum(segment.entry.size_bytes for segment in group)
+        if rows >= seal_at.rows or size >= seal_at.size_bytes:
+            return True
+        if seal_at.span_us is None:
+            return False
+        first_us, last_us = group[0].entry.firsts[_ARRIVED], group[-1].entry.highest[_ARRIVED]
+        return last_us - first_us >= seal_at.span_us
+
+
+def small_group(segments: Sequence[Segment]) -> Sequence[Segment]:
+    """The last of these segments, if they are many and small; else none.
+
+    They are when together they are several times as large as the largest of them: so a row is
+    written again only when what it lies in has grown by as much, and of segments there are few,
+    as many as the logarithm of their size.
+    """
+    sizes = [segment.entry.size_bytes for segment in segments]
+    for first in range(len(segments) - MANY + 1):
+        if sum(sizes[first:]) >= _LARGER * max(sizes[first:]):
+            return segments[first:]
+    return ()

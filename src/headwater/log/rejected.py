@@ -32,8 +32,8 @@ def rejected_name(topic: str) -> str:
 
 
 def rejected_definition(topic: TopicDefinition) -> TopicDefinition:
-    """The topic that keeps the rejected rows of `topic`."""
-    return TopicDefinition(rejected_name(topic.name), REJECTED_SCHEMA)
+    """The topic that keeps the rejected rows of `topic`, for as long as its own rows."""
+    return TopicDefinition(rejected_name(topic.name), REJECTED_SCHEMA, life=topic.life)
 
 
 def rejected_rows(  # noqa: PLR0913 - one argument a column

@@ -15,8 +15,8 @@ import threading
 import zlib
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial, reduce
 from typing import Any
@@ -25,13 +25,14 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.cores import Chore
-from headwater.errors import StateError
+from headwater.errors import ConnectorError, StateError
 from headwater.log.content import ArrowContent, Content, ParquetContent, damage_of
 from headwater.log.index import Index
 from headwater.log.snapshot import Highest
 from headwater.log.stretches import Checked, Part, Stretch, stretches_of
 from headwater.schema.versions import Reading, Versions
 from headwater.storage.blobs import Blobs
+from headwater.storage.store import Store
 
 HOT = "hot"
 OPEN_BYTES_MAX = 64 * 1024 * 1024
@@ -64,6 +65,7 @@ class Entry:
     stretches: tuple[Stretch, ...] = ()
     summed_up: str | None = None
     version: int = 1
+    is_archived: bool = False
 
     @property
     def is_hot(self) -> bool:
@@ -91,6 +93,11 @@ def is_arrow(name: str) -> bool:
     return name.endswith(".arrow")
 
 
+def in_store(topic: str, name: str) -> str:
+    """The path in an archive of a file that a manifest calls `name`."""
+    return f"{topic}/{name.partition('/')[2]}"
+
+
 class SegmentFiles:
     """The files in the folder of one topic, opened on demand. Safe to use from many threads.
 
@@ -98,19 +105,23 @@ class SegmentFiles:
         schema: The Arrow types of the stored rows.
         summed_up: The column that the marks after the appends' own are to tell of.
         versions: The versions of the columns, of which `schema` is the newest; None for the only.
+        archive: The store that some of the files are in, and the topic's name; None: none is.
 
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - where they are, and how they are read
         self,
         blobs: Blobs,
         folder: str,
         schema: pa.Schema,
         summed_up: str | None = None,
+        *,
         versions: Versions | None = None,
+        archive: tuple[Store, str] | None = None,
     ) -> None:
         self.summed_up = summed_up
         self._versions = versions
+        self._archive = archive
         self._blobs = blobs
         self._folder = folder
         self._schema = schema
@@ -168,6 +179,8 @@ class SegmentFiles:
         with self._lock:
             gone = [name for name in self._retired if name not in kept]
             self._retired = [name for name in self._retired if name in kept]
+            for name in gone:
+                self._open.pop(name, None)
         for name in gone:
             self._blobs.delete(self.path(name))
 
@@ -187,7 +200,13 @@ class SegmentFiles:
         """
         return self._opened(entry, is_new=False)
 
-    def _map(self, entry: Entry) -> pa.Buffer:
+    def map(self, entry: Entry) -> pa.Buffer:
+        """The bytes of a file that is in the folder, mapped.
+
+        Raises:
+            StateError: It is missing, or not as long as it was.
+
+        """
         path = self.path(entry.name)
         try:
             content = self._blobs.map(path)
@@ -199,15 +218,26 @@ class SegmentFiles:
         return content
 
     def _opened(self, entry: Entry, *, is_new: bool) -> Content:
-        path, content, schema = (
-            self.path(entry.name),
-            self._map(entry),
-            self._schema_of(entry.version),
-        )
+        schema = self._schema_of(entry.version)
+        if entry.is_archived:
+            return self._from_store(entry, schema)
+        path, content = self.path(entry.name), self.map(entry)
         if not is_arrow(entry.name):
-            return ParquetContent(path, content, schema)
+            return ParquetContent(
+                partial(pa.BufferReader, content), schema, partial(damage_of, path)
+            )
         checked = None if is_new else self._checked(entry, content)
         return ArrowContent(path, content, schema, checked)
+
+    def _from_store(self, entry: Entry, schema: pa.Schema) -> Content:
+        assert self._archive is not None, f"{entry.name} is in an archive, and there is none"
+        store, topic = self._archive
+        path = in_store(topic, entry.name)
+        return ParquetContent(
+            partial(store.open, path),
+            schema,
+            partial(_reading, store, path, entry.size_bytes),
+        )
 
     def _checked(self, entry: Entry, content: pa.Buffer) -> Checked | None:
         """What checks an Arrow file stretch by stretch; None when it is checked as a whole."""
@@ -301,6 +331,14 @@ class Segment:
         """The first chunk's `mark`."""
         return self.entry.firsts[mark]
 
+    @property
+    def tick_to(self) -> int:
+        """The tick after the last row's, where mark 0 is that of a chunk's first row."""
+        if self.entry.firsts[0] == self.entry.highest[0]:
+            return self.entry.highest[0] + self.position_to - self.position_first
+        starts = self.content.index.starts
+        return self.entry.highest[0] + int(starts[-1] - starts[-2])
+
     def chunk_at(self, position: int) -> int:
         """The number of the chunk that has `position`, or the count of chunks after all of them."""
         return bisect_right(self.content.index.starts, position, 1) - 1
@@ -360,6 +398,39 @@ class Segment:
         needed = reading.needed(columns)
         stored = self.content.read(position_from - first, position_to - first, needed)
         return [reading.read(rows, columns) for rows in stored]
+
+
+@contextmanager
+def _reading(store: Store, path: str, size_bytes: int) -> Iterator[None]:
+    """Tell a file in a store that is not what was put there from a store that is away.
+
+    Raises:
+        StateError: The file is missing or damaged.
+        ConnectorError: The store cannot be used.
+
+    """
+    try:
+        with damage_of(f"{store.name}/{path}"):
+            yield
+    except StateError as error:
+        try:
+            file = store.open(path)
+            size = file.size()
+        except FileNotFoundError:
+            raise StateError(
+                f"{path} is missing in the archive {store.name}",
+                hint="bring it back there; the log names it",
+            ) from error
+        except OSError as cause:
+            raise ConnectorError(
+                f"the archive {store.name} cannot be read", hint="ask again when it is back"
+            ) from cause
+        if size != size_bytes:
+            raise StateError(
+                f"{path} in the archive {store.name} has {size} bytes and should have {size_bytes}",
+                hint="bring back the file that was there",
+            ) from error
+        raise
 
 
 def missing(path: str) -> StateError:

@@ -19,7 +19,7 @@ midnight has rows of the next day too. Sealed files have a column `_offset` besi
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
@@ -32,6 +32,7 @@ from headwater.cores import Chore
 from headwater.delta.delta import Int64Array
 from headwater.errors import DefinitionError
 from headwater.log import zones
+from headwater.log.archive import Archive
 from headwater.log.chunk import Chunk, chunks_of, stored_chunk
 from headwater.log.columns import (
     ARRIVED,
@@ -51,12 +52,21 @@ from headwater.log.lane import (
     SealAt,
     Shape,
 )
-from headwater.log.manifest import Manifest, load_entries, names_in, save_lanes, tidy
-from headwater.log.segment import Entry, SegmentFiles
+from headwater.log.manifest import (
+    Manifest,
+    load_entries,
+    load_starts,
+    names_in,
+    save_lanes,
+    tidy,
+)
+from headwater.log.retention import expired, sealed_by
+from headwater.log.segment import Entry, Segment, SegmentFiles
 from headwater.log.snapshot import Snapshot
 from headwater.log.zones import Newest
 from headwater.plan.pipeline import TopicDefinition
 from headwater.storage.blobs import Blobs
+from headwater.storage.store import Place
 
 # The marks that an append is given. More of them (`zones`) are known of chunks in segments only.
 _TICK, _ARRIVED = 0, 1
@@ -92,11 +102,20 @@ class Topic:
         self.schema: pa.Schema = definition.schema.arrow
         self._time_column = _column_name(definition)
         self._sums = 0 if self._time_column is None else zones.COUNT
-        self._files = SegmentFiles(
-            blobs, folder, self.schema, self._time_column, definition.versions
+        place = definition.life.archive
+        store = None if place is None else Place.parse(place).open()
+        files = SegmentFiles(
+            blobs,
+            folder,
+            self.schema,
+            self._time_column,
+            versions=definition.versions,
+            archive=None if store is None else (store, definition.name),
         )
-        self._shape = self._shaped(seal_at)
-        self._lanes = self._new_lanes([])
+        self._files = files
+        self._archive = Archive(definition.name, store, files)
+        self._shape = self._shaped(sealed_by(definition.life, seal_at))
+        self._lanes = self._new_lanes([], [])
         self._saved: Manifest | None = None
 
     @classmethod
@@ -126,15 +145,18 @@ class Topic:
         """
         topic = cls(definition, blobs, folder, seal_at=seal_at)
         entries = load_entries(manifest)
-        if len(entries) > definition.partitions and any(entries[definition.partitions :]):
+        starts = load_starts(manifest)
+        beyond = (*entries[definition.partitions :], *starts[definition.partitions :])
+        if any(beyond):
             raise DefinitionError(
                 f"topic {definition.name} has rows in {len(entries)} partitions and is now "
                 f"defined with {definition.partitions}",
                 hint=f"give it partitions={len(entries)} or more",
             )
         tidy(topic._files, manifest, older)
+        topic._archive.load(manifest, older)
         topic._saved = manifest
-        topic._lanes = topic._new_lanes(entries)
+        topic._lanes = topic._new_lanes(entries, starts)
         return topic
 
     def evolved(self, definition: TopicDefinition) -> Topic:
@@ -163,8 +185,19 @@ class Topic:
 
     @property
     def rows_total(self) -> int:
+        """How many rows it has taken, those among them that were let go."""
+        return sum(lane.position_to for lane in self._lanes)
+
+    @property
+    def rows_kept(self) -> int:
         """How many rows it has."""
         return sum(lane.position_to - lane.position_first for lane in self._lanes)
+
+    @property
+    def oldest_us(self) -> int | None:
+        """When the first append arrived of which it has rows; None when it has none."""
+        firsts = [lane.snapshot().parts[:1] for lane in self._lanes]
+        return min((part.low(_ARRIVED) for first in firsts for part in first), default=None)
 
     @property
     def size_bytes(self) -> int:
@@ -181,7 +214,7 @@ class Topic:
         return self._lanes[partition].position_to
 
     def first_offset(self, partition: int) -> int:
-        """The offset of the first row of the partition that is kept."""
+        """The offset of the partition's first row that is kept, or of its next when none is."""
         return self._lanes[partition].position_first
 
     # Writing.
@@ -221,10 +254,74 @@ class Topic:
         """
         return sum(lane.seal() for lane in self._lanes)
 
+    def expired(self, now_us: int, tick_to: int) -> list[int]:
+        """Where each partition's rows would begin if those went that need not be kept.
+
+        Args:
+            now_us: The time of day.
+            tick_to: Rows from this tick on are needed.
+
+        """
+        if self.definition.life.is_endless:
+            return [lane.position_first for lane in self._lanes]
+        return expired(
+            [lane.segments for lane in self._lanes],
+            [lane.position_first for lane in self._lanes],
+            self.definition.life,
+            size_bytes=self.size_bytes,
+            now_us=now_us,
+            tick_to=tick_to,
+        )
+
+    def has_expired(self, now_us: int, tick_to: int) -> bool:
+        """Whether `retain` would let any row go."""
+        return self.expired(now_us, tick_to) != [lane.position_first for lane in self._lanes]
+
+    def retain(self, now_us: int, tick_to: int) -> None:
+        """Let go of the rows that need not be kept.
+
+        No reader sees them from now on. They are gone for good once a manifest that was asked for
+        later is stored; `remove_unreferenced` then deletes their files.
+
+        Args:
+            now_us: The time of day.
+            tick_to: Rows from this tick on are needed: for those a start steps again.
+
+        """
+        for lane, first in zip(self._lanes, self.expired(now_us, tick_to), strict=True):
+            self._archive.let_go(lane.drop(first))
+
     def manifest(self) -> Manifest:
         """A JSON value that names the segments, for `open`. Rows not yet flushed are not in it."""
-        self._saved = save_lanes(self._lanes)
+        self._saved = save_lanes(self._lanes) | self._archive.save()
         return self._saved
+
+    def note_kept(self, manifests: Sequence[Manifest | None], tick_to: int) -> None:
+        """Say which manifests are kept, so that `archive` knows which files may be moved.
+
+        Args:
+            manifests: All that are stored and from which a start may begin.
+            tick_to: Such a start reads rows from this tick on.
+
+        """
+        self._archive.note(manifests, tick_to)
+
+    def archive(self) -> bool:
+        """Move a sealed file to the archive, if the topic has one; return whether more are due.
+
+        Store a new manifest, then `remove_unreferenced`.
+
+        Raises:
+            ConnectorError: It cannot be used now. The file stays where it is.
+
+        """
+        return self._archive.move(self._lanes) > 1
+
+    @property
+    def archived_bytes(self) -> int:
+        """Bytes that are in the archive, of those that it takes."""
+        entries = [segment.entry for lane in self._lanes for segment in lane.segments]
+        return sum(entry.size_bytes for entry in entries if entry.is_archived)
 
     def remove_unreferenced(self, *manifests: Manifest | None) -> None:
         """Delete the files that sealing replaced.
@@ -325,7 +422,7 @@ class Topic:
         """About what a row takes in these columns."""
         widths = {field.name: _width(field.type) for field in self.schema}
         known = sum(width for width in widths.values() if width is not None)
-        row_bytes = self.size_bytes // max(1, self.rows_total)
+        row_bytes = self.size_bytes // max(1, self.rows_kept)
         others = [name for name, width in widths.items() if width is None]
         other = max(8, (row_bytes - known) // max(1, len(others)))
         return sum(other if (width := widths[name]) is None else width for name in columns)
@@ -435,9 +532,18 @@ class Topic:
                 return start + int(np.argmax(is_match))
         return snapshot.position_to
 
-    def arrived_us(self, partition: int, offset: int) -> int:
-        """When a row that is there arrived."""
+    def arrived_us(self, partition: int, offset: int) -> int | None:
+        """When a row arrived, or a little before; None when it is not there any more.
+
+        The archive is not asked.
+        """
         snapshot = self._lanes[partition].snapshot()
+        if not snapshot.position_first <= offset < snapshot.position_to:
+            return None
+        number = bisect_right(snapshot.parts, offset, key=lambda part: part.position_to)
+        part = snapshot.parts[number]
+        if isinstance(part, Segment) and part.entry.is_archived:
+            return part.low(_ARRIVED)
         return int(snapshot.marks_by_row(_ARRIVED, offset, offset + 1)[0])
 
     # Inside.
@@ -453,10 +559,13 @@ class Topic:
             seal_at=seal_at,
         )
 
-    def _new_lanes(self, entries: list[list[Entry]]) -> list[Lane]:
+    def _new_lanes(self, entries: list[list[Entry]], starts: list[int]) -> list[Lane]:
         count = self.definition.partitions
         padded = itertools.islice(itertools.chain(entries, itertools.repeat([])), count)
-        return [Lane(self._shape, self._files, f"{n}-", lane) for n, lane in enumerate(padded)]
+        begun = [*starts, *itertools.repeat(0, count)]
+        return [
+            Lane(self._shape, self._files, f"{n}-", lane, begun[n]) for n, lane in enumerate(padded)
+        ]
 
     def _all_names(self) -> list[str]:
         return [*self.schema.names, PARTITION, OFFSET, ARRIVED]

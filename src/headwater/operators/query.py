@@ -10,13 +10,13 @@ from __future__ import annotations
 import difflib
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from headwater.errors import DefinitionError, Place
+from headwater.errors import DefinitionError, HeadwaterError, Place
 from headwater.sql.sketches import exactly_text
 
 _SETTINGS: dict[str, Any] = {
@@ -44,11 +44,20 @@ class Rows:
     def __init__(self, schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]) -> None:
         self._schema = schema
         self._batches = batches
+        self.failure: HeadwaterError | None = None
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         """The rows as an Arrow stream."""
-        reader = pa.RecordBatchReader.from_batches(self._schema, iter(self._batches()))
+        reader = pa.RecordBatchReader.from_batches(self._schema, self._noted())
         return reader.__arrow_c_stream__(requested_schema)
+
+    def _noted(self) -> Iterator[pa.RecordBatch]:
+        # DuckDB would make an error of its own of what cannot be read here.
+        try:
+            yield from self._batches()
+        except HeadwaterError as error:
+            self.failure = error
+            raise
 
 
 # An answer is held in memory as a whole, beside what DuckDB needs to compute it.
@@ -74,6 +83,7 @@ def answer(
     Raises:
         DefinitionError: It is not one SELECT, it names what is not there, DuckDB refuses it, or it
             took too long.
+        HeadwaterError: What it reads cannot be read.
     """
     _check_is_text(sql)
     connection = duckdb.connect(":memory:", config=_SETTINGS)
@@ -83,7 +93,7 @@ def answer(
         for name, rows in relations.items():
             connection.register(name, rows)
         connection.execute("SET lock_configuration = true")
-        return _run(connection, sql, list(relations), seconds_max, bytes_max)
+        return _run(connection, sql, relations, seconds_max, bytes_max)
     finally:
         connection.close()
 
@@ -115,7 +125,7 @@ def _check_is_one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> Non
 def _run(
     connection: duckdb.DuckDBPyConnection,
     sql: str,
-    known: list[str],
+    relations: Mapping[str, Rows],
     seconds_max: float,
     bytes_max: int,
 ) -> pa.Table:
@@ -131,8 +141,11 @@ def _run(
                 f"the query took longer than {seconds_max:g} seconds and was stopped",
                 hint="ask for less, or make it a view",
             ) from None
+        failure = next((r.failure for r in relations.values() if r.failure is not None), None)
+        if failure is not None:
+            raise failure from None
         raise DefinitionError(
-            _first_line(error), place=_place(error, sql), hint=_hint(error, known)
+            _first_line(error), place=_place(error, sql), hint=_hint(error, list(relations))
         ) from None
     finally:
         timer.cancel()

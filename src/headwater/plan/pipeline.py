@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from headwater.errors import Place
 from headwater.plan.frontier import Frontier
+from headwater.plan.life import Life
 from headwater.plan.nodes import Node
 from headwater.plan.python import FunctionDefinition, PythonStep
 from headwater.schema.schema import Schema
@@ -59,6 +60,7 @@ class TopicDefinition:
             corrected until all have; 1.0: when all have.
         versions: The versions of its columns, the newest of which `schema` is; None before they
             are known. They are no part of what was declared.
+        life: How long its rows are kept. It may change from one start to the next.
 
     """
 
@@ -74,6 +76,7 @@ class TopicDefinition:
     ready: float = 1.0
     newest_by: str | None = None
     versions: Versions | None = field(default=None, compare=False, repr=False)
+    life: Life = Life()  # noqa: RUF009 - frozen
 
     @property
     def is_table(self) -> bool:

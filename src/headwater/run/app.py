@@ -70,6 +70,9 @@ class App:
         partitions: int = 1,
         watermark_by: str | None = None,
         ready: float | None = None,
+        retention: Duration | None = None,
+        retention_bytes: str | int | None = None,
+        archive: str | None = None,
     ) -> None:
         """Declare a topic: an append-only log of rows.
 
@@ -83,6 +86,11 @@ class App:
                 own, and the topic's is the lowest of them.
             ready: Windows close when so large a share of the senders (0.95, say) has passed their
                 end, and are corrected until all have.
+            retention: Rows that arrived longer ago are let go: `"7 days"`. None: they are kept.
+            retention_bytes: The oldest rows are let go where the topic takes more: `"10 GB"`.
+            archive: Older files are moved there and read from there: `"s3://bucket/prefix"`,
+                `"s3://bucket/prefix?endpoint=http://host:9000"`, or a folder. Keys come from the
+                environment.
 
         Raises:
             DefinitionError: The columns cannot be read, or the name is taken.
@@ -98,6 +106,9 @@ class App:
                 partitions=partitions,
                 watermark_by=watermark_by,
                 ready=ready,
+                retention=retention,
+                retention_bytes=retention_bytes,
+                archive=archive,
             )
         )
 

@@ -27,7 +27,7 @@ from headwater.runtime.consumers import Consumers
 from headwater.runtime.ingest import Ingest, Rows
 from headwater.runtime.rejects import Rejects, Span
 from headwater.runtime.runtime import Runtime, Settings
-from headwater.runtime.status import ProducerStatus, Receipt, Resent, Status
+from headwater.runtime.status import OFFSET_FIRST, ProducerStatus, Receipt, Resent, Status
 from headwater.runtime.statuses import producers_of, status_of
 from headwater.runtime.view import ViewRunner
 from headwater.storage.folder import DataFolder
@@ -334,7 +334,11 @@ class Live:
     def rows(
         self, topic: str, offset_from: int = 0, rows_max: int = 1000, partition: int = 0
     ) -> pa.Table:
-        """Accepted rows of a topic from an offset on, with `_partition`, `_offset`, `_arrived`."""
+        """Accepted rows of a topic from an offset on, with `_partition`, `_offset`, `_arrived`.
+
+        Where the topic's retention has let rows go, an offset before the first that is kept means
+        that one. The schema's metadata says which it is: `offset_first`.
+        """
         name = self._named(topic, self._runtime.topics, "topic")
         found = self._runtime.topics[name]
         if not 0 <= partition < found.definition.partitions:
@@ -342,7 +346,9 @@ class Live:
                 f"topic {name} has no partition {partition}",
                 hint=f"its partitions are numbered 0 to {found.definition.partitions - 1}",
             )
-        return found.read_offsets(partition, offset_from, rows_max)
+        rows = found.read_offsets(partition, offset_from, rows_max)
+        first = found.first_offset(partition)
+        return rows.replace_schema_metadata({OFFSET_FIRST: str(first)})
 
     def consumer(  # noqa: PLR0913 - what it reads, and how, by keyword
         self,

@@ -2,7 +2,8 @@
 
 Each checkpoint leaves a hot segment a log. When a log has enough of them they become one Parquet
 file of a good size, in a thread of its own, so that no epoch waits for it. What was combined stays
-until a checkpoint that names the new file is durable.
+until a checkpoint that names the new file is durable. Then the same thread moves what is old enough
+to where the topic has its archive. Where that is away files stay here, and it is tried again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from headwater.errors import StateError
+from headwater.errors import ConnectorError, StateError
+
+RETRY_SECONDS = 15.0
 
 
 class Sealable(Protocol):
@@ -22,19 +25,40 @@ class Sealable(Protocol):
         ...
 
 
+class Movable(Protocol):
+    """A log that can move files to an archive."""
+
+    def archive(self) -> bool:
+        """Move a file that may be moved; return whether there are more."""
+        ...
+
+
 class Archiver:
-    """Seals logs in the background.
+    """Seals logs in the background, and moves what is sealed.
 
     Args:
         logs: Gives all logs.
+        topics: Gives those that may have an archive.
     """
 
-    def __init__(self, logs: Callable[[], Sequence[Sealable]]) -> None:
+    def __init__(
+        self,
+        logs: Callable[[], Sequence[Sealable]],
+        topics: Callable[[], Sequence[Movable]] = tuple,
+    ) -> None:
         self._logs = logs
+        self._topics = topics
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="headwater-archive", daemon=True)
-        self.problem: str | None = None
+        self._sealing: str | None = None
+        self._moving: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong, in words; None when all is well."""
+        found = [why for why in (self._sealing, self._moving) if why is not None]
+        return "; ".join(found) or None
 
     def start(self) -> None:
         """Begin; `wake` then says when to look."""
@@ -53,11 +77,17 @@ class Archiver:
 
     def _run(self) -> None:
         while True:
-            self._wake.wait()
+            # An archive that was away is looked for again, also when nothing comes in.
+            self._wake.wait(None if self._moving is None else RETRY_SECONDS)
             self._wake.clear()
             if self._stopping:
                 return
-            self._seal_all()
+            self.turn()
+
+    def turn(self) -> None:
+        """Do all that is to be done now."""
+        self._seal_all()
+        self._move_all()
 
     def _seal_all(self) -> None:
         try:
@@ -67,6 +97,16 @@ class Archiver:
                 log.seal()
         except StateError as error:
             # The rows are safe in their hot segments; the next checkpoint tries again.
-            self.problem = f"the archive could not be written: {error}"
+            self._sealing = f"older rows could not be put into larger files: {error}"
         else:
-            self.problem = None
+            self._sealing = None
+
+    def _move_all(self) -> None:
+        found = []
+        for topic in self._topics():
+            try:
+                while not self._stopping and topic.archive():
+                    pass
+            except (ConnectorError, StateError) as error:
+                found.append(error.message)
+        self._moving = "; ".join(dict.fromkeys(found)) or None

@@ -77,7 +77,7 @@ class Checkpointer:
         settings, clock = self._runtime.settings, self._runtime.clock
         grown = self._runtime.journal.written_bytes - self._noted_bytes
         is_time = clock.monotonic() - self._noted_at >= settings.checkpoint_seconds
-        is_due = grown >= settings.checkpoint_bytes or (grown and is_time)
+        is_due = grown >= settings.checkpoint_bytes or (is_time and (grown or self._has_expired()))
         if is_due or pressure is Pressure.SOON:
             self._writer.run(self._begin())
 
@@ -123,6 +123,9 @@ class Checkpointer:
         def write() -> None:
             saver.write()
             self._flush()
+            # Recovery from this checkpoint reads no row before its epoch's end; one before it
+            # names its own files, which stay as long as it does.
+            self._retain(progress.tick)
             manifest = Manifest(
                 generation=saver.generation,
                 epoch=progress.epoch,
@@ -153,13 +156,36 @@ class Checkpointer:
         for log in self._logs():
             log.flush()
 
+    def _has_expired(self) -> bool:
+        """Whether rows are to be let go, though nothing was written."""
+        now_us, tick_to = self._runtime.clock.now_us(), self._runtime.loop.progress.tick
+        return any(
+            topic.has_expired(now_us, tick_to) for topic in self._runtime.topics.values()
+        ) or any(topic.has_expired(now_us, 1 << 62) for topic in self._runtime.rejected.values())
+
+    def _retain(self, tick_to: int) -> None:
+        """Let go of the rows that their topics need not keep. Of rejected rows none is read again.
+
+        They are gone once the manifest that is made next is in place.
+        """
+        now_us = self._runtime.clock.now_us()
+        for topic in self._runtime.topics.values():
+            topic.retain(now_us, tick_to)
+        for topic in self._runtime.rejected.values():
+            topic.retain(now_us, 1 << 62)
+
     def _remove_unreferenced(self) -> None:
         """Delete segment files that were replaced and that no kept checkpoint names."""
         kept = self._checkpoints.kept()
+        tick_to = min(manifest.tick for manifest in kept)
         for name, topic in self._runtime.topics.items():
-            topic.remove_unreferenced(*(m.topics.get(name) for m in kept))
+            manifests = [m.topics.get(name) for m in kept]
+            topic.remove_unreferenced(*manifests)
+            topic.note_kept(manifests, tick_to)
         for name, topic in self._runtime.rejected.items():
-            topic.remove_unreferenced(*(m.rejected.get(name) for m in kept))
+            manifests = [m.rejected.get(name) for m in kept]
+            topic.remove_unreferenced(*manifests)
+            topic.note_kept(manifests, 1 << 62)
         for view in self._runtime.loop.stepper.views:
             saved = [m.views.get(view.name, {}) for m in kept]
             view.changes.remove_unreferenced(*(value.get("changes") for value in saved))

@@ -18,6 +18,7 @@ from itertools import chain
 
 from headwater.clock import Clock
 from headwater.errors import ConflictError, DefinitionError, NotFoundError
+from headwater.log.columns import OFFSET
 from headwater.runtime.consumer import Commit, Portion, Wish
 from headwater.runtime.leases import Leases
 from headwater.runtime.newest import fold
@@ -340,7 +341,8 @@ def _portion(relation: Relation, partition: int, start: int, committed: int, wis
         rows, position = folded.rows, folded.position
     else:
         rows = relation.read(partition, at, wish.rows_max)
-        position = at + rows.num_rows
+        # Rows may be let go while they are read: then those that come begin further on.
+        position = rows.column(OFFSET)[-1].as_py() + 1 if rows.num_rows else at
     return Portion(partition, committed, start, position, max(end, position), at - start, rows)
 
 

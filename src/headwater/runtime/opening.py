@@ -59,15 +59,20 @@ class Decision:
     drop: tuple[str, ...]
     columns: tuple[str, ...] = ()
     has_new_topics: bool = False
+    short: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """What is not as it was, in words."""
+        """What is not as it was, in words.
+
+        Among it `short`: what was computed from the log though rows of it are gone.
+        """
         words = (
             ("built from the log", self.build),
             ("changed, rebuilt from the log", self.rebuild),
             ("no longer declared, dropped", self.drop),
         )
-        return [*self.columns, *(f"{name}: {what}" for what, names in words for name in names)]
+        views = (f"{name}: {what}" for what, names in words for name in names)
+        return [*self.columns, *views, *self.short]
 
 
 @dataclass(slots=True)
@@ -157,6 +162,7 @@ class Opening:
         if fresh or (manifest is not None and not self._is_state_known):
             built, paused_too = self._build(fresh, topics, recovery, now_us)
             views, paused = views | built, paused | paused_too
+            decision = replace(decision, short=self._short(fresh, topics))
         stepper = Stepper(
             topics, recovery.stepper.tables, [views[plan.name] for plan in self._plans]
         )
@@ -319,6 +325,28 @@ class Opening:
         """What the kept checkpoints say of a log of this version of a view."""
         found = [m.views[plan.name] for m in self._kept if plan.name in m.views]
         return [v[log] for v in found if v["fingerprint"] == plan.fingerprint and v.get(log)]
+
+    def _short(self, names: tuple[str, ...], topics: Mapping[str, Topic]) -> tuple[str, ...]:
+        """What is said of the views, and tables, that are computed though rows are gone."""
+        read = {
+            name: {
+                table_of(node.relation)
+                for plan in closure((name,), self._plans)
+                for node in walk(plan.root)
+                if isinstance(node, Scan)
+            }
+            for name in names
+        }
+        if not self._is_state_known:
+            read |= {name: {name} for name, topic in topics.items() if topic.definition.is_table}
+        gone = {name: topic.rows_total - topic.rows_kept for name, topic in topics.items()}
+        return tuple(
+            f"{name}: computed without the first {gone[topic]:,} rows of {topic}, which its "
+            "retention let go: it says another thing than over all rows"
+            for name, relations in read.items()
+            for topic in topics
+            if topic in relations and gone[topic]
+        )
 
     def _build(
         self,

@@ -149,12 +149,12 @@ class Runtime:
 
     def _open(self, plans: tuple[ViewPlan, ...]) -> Decision:
         manifest = self._checkpoints.newest(self.journal.first_lsn)
-        self._archiver = Archiver(self._logs)
         columns = columns_of(self.pipeline, manifest, self.journal, self.started_us)
         known = pipeline_of(self.pipeline, columns)
         if not is_same(known, self.pipeline):
             plans = self._plans_of(known, [found.notice for found in columns.values()])
         self.pipeline, self.plans = known, plans
+        self._archiver = Archiver(self._logs, self._kept_elsewhere)
         opening = Opening(
             known,
             plans,
@@ -221,6 +221,10 @@ class Runtime:
 
     def _checkpoint_if_due(self) -> None:
         self._checkpointer.take_if_due()
+
+    def _kept_elsewhere(self) -> list[Topic]:
+        """The topics of which files may be in an archive."""
+        return [*self.topics.values(), *self.rejected.values()]
 
     def _logs(self) -> list[Topic | ChangeLog]:
         views = self.loop.stepper.views

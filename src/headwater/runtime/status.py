@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+# What the metadata of rows of a topic calls the first offset that their partition still has.
+OFFSET_FIRST = "offset_first"
+
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
@@ -145,6 +148,11 @@ class TopicStatus:
         duplicate: Rows of producers' batches that the log had already.
         producers: The named producers that were heard of last, at most 100.
         producers_known: How many are remembered.
+        rows_kept: How many of the accepted rows are still there; the others were let go.
+        oldest_us: When the oldest row that is kept arrived, or a little earlier; None for none.
+        offsets_first: The first offset that is kept, for each partition; empty where not known.
+        rejected_kept: How many of the rejected rows are still there.
+        archived_bytes: How many of the bytes are in the archive.
 
     """
 
@@ -165,6 +173,11 @@ class TopicStatus:
     duplicate: int = 0
     producers: tuple[ProducerStatus, ...] = ()
     producers_known: int = 0
+    rows_kept: int = 0
+    oldest_us: int | None = None
+    offsets_first: tuple[int, ...] = ()
+    rejected_kept: int = 0
+    archived_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

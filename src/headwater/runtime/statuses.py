@@ -72,6 +72,11 @@ def _topic(runtime: Runtime, name: str, rates: Mapping[str, float]) -> TopicStat
         duplicate=duplicate,
         producers=tuple(_producer(*item) for item in shown),
         producers_known=known,
+        rows_kept=topic.rows_kept,
+        oldest_us=topic.oldest_us,
+        offsets_first=tuple(topic.first_offset(p) for p in range(definition.partitions)),
+        rejected_kept=runtime.rejected[name].rows_kept,
+        archived_bytes=topic.archived_bytes,
     )
 
 

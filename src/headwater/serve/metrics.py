@@ -69,7 +69,20 @@ TOPIC = (
     Metric("topic_received_rows_total", "counter", "All rows that were sent", lambda t: t.received),
     Metric("topic_computed_rows_total", "counter", "Rows the views took in", lambda t: t.computed),
     Metric("topic_lag_rows", "gauge", "Accepted rows not yet computed", _lag),
+    Metric("topic_kept_rows", "gauge", "Accepted rows that are still there", lambda t: t.rows_kept),
+    Metric(
+        "topic_oldest_seconds",
+        "gauge",
+        "When the oldest row that is kept arrived",
+        lambda t: _seconds(t.oldest_us),
+    ),
     Metric("topic_bytes", "gauge", "Bytes the topic takes", lambda t: t.bytes),
+    Metric(
+        "topic_archived_bytes",
+        "gauge",
+        "Of these, bytes in its archive",
+        lambda t: t.archived_bytes,
+    ),
     Metric(
         "topic_watermark_seconds",
         "gauge",

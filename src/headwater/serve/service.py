@@ -64,7 +64,10 @@ class Service(Protocol):
         ...
 
     def rows(self, topic: str, offset_from: int, rows_max: int, partition: int) -> pa.Table:
-        """Accepted rows from an offset on, with `_partition`, `_offset`, `_arrived`; maybe none."""
+        """Accepted rows from an offset on, with `_partition`, `_offset`, `_arrived`; maybe none.
+
+        The metadata `offset_first` of the schema says which is the first offset there is.
+        """
         ...
 
     def content(self, name: str, rows_max: int | None) -> pa.Table:

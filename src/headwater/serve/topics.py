@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import pyarrow as pa
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import TypeAdapter
 
-from headwater.runtime.status import ProducerStatus, Receipt
+from headwater.runtime.status import OFFSET_FIRST, ProducerStatus, Receipt
 from headwater.serve.api import FAILURES, Api
 from headwater.serve.body import form_of, inflated, read_body
 from headwater.serve.formats import Format, response, wanted
@@ -54,9 +55,21 @@ _TAKEN: dict[str, Any] = {
         }
     },
 }
+FIRST_OFFSET = "Headwater-First-Offset"
+ROWS_GONE = "Headwater-Rows-Gone"
 _READ: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The rows, each with `_partition`, `_offset` and `_arrived`.",
+        "headers": {
+            FIRST_OFFSET: {
+                "description": "The first offset that the partition still has",
+                "schema": {"type": "integer"},
+            },
+            ROWS_GONE: {
+                "description": "How many rows from `from` on were let go; absent when none were",
+                "schema": {"type": "integer"},
+            },
+        },
         "content": {
             "application/x-ndjson": {
                 "schema": {"type": "string"},
@@ -122,7 +135,8 @@ def topic_routes(api: Api) -> APIRouter:
     ) -> Response:
         """Rows of a topic in the order of their offsets, from any offset on.
 
-        To read on, ask again from the last `_offset` + 1.
+        To read on, ask again from the last `_offset` + 1. Rows that the topic's retention let go
+        are passed over: the headers of the answer say how many, and which is the first there is.
         """
         spelling = wanted(
             request, wish.format, (Format.NDJSON, Format.ARROW, Format.JSON, Format.CSV)
@@ -130,7 +144,10 @@ def topic_routes(api: Api) -> APIRouter:
 
         def work() -> Response:
             first = topic_offset(api.service, name, wish.offset_from, wish.partition)
-            return response(api.service.rows(name, first, wish.limit, wish.partition), spelling)
+            found = api.service.rows(name, first, wish.limit, wish.partition)
+            answer = response(found, spelling)
+            answer.headers.update(_headers(found, first))
+            return answer
 
         return await api.pools.run(Work.READ, work)
 
@@ -146,6 +163,15 @@ def topic_routes(api: Api) -> APIRouter:
         return await api.pools.run(Work.STATUS, api.service.producers, name, producer)
 
     return routes
+
+
+def _headers(rows: pa.Table, asked_from: int) -> dict[str, str]:
+    """What is said of rows that are gone."""
+    first = (rows.schema.metadata or {}).get(OFFSET_FIRST.encode())
+    if first is None:
+        return {}
+    gone = int(first) - asked_from
+    return {FIRST_OFFSET: first.decode()} | ({ROWS_GONE: str(gone)} if gone > 0 else {})
 
 
 def _answer(receipt: Receipt) -> Response:

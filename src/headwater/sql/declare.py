@@ -13,12 +13,15 @@ from datetime import timedelta
 import pyarrow as pa
 
 from headwater.errors import DefinitionError, Place
+from headwater.plan.life import Life
 from headwater.plan.pipeline import HOUR_US, Accumulation, Emit, TopicDefinition, ViewDefinition
 from headwater.schema.ddl import parse_columns
 from headwater.schema.duration import parse_duration
 from headwater.schema.schema import Schema
+from headwater.schema.size import parse_size
 from headwater.sql.places import hint_for
 from headwater.sql.query_text import parse_query, split_emit
+from headwater.storage.store import Place as ArchivePlace
 
 Duration = str | int | timedelta
 
@@ -36,6 +39,9 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
     watermark_by: str | None = None,
     ready: float | None = None,
     newest_by: str | None = None,
+    retention: Duration | None = None,
+    retention_bytes: str | int | None = None,
+    archive: str | None = None,
 ) -> TopicDefinition:
     """Declare a topic, or with a key a table.
 
@@ -51,6 +57,9 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
         watermark_by: The column that names a row's sender: each has a watermark of its own.
         ready: The share of the senders that must have passed a window's end for it to close.
         newest_by: Of a table the column by which the newest row of a key is known.
+        retention: Rows that arrived longer ago are let go.
+        retention_bytes: The oldest rows are let go where the topic takes more.
+        archive: The folder or bucket to which older files are moved.
 
     Raises:
         DefinitionError: The columns cannot be read, or do not fit the other settings.
@@ -74,6 +83,11 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
         watermark_by=watermark_by,
         ready=1.0 if ready is None else float(ready),
         newest_by=newest_by,
+        life=Life(
+            retention_us=None if retention is None else microseconds(retention, "retention"),
+            retention_bytes=None if retention_bytes is None else parse_size(retention_bytes),
+            archive=archive,
+        ),
     )
 
 
@@ -103,6 +117,7 @@ class TopicSettings:
         watermark_by: str | None,
         ready: float,
         newest_by: str | None,
+        life: Life,
     ) -> TopicDefinition:
         """The definition, its column names spelled as the schema spells them."""
         keys = tuple(self._column(schema, column, "primary key") for column in key)
@@ -121,6 +136,7 @@ class TopicSettings:
             raise self._error(f"{self._name} has {partitions} partitions", "use at least 1")
         by = None if watermark_by is None else self._sender(schema, watermark_by, time)
         self._check_ready(ready, by)
+        self._check_life(life)
         return TopicDefinition(
             self._name,
             schema.not_null((*keys, by) if by else keys),
@@ -133,6 +149,7 @@ class TopicSettings:
             watermark_by=by,
             ready=ready,
             newest_by=None if newest_by is None else self._versioned(schema, newest_by, key),
+            life=life,
         )
 
     def _versioned(self, schema: Schema, name: str, key: tuple[str, ...]) -> str:
@@ -154,6 +171,17 @@ class TopicSettings:
                 "use a BIGINT, a TIMESTAMP or a DATE",
             )
         return column
+
+    def _check_life(self, life: Life) -> None:
+        if life.retention_us == 0:
+            raise self._error(
+                f"{self._name} has a retention of no time at all", "retention = '7 days'"
+            )
+        if life.archive is not None:
+            try:
+                ArchivePlace.parse(life.archive)
+            except DefinitionError as error:
+                raise self._error(error.message, error.hint or "") from None
 
     def _sender(self, schema: Schema, name: str, time: str | None) -> str:
         """The column that names the sender."""

@@ -20,12 +20,27 @@ from sqlglot.errors import TokenError
 from sqlglot.tokenizer_core import Token
 
 from headwater.errors import DefinitionError, Place
+from headwater.plan.life import Life
 from headwater.plan.pipeline import HOUR_US, Definition, SinkDefinition
 from headwater.schema.ddl import Declared, parse_columns
+from headwater.schema.size import parse_size
 from headwater.sql.declare import TopicSettings, microseconds, view_in
 from headwater.sql.places import blanked, hint_for, syntax_error
 
-TOPIC_OPTIONS = ("idle", "future_max", "partitions", "delay", "watermark_by", "ready", "newest_by")
+TOPIC_OPTIONS = (
+    "idle",
+    "future_max",
+    "partitions",
+    "delay",
+    "watermark_by",
+    "ready",
+    "newest_by",
+    "retention",
+    "retention_bytes",
+    "archive",
+)
+# Those that can be wrong in most ways: an error underlines the first of them that is set.
+_TRICKY = ("watermark_by", "ready", "newest_by", "retention", "archive")
 VIEW_OPTIONS = ("lateness", "accumulation")
 
 
@@ -171,8 +186,9 @@ def _relation(words: _Words, kind: str) -> Definition:
         )
     column, delay_us = parsed.watermark or (None, 0)
     # Which senders there are is the setting that can be wrong in most ways: it is underlined.
-    where = options.place("watermark_by") or options.place("ready") or options.place("newest_by")
-    return TopicSettings(name.text, where or place).build(
+    wrong = (options.place(option) for option in _TRICKY)
+    where = next((found for found in wrong if found is not None), place)
+    return TopicSettings(name.text, where).build(
         parsed.schema,
         parsed.key,
         column,
@@ -183,6 +199,11 @@ def _relation(words: _Words, kind: str) -> Definition:
         watermark_by=options.text("watermark_by"),
         ready=options.share("ready"),
         newest_by=options.text("newest_by"),
+        life=Life(
+            retention_us=options.duration("retention", None),
+            retention_bytes=options.size("retention_bytes"),
+            archive=options.text("archive"),
+        ),
     )
 
 
@@ -299,6 +320,16 @@ class _Options:
         value, place = self.found[name]
         try:
             return microseconds(value, name)
+        except DefinitionError as error:
+            raise DefinitionError(error.message, place=place, hint=error.hint) from None
+
+    def size(self, name: str) -> int | None:
+        """The setting in bytes."""
+        if name not in self.found:
+            return None
+        value, place = self.found[name]
+        try:
+            return parse_size(value)
         except DefinitionError as error:
             raise DefinitionError(error.message, place=place, hint=error.hint) from None
 
