@@ -1,9 +1,9 @@
 """A change of columns happens once and whole, whatever call of the disk is the last.
 
-The machine goes off in every fifth call that a start with other columns makes. The
-start after that finds all rows, read with the old columns or with the new ones as if each had been
-cast by hand, tables and views with what DuckDB says over these rows, and every change that was
-published at its old offset.
+The machine goes off in every call of a change while running, and in every fifth call that a start
+with other columns makes. The start after that finds all rows, read with the old columns or with the
+new ones as if each had been cast by hand, tables and views with what DuckDB says over these rows,
+and every change that was published at its old offset.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pyarrow as pa
 import headwater as hw
 from headwater.errors import HeadwaterError, StateError
 from headwater.run.compile import Compiled, compile_pipeline
+from headwater.runtime.evolution import Wish, wished
 from headwater.runtime.ingest import Ingest
 from headwater.runtime.runtime import Runtime, Settings
 from headwater.testing.clock import ManualClock
@@ -68,6 +69,13 @@ class Run:
     def send(self, topic: str, *rows: dict[str, Any]) -> None:
         receipt = self.ingest.send(self.runtime.topics[topic].definition, rows)
         assert receipt.accepted == len(rows), receipt
+
+    def evolve(self, topic: str, wish: Wish) -> None:
+        definition = self.runtime.topics[topic].definition
+        self.runtime.evolve(topic, wished(definition, wish), definition.version)
+
+    def version(self, topic: str) -> int:
+        return self.runtime.topics[topic].definition.version
 
     def step(self) -> None:
         while self.runtime.loop.run_epoch():
@@ -163,6 +171,68 @@ def test_the_machine_may_go_off_in_any_call_of_a_start_with_other_columns() -> N
         if is_whole:
             return
     raise AssertionError("the start never came to its end")
+
+
+WISHES = {
+    "clicks": Wish(
+        ["kind VARCHAR DEFAULT 'click'"], {"cost": "BIGINT"}, {"cost": "cents"}, ["debug"]
+    ),
+    "ads": Wish(["stock INTEGER DEFAULT 7"], {"price": "DECIMAL(14, 2)"}, {}, ["note"]),
+}
+
+
+def test_the_machine_may_go_off_in_any_call_of_a_change_while_running() -> None:
+    for call in range(1, 1000):
+        disk = FakeDisk(call)
+        run = filled(disk)
+        before = run.changes()
+        last = disk.calls + call
+        disk.crash_at(last)
+        done = {"clicks": 1, "ads": 1}
+        with suppress(StateError):
+            for topic, wish in WISHES.items():
+                run.evolve(topic, wish)
+                done[topic] = 2
+            run.send("clicks", click(9))
+            run.step()
+            before = run.changes()
+        is_whole = disk.calls < last
+        run.close()
+        disk = disk.crash()
+        # The program still says what was there at first.
+        run = Run(FIRST, disk)
+        run.step()
+        for topic, version in done.items():
+            assert version <= run.version(topic)
+            if run.version(topic) < 2:
+                run.evolve(topic, WISHES[topic])
+        check(run, before)
+        run.close()
+        if is_whole:
+            return
+    raise AssertionError("the change never came to its end")
+
+
+def test_recovery_steps_epochs_of_both_sides_of_a_change_again() -> None:
+    disk = FakeDisk(5)
+    run = filled(disk)
+    run.step()
+    run.evolve("ads", WISHES["ads"])
+    run.evolve("clicks", WISHES["clicks"])
+    run.send("clicks", click(9), click(10))
+    run.send("ads", {"ad": 1, "name": "z", "price": 1, "stock": 7}, ad(5))
+    run.step()
+    seen, ads = run.changes(), run.content("ads")
+    disk = disk.crash()
+    run.close()
+
+    run = Run(FIRST, disk)
+
+    assert run.runtime.epochs_recovered > 2
+    for name, table in seen.items():
+        assert run.changes()[name].combine_chunks().equals(table.combine_chunks())
+    assert_same(run.content("ads"), ads)
+    run.close()
 
 
 def check(run: Run, before: dict[str, pa.Table]) -> None:

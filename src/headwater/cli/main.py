@@ -14,6 +14,7 @@ import typer
 
 from headwater.cli.consumers import consumers
 from headwater.cli.demo import demo
+from headwater.cli.evolve import evolve
 from headwater.cli.explain import explain
 from headwater.cli.query import query
 from headwater.cli.rejected import rejected
@@ -44,6 +45,7 @@ app.command(rich_help_panel=ASK)(tail)
 app.command(rich_help_panel=ASK)(consumers)
 app.command(rich_help_panel=ASK)(status)
 app.command(rich_help_panel=ASK)(rejected)
+app.command(rich_help_panel=ASK)(evolve)
 
 
 def _print_version(wanted: bool) -> None:

@@ -117,6 +117,8 @@ class Topic:
         self._shape = self._shaped(sealed_by(definition.life, seal_at))
         self._lanes = self._new_lanes([], [])
         self._saved: Manifest | None = None
+        # Whether another goes on from it: then its files are that one's to combine and move.
+        self._is_past = False
 
     @classmethod
     def open(  # noqa: PLR0913 - what it is, where it is, and what it was
@@ -179,6 +181,7 @@ class Topic:
         topic._files.evolve(versions, topic._time_column)
         topic._shape = topic._shaped(self._shape.seal_at)
         topic._lanes = [lane.evolved(topic._shape, reading) for lane in self._lanes]
+        self._is_past = True
         return topic
 
     # What there is.
@@ -252,7 +255,7 @@ class Topic:
         It may take seconds; appends, flushes and reads go on meanwhile. Store a new manifest, then
         `remove_unreferenced`.
         """
-        return sum(lane.seal() for lane in self._lanes)
+        return 0 if self._is_past else sum(lane.seal() for lane in self._lanes)
 
     def expired(self, now_us: int, tick_to: int) -> list[int]:
         """Where each partition's rows would begin if those went that need not be kept.
@@ -315,7 +318,7 @@ class Topic:
             ConnectorError: It cannot be used now. The file stays where it is.
 
         """
-        return self._archive.move(self._lanes) > 1
+        return not self._is_past and self._archive.move(self._lanes) > 1
 
     @property
     def archived_bytes(self) -> int:

@@ -84,6 +84,12 @@ class TopicDefinition:
         return bool(self.key)
 
     @property
+    def bearing(self) -> tuple[str, ...]:
+        """The columns by which rows are told apart and put in order; they must stay."""
+        named = (*self.key, self.newest_by, self.event_time, self.watermark_by)
+        return tuple(name for name in named if name is not None)
+
+    @property
     def version(self) -> int:
         """The number of the newest version of its columns."""
         return 1 if self.versions is None else self.versions.newest.number

@@ -35,16 +35,21 @@ def compile_pipeline(pipeline: Pipeline) -> Compiled:
 
 def _plans(pipeline: Pipeline, describe: Describe) -> list[ViewPlan]:
     relations: dict[str, Relation] = {t.name: relation_of_topic(t) for t in pipeline.topics}
-    functions = {f.name.lower(): function_fingerprint(f) for f in pipeline.functions}
+    functions = function_fingerprints(pipeline)
     plans: list[ViewPlan] = []
     for definition in pipeline.views:
-        plan = plan_view(_with_code(definition), relations, describe, functions)
+        plan = plan_view(with_code(definition), relations, describe, functions)
         relations[plan.name] = relation_of_view(plan, relations)
         plans.append(plan)
     return plans
 
 
-def _with_code(definition: ViewDefinition) -> ViewDefinition:
+def function_fingerprints(pipeline: Pipeline) -> dict[str, str]:
+    """Those of the author's functions, by their names in lower case."""
+    return {f.name.lower(): function_fingerprint(f) for f in pipeline.functions}
+
+
+def with_code(definition: ViewDefinition) -> ViewDefinition:
     """A step in Python gets the fingerprint of its code: all that it names is defined by now."""
     step = definition.python
     if step is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -22,8 +22,10 @@ from headwater.operators.query import answer
 from headwater.run import garbage
 from headwater.run.compile import Compiled, compile_pipeline
 from headwater.run.connect import sink_runners
+from headwater.run.evolve import evolved
 from headwater.runtime.consumer import LEASE_SECONDS, ROWS_MAX, Consumer, joined
 from headwater.runtime.consumers import Consumers
+from headwater.runtime.evolution import Evolution, VersionStatus, Wish, told, versions_of
 from headwater.runtime.ingest import Ingest, Rows
 from headwater.runtime.rejects import Rejects, Span
 from headwater.runtime.runtime import Runtime, Settings
@@ -207,6 +209,43 @@ class Live:
                 hint="say for which: offsets=(0, 100) are the first 100",
             )
         return self._rejects.send_repaired(definition, rows, Span(partition, *offsets), form)
+
+    def evolve(  # noqa: PLR0913 - what is to be changed, by keyword
+        self,
+        topic: str,
+        *,
+        add: str | Sequence[str] = (),
+        widen: Mapping[str, str] | None = None,
+        rename: Mapping[str, str] | None = None,
+        drop: str | Sequence[str] = (),
+        dry_run: bool = False,
+    ) -> Evolution:
+        """Change the columns of a topic or table while it runs, as their next version.
+
+        Rows that are there stay as they are and are read with the new columns. Views that do not
+        read what changes go on and keep their state.
+
+        Args:
+            add: Columns, as in a declaration: `"cost DOUBLE DEFAULT 0"`.
+            widen: Wider types, by column: `{"ad": "BIGINT"}`.
+            rename: New names, by column: `{"visitor": "user"}`; the old one stays an alias.
+            drop: Columns that go.
+            dry_run: Only say what would change, and what would break.
+
+        Raises:
+            DefinitionError: There is no such topic or column; rows that are there cannot be read
+                with the new columns; or a view or sink would break (without `dry_run`).
+            StateError: The journal could not be written.
+        """
+        name = self._named(topic, self._runtime.topics, "topic")
+        wish = Wish(_listed(add), widen, rename, _listed(drop))
+        return evolved(self._runtime, name, wish, dry_run=dry_run)
+
+    def schemas(self, topic: str) -> tuple[VersionStatus, ...]:
+        """All versions of a topic's columns, oldest first."""
+        name = self._named(topic, self._runtime.topics, "topic")
+        versions = versions_of(self._runtime.topics[name].definition)
+        return tuple(told(version) for version in versions.all)
 
     def settle(self, timeout: float | None = None) -> None:
         """Return when all that was acknowledged is computed, committed and visible.
@@ -485,6 +524,10 @@ class Live:
             f"there is no {kind} {name}",
             hint=f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}",
         )
+
+
+def _listed(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def microseconds_of(until: datetime | str) -> int:

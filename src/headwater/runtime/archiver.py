@@ -51,6 +51,8 @@ class Archiver:
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="headwater-archive", daemon=True)
+        # Who has it keeps files from being combined and moved.
+        self.hand = threading.Lock()
         self._sealing: str | None = None
         self._moving: str | None = None
 
@@ -94,18 +96,23 @@ class Archiver:
             for log in self._logs():
                 if self._stopping:
                     return
-                log.seal()
+                with self.hand:
+                    log.seal()
         except StateError as error:
             # The rows are safe in their hot segments; the next checkpoint tries again.
             self._sealing = f"older rows could not be put into larger files: {error}"
         else:
             self._sealing = None
 
+    def _moved_one(self, topic: Movable) -> bool:
+        with self.hand:
+            return bool(topic.archive())
+
     def _move_all(self) -> None:
         found = []
         for topic in self._topics():
             try:
-                while not self._stopping and topic.archive():
+                while not self._stopping and self._moved_one(topic):
                     pass
             except (ConnectorError, StateError) as error:
                 found.append(error.message)

@@ -87,6 +87,15 @@ class Checkpointer:
         self.take()
         self._budget.ease()
 
+    def wait(self) -> None:
+        """Return when none is being written.
+
+        Raises:
+            StateError: The one before could not be written.
+
+        """
+        self._writer.wait()
+
     def close(self) -> None:
         """Wait for what is being written."""
         self._writer.close()

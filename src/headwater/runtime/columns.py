@@ -61,6 +61,7 @@ class Columns:
             key=tuple(names[self.ids[key.lower()]] for key in named.key),
             event_time=self._name(named.event_time, names),
             watermark_by=self._name(named.watermark_by, names),
+            newest_by=self._name(named.newest_by, names),
             versions=versions,
         )
 
@@ -191,8 +192,7 @@ def _declared(topic: TopicDefinition, versions: Versions, known: int) -> Columns
             return _older(topic, earlier, versions, known)
     ids = _ids(compare(newest, topic.schema))
     names = newest.names
-    named = (*topic.key, topic.event_time, topic.watermark_by)
-    fixed = [names[i] for n in named if n is not None and (i := ids[n.lower()]) in names]
+    fixed = [names[i] for name in topic.bearing if (i := ids[name.lower()]) in names]
     comparison = compare(newest, topic.schema, fixed=fixed)
     if comparison.problems:
         raise DefinitionError(
@@ -221,8 +221,7 @@ def _check_rest(found: Columns, text: str) -> None:
     """Refuse a topic of which something else than its columns changed."""
     topic = found.definition
     stored = found.versions.numbered(found.known)
-    named = (*topic.key, topic.event_time, topic.watermark_by)
-    is_there = all(found.ids[name.lower()] in stored.names for name in named if name is not None)
+    is_there = all(found.ids[name.lower()] in stored.names for name in topic.bearing)
     if not is_there or definition_text(found.at_checkpoint) != text:
         raise DefinitionError(
             f"topic {topic.name} changed since the data folder was written: it was {text}, "

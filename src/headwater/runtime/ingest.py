@@ -9,7 +9,8 @@ clock that runs ahead would otherwise move the watermark and make all others lat
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from headwater.clock import Clock
 from headwater.log.rejected import rejected_rows
 from headwater.plan.pipeline import TopicDefinition
 from headwater.runtime.deliveries import Delivery
-from headwater.runtime.intake import Intake
+from headwater.runtime.intake import Intake, SupersededError
 from headwater.runtime.producers import checked
 from headwater.runtime.status import Receipt, Rejection
 from headwater.schema.decode import Decoded, RejectedRecord, decode, decode_rows, decode_table
@@ -70,15 +71,29 @@ class Ingest:
         # Rejected rows say it too, so it must be one also where no row is good.
         self._intake.check_partition(topic.name, partition)
         arrived_us = self._clock.now_us()
-        decoded = _guarded(topic, _decode(topic.schema, rows, form), arrived_us)
-        offset = self._intake.append(
-            topic.name,
-            decoded.rows,
-            _rejected(decoded.rejected, partition, arrived_us),
-            partition=partition,
-            arrived_us=arrived_us,
-        )
-        return _receipt(topic.name, decoded, offset, partition)
+        given = list(rows) if isinstance(rows, Iterator) else rows
+
+        def append(now: TopicDefinition) -> Receipt:
+            decoded = _guarded(now, _decode(now.schema, given, form), arrived_us)
+            offset = self._intake.append(
+                now.name,
+                decoded.rows,
+                _rejected(decoded.rejected, partition, arrived_us),
+                partition=partition,
+                arrived_us=arrived_us,
+                version=now.version,
+            )
+            return _receipt(now.name, decoded, offset, partition)
+
+        return self._fitted(topic, append)
+
+    def _fitted(
+        self, topic: TopicDefinition, attempt: Callable[[TopicDefinition], Receipt]
+    ) -> Receipt:
+        """Take rows with the columns that the topic has now; again, if these change meanwhile."""
+        while True:
+            with suppress(SupersededError):
+                return attempt(self._intake.definition(topic.name))
 
     def send_numbered(
         self,
@@ -89,8 +104,11 @@ class Ingest:
         who: tuple[str, int],
     ) -> Receipt:
         """Send as a producer, by its name and its number for these rows."""
-        decoded = _decode(topic.schema, rows, form)
-        return self._deliver(topic, decoded, partition, who, _digest(rows))
+        digest = _digest(rows)
+        return self._fitted(
+            topic,
+            lambda now: self._deliver(now, _decode(now.schema, rows, form), partition, who, digest),
+        )
 
     def send_again(
         self,
@@ -100,7 +118,10 @@ class Ingest:
         who: tuple[str, int],
     ) -> Receipt:
         """Send what was rejected again, as a producer, from the bytes that were kept of it."""
-        return self._deliver(topic, decode_again(records, topic.schema), partition, who, None)
+        return self._fitted(
+            topic,
+            lambda now: self._deliver(now, decode_again(records, now.schema), partition, who, None),
+        )
 
     def _deliver(
         self,
@@ -123,7 +144,7 @@ class Ingest:
             arrived_us=arrived_us,
         )
         rejected = _rejected(decoded.rejected, partition, arrived_us)
-        taken, is_repeated = self._intake.deliver(delivery, decoded.rows, rejected)
+        taken, is_repeated = self._intake.deliver(delivery, decoded.rows, rejected, topic.version)
         if not is_repeated:
             return _receipt(topic.name, decoded, taken.offset_first, partition)
         return Receipt(

@@ -9,7 +9,8 @@ waiting appends share a sync.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pyarrow as pa
@@ -19,11 +20,16 @@ from headwater.clock import Clock
 from headwater.errors import DefinitionError
 from headwater.log.chunk import Chunk
 from headwater.log.topic import Topic
+from headwater.plan.pipeline import TopicDefinition
 from headwater.runtime.deliveries import Delivery, Repeat
 from headwater.runtime.producers import Producers, Taken, taken_of
 from headwater.runtime.records import Append, Fact, FactKind, Kind
 from headwater.storage.journal import Journal
 from headwater.storage.ticket import Ticket
+
+
+class SupersededError(Exception):
+    """Rows were read with columns that the topic has no longer: read them again."""
 
 
 class Intake:
@@ -54,6 +60,8 @@ class Intake:
         self._active_us: dict[tuple[str, int | str], int] = {}
         self._look_again_us = 0
         self._bytes = self._rows = 0
+        # What was given its place in the journal last.
+        self._last: Ticket | None = None
         self.changed = threading.Condition()
         self.visible_tick = 0
         self.visible_lsn = 0
@@ -75,7 +83,7 @@ class Intake:
         for name, topic in self._rejected.items():
             self._next_offsets[f"{name}$rejected", 0] = topic.next_offset(0)
 
-    def append(
+    def append(  # noqa: PLR0913 - what is appended, and where, by keyword
         self,
         topic: str,
         rows: pa.RecordBatch,
@@ -83,14 +91,17 @@ class Intake:
         *,
         partition: int,
         arrived_us: int,
+        version: int | None = None,
     ) -> int:
         """Append a batch; return the offset of its first accepted row once all of it is durable.
 
         Args:
             rows: The accepted rows; may be empty.
             rejected: The rejected rows, in the schema of `name$rejected`.
+            version: With which version of the topic's columns they were read; None: the newest.
 
         Raises:
+            SupersededError: There is a newer version; nothing was appended.
             DefinitionError: The topic has no such partition, or its input has ended.
             StateError: The journal could not be written.
         """
@@ -98,6 +109,8 @@ class Intake:
         waiting: list[Ticket] = []
         body = rows.serialize() if rows.num_rows else None
         with self._order:
+            if version not in (None, self._topics[topic].definition.version):
+                raise SupersededError
             if rejected is not None and rejected.num_rows:
                 chunk = self._rejected_chunk(topic, rejected, arrived_us)
                 record = _record(topic, chunk, rejected.serialize())
@@ -112,17 +125,23 @@ class Intake:
         return offset_first
 
     def deliver(
-        self, delivery: Delivery, rows: pa.RecordBatch, rejected: pa.RecordBatch | None
+        self,
+        delivery: Delivery,
+        rows: pa.RecordBatch,
+        rejected: pa.RecordBatch | None,
+        version: int | None = None,
     ) -> tuple[Taken, bool]:
         """Append a producer's batch, unless the log has it; it is durable on return.
 
         Args:
             delivery: The batch; its offset is not known yet.
+            version: As for `append`.
 
         Returns:
             What became of it, now or when it was taken, and whether it was taken before.
 
         Raises:
+            SupersededError: As `append`.
             DefinitionError: As `append`, or the number cannot be (see `Producers.find`).
             StateError: The journal could not be written.
 
@@ -132,6 +151,8 @@ class Intake:
         who = (delivery.producer, delivery.sequence)
         body = rows.serialize() if rows.num_rows else None
         with self._order:
+            if version not in (None, self._topics[topic].definition.version):
+                raise SupersededError
             taken = self._admitted.find(topic, partition, *who, delivery.digest)
             is_repeated = taken is not None
             if taken is not None:
@@ -141,6 +162,26 @@ class Intake:
                 ticket, taken = self._take(delivery, rows, body, rejected)
         ticket.wait()
         return taken, is_repeated
+
+    def definition(self, topic: str) -> TopicDefinition:
+        """The topic with the columns that it has now."""
+        return self._topics[topic].definition
+
+    @contextmanager
+    def held(self) -> Iterator[int]:
+        """Nobody appends meanwhile, and all that was appended is visible; gives the next tick.
+
+        Raises:
+            StateError: What was appended cannot be written.
+        """
+        with self._order:
+            last = self._last
+            with self.changed:
+                while last is not None and self.visible_lsn <= last.lsn:
+                    if self._journal.failure is not None:
+                        raise self._journal.failure
+                    self.changed.wait(0.1)
+            yield self._next_tick
 
     def rows_in(self, size_bytes: int) -> int:
         """About how many rows of those appended since the start have so many bytes together."""
@@ -245,6 +286,7 @@ class Intake:
         with self._order:
             fact = Fact(kind, topic, partition, until_us, self._next_tick, sender)
             ticket = self._journal.append(Kind.FACT, [fact.encode()])
+            self._last = ticket
             ticket.add_callback(lambda: self._show_fact(fact, ticket))
         return ticket
 
@@ -270,6 +312,7 @@ class Intake:
 
     def _journal_chunk(self, kind: Kind, record: Append, chunk: Chunk) -> Ticket:
         ticket = self._journal.append(kind, record.parts())
+        self._last = ticket
         rows, rejected = (chunk, None) if kind is Kind.APPEND else (None, chunk)
         ticket.add_callback(lambda: self._show(record.topic, rows, rejected, ticket))
         return ticket
@@ -292,6 +335,7 @@ class Intake:
             bad = self._rejected_chunk(topic, rejected, arrived_us)
             rejected_record = _record(topic, bad, rejected.serialize())
         ticket = self._journal.append(Kind.DELIVERY, delivery.parts(rows_record, rejected_record))
+        self._last = ticket
         self._admitted.take(delivery)
         ticket.add_callback(lambda: self._show(topic, good, bad, ticket, delivery))
         return ticket, taken_of(delivery)

@@ -19,12 +19,13 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
 from headwater.clock import Clock
 from headwater.cores import Behind
-from headwater.errors import HeadwaterError, StateError
+from headwater.errors import DefinitionError, HeadwaterError, StateError
 from headwater.heap import HEAP
 from headwater.runtime.checksum import checksum
 from headwater.runtime.content import Content
@@ -101,6 +102,8 @@ class EpochLoop:
         self._ahead = Behind("headwater-ahead")
         self._stopping = False
         self._thread: threading.Thread | None = None
+        # Calls that wait for their turn between two epochs.
+        self._calls: deque[tuple[Callable[[], None], Future[None]]] = deque()
         # Rows of topics taken in and of views put out since the start, and about once a second
         # (monotonic seconds, epoch, tick, counts), for rates.
         self.counts: Counter[str] = Counter()
@@ -169,6 +172,41 @@ class EpochLoop:
             commit()
         return True
 
+    def between(self, call: Callable[[], None]) -> None:
+        """Have a call made between two epochs, by the thread that runs them; return when it is.
+
+        Raises:
+            DefinitionError: What the call raised. Whatever else it raises fails the loop, too.
+            HeadwaterError: The loop has ended, or has failed.
+
+        """
+        done: Future[None] = Future()
+        with self._intake.changed:
+            if self.failure is not None or self._stopping:
+                raise self.failure or StateError("the pipeline is being closed")
+            self._calls.append((call, done))
+            self._intake.changed.notify_all()
+        if self._thread is None:
+            # The epochs are run by hand.
+            self._make_calls()
+        done.result()
+
+    def catch_up(self) -> None:
+        """Compute and commit what is visible now. Only by the thread that runs epochs."""
+        with self._intake.changed:
+            tick, facts = self._intake.visible_tick, len(self._intake.facts)
+        while self.progress.tick < tick or self.progress.facts < facts:
+            self.run_epoch()
+        self._ahead.wait()
+        self.finish()
+
+    def show(self) -> None:
+        """Show readers what tables and views hold now. Between epochs only."""
+        tables = {name: table.content() for name, table in self.stepper.tables.items()}
+        with self.published:
+            self.visible = self._look(self.progress, tables)
+            self.published.notify_all()
+
     def finish(self) -> None:
         """Return when what was computed is committed and published.
 
@@ -201,6 +239,7 @@ class EpochLoop:
                 self._sample()
                 if not self.run_epoch():
                     self._wait_for_work()
+                self._make_calls()
                 self._checkpoint()
             self.finish()
         except BaseException as error:
@@ -209,6 +248,31 @@ class EpochLoop:
             self.failure = error
             with self.published:
                 self.published.notify_all()
+        finally:
+            self._refuse_calls()
+
+    def _make_calls(self) -> None:
+        """Make the calls that wait for their turn."""
+        while self._calls:
+            call, done = self._calls.popleft()
+            try:
+                call()
+            except DefinitionError as error:
+                done.set_exception(error)
+            except BaseException as error:
+                self.failure = error
+                done.set_exception(error)
+                raise
+            else:
+                done.set_result(None)
+
+    def _refuse_calls(self) -> None:
+        """Tell those whose call was not made."""
+        with self._intake.changed:
+            self._stopping = True
+            waiting, self._calls = self._calls, deque()
+        for _, done in waiting:
+            done.set_exception(self.failure or StateError("the pipeline is being closed"))
 
     def _cut(self) -> Cut | None:
         with self._intake.changed:
@@ -300,6 +364,7 @@ class EpochLoop:
     def _has_work(self) -> bool:
         return (
             self._stopping
+            or bool(self._calls)
             or self._intake.visible_tick > self.progress.tick
             or len(self._intake.facts) > self.progress.facts
         )

@@ -81,14 +81,30 @@ class TopicRows:
 
     version = ""
 
-    def __init__(self, topic: Topic, changed: threading.Condition) -> None:
-        self._topic = topic
-        self._partitions = range(topic.definition.partitions)
+    def __init__(
+        self, name: str, topics: Mapping[str, Topic], changed: threading.Condition
+    ) -> None:
+        definition = topics[name].definition
+        self._topics = topics
+        self._partitions = range(definition.partitions)
         self.changed = changed
-        self.name = topic.definition.name
-        self.kind = "table" if topic.definition.is_table else "topic"
-        self.key = topic.definition.key or None
-        self.columns: list[str] = topic.schema.names
+        self.name = name
+        self.kind = "table" if definition.is_table else "topic"
+
+    @property
+    def _topic(self) -> Topic:
+        """The topic with the columns that it has now."""
+        return self._topics[self.name]
+
+    @property
+    def key(self) -> tuple[str, ...] | None:
+        """The primary key of a table."""
+        return self._topic.definition.key or None
+
+    @property
+    def columns(self) -> list[str]:
+        """Its columns."""
+        return list(self._topic.schema.names)
 
     def firsts(self) -> list[int]:
         """For each partition the first offset that is kept."""
@@ -151,8 +167,8 @@ class ViewChanges:
 def relations_of(runtime: Runtime) -> Mapping[str, Relation]:
     """All that can be consumed, by name in lower case."""
     found: dict[str, Relation] = {}
-    for name, topic in runtime.topics.items():
-        found[name.lower()] = TopicRows(topic, runtime.intake.changed)
+    for name in runtime.topics:
+        found[name.lower()] = TopicRows(name, runtime.topics, runtime.intake.changed)
     for view in runtime.loop.stepper.views:
         found[view.name.lower()] = ViewChanges(
             view.plan, view.changes, runtime.times, runtime.loop.published

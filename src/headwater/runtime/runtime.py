@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from headwater.clock import Clock
-from headwater.errors import DefinitionError
+from headwater.errors import ConflictError, DefinitionError
 from headwater.log.changes import ChangeLog
 from headwater.log.topic import Topic
 from headwater.operators.statement import PARALLEL_ROWS_MIN, Engine
@@ -14,14 +14,19 @@ from headwater.plan.pipeline import Pipeline, ViewPlan
 from headwater.runtime.archiver import Archiver
 from headwater.runtime.checkpoint import Checkpoints
 from headwater.runtime.checkpointer import Checkpointer
-from headwater.runtime.columns import columns_of, is_same, pipeline_of
+from headwater.runtime.columns import Columns, columns_of, is_same, pipeline_of
 from headwater.runtime.consumers import Consumers
+from headwater.runtime.evolution import versions_of
+from headwater.runtime.evolving import evolve
 from headwater.runtime.intake import Intake
 from headwater.runtime.loop import EPOCH_ROWS_MAX, EpochLoop, Progress
 from headwater.runtime.opening import Decision, Opening
 from headwater.runtime.positions import Positions
+from headwater.runtime.records import Kind, SchemaRecord
 from headwater.runtime.recovery import Report
 from headwater.runtime.relations import relations_of
+from headwater.schema.compare import Comparison
+from headwater.schema.versions import Version
 from headwater.storage.blobs import Blobs
 from headwater.storage.disk import Disk
 from headwater.storage.journal import Journal
@@ -143,6 +148,45 @@ class Runtime:
             self.journal.close()
             self._engine.close()
 
+    def evolve(self, name: str, change: Comparison, after: int) -> Version:
+        """Give a topic other columns, between two epochs; durable on return.
+
+        Senders wait while what they sent before is computed. Views are not asked.
+
+        Args:
+            change: What was compared with the newest version.
+            after: That version's number.
+
+        Raises:
+            ConflictError: There is a newer version by now.
+            StateError: The journal could not be written.
+        """
+        self.loop.between(lambda: self._evolve(name, change, after))
+        return versions_of(self.topics[name].definition).numbered(after + 1)
+
+    def _evolve(self, name: str, change: Comparison, after: int) -> None:
+        definition = self.topics[name].definition
+        versions = versions_of(definition)
+        if versions.newest.number != after:
+            raise ConflictError(
+                f"topic {name} got version {versions.newest.number} of its columns meanwhile",
+                hint="look at what it is now, and ask again",
+            )
+        # First without holding up anybody, then what came meanwhile.
+        self.loop.catch_up()
+        with self._archiver.hand:
+            self._checkpointer.wait()
+            with self.intake.held() as tick:
+                self.loop.catch_up()
+                version = change.version(versions.newest, tick=tick, time_us=self.clock.now_us())
+                record = SchemaRecord(name, version)
+                self.journal.append(Kind.SCHEMA, [record.encode()]).wait()
+                columns = Columns(definition, versions.newest.ids, versions)
+                now = columns.at(versions.then(version))
+                evolve(self.loop.stepper, now, self._engine, self._stepwise)
+                self._name_topics()
+                self.loop.show()
+
     def checkpoint(self) -> None:
         """Make all that is published recoverable without the journal. Between epochs only."""
         self._checkpointer.take()
@@ -164,6 +208,7 @@ class Runtime:
             epoch_rows_max=self.settings.epoch_rows_max,
             report=self.settings.report,
         )
+        self._stepwise = opening.with_ticks
         opened = opening.run(
             manifest,
             self._checkpoints.kept(),

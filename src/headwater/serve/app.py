@@ -23,6 +23,7 @@ from headwater.serve.pages import page_routes
 from headwater.serve.pools import Pools
 from headwater.serve.questions import sql_routes
 from headwater.serve.rejected import rejected_routes
+from headwater.serve.schemas import schema_routes
 from headwater.serve.service import Service
 from headwater.serve.tables import table_routes
 from headwater.serve.topics import topic_routes
@@ -75,8 +76,8 @@ def create_app(
     app.add_middleware(Guards, host=host, names=host_names)
     install(app, api.refine)
     made = (
-        *(topic_routes, rejected_routes, table_routes, view_routes, consumer_routes),
-        *(sql_routes, about_routes),
+        *(topic_routes, schema_routes, rejected_routes, table_routes, view_routes),
+        *(consumer_routes, sql_routes, about_routes),
     )
     for routes in made:
         app.include_router(routes(api))

@@ -291,6 +291,31 @@ class RejectedSent(_Wanted):
     partition: int = Field(default=0, ge=0, description="The partition that they were sent to")
 
 
+class SchemaWanted(_Wanted):
+    """What is to change of a topic's columns, named as they are now."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "add": ["cost DOUBLE DEFAULT 0"],
+                "widen": {"ad": "BIGINT"},
+                "rename": {"visitor": "user"},
+                "drop": ["debug"],
+                "dry_run": True,
+            }
+        },
+    )
+
+    add: list[str] = Field(default_factory=list, description="Columns, as a declaration has them")
+    widen: dict[str, str] = Field(default_factory=dict, description="Wider types, by column")
+    rename: dict[str, str] = Field(
+        default_factory=dict, description="New names, by column; the old one is still understood"
+    )
+    drop: list[str] = Field(default_factory=list, description="Columns that go")
+    dry_run: bool = Field(default=False, description="Only say what would change and break")
+
+
 class SqlQuestion(BaseModel):
     """One SELECT."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import pyarrow as pa
 
 from headwater.runtime.consumers import Consumers
+from headwater.runtime.evolution import Evolution, VersionStatus
 from headwater.runtime.status import ProducerStatus, Receipt, Resent, Status
 
 
@@ -98,6 +99,23 @@ class Service(Protocol):
     @property
     def consumers(self) -> Consumers:
         """The consumer groups. What waits in a `read` blocks."""
+        ...
+
+    def schemas(self, topic: str) -> tuple[VersionStatus, ...]:
+        """All versions of a topic's columns, oldest first."""
+        ...
+
+    def evolve(  # noqa: PLR0913 - what is to be changed, by keyword
+        self,
+        topic: str,
+        *,
+        add: Sequence[str],
+        widen: Mapping[str, str],
+        rename: Mapping[str, str],
+        drop: Sequence[str],
+        dry_run: bool,
+    ) -> Evolution:
+        """Change the columns of a topic, or say what that would do. Blocks."""
         ...
 
     def status(self) -> Status:

@@ -42,6 +42,17 @@ def place_of(node: exp.Expr | None, origin: Place | None) -> Place | None:
     return Place(origin.text, span[0], span[1], origin.source)
 
 
+def place_of_column(name: str, query: exp.Query, origin: Place | None) -> Place | None:
+    """Where a query first names a column."""
+    columns = query.find_all(exp.Column)
+    return place_of(next((c for c in columns if c.name.lower() == name.lower()), None), origin)
+
+
+def place_of_star(query: exp.Query, origin: Place | None) -> Place | None:
+    """Where a query takes all columns."""
+    return place_of(query.find(exp.Star), origin)
+
+
 def near(name: str, known: Iterable[str]) -> str | None:
     """The known name that the author most probably meant, or None."""
     by_folded = {candidate.lower(): candidate for candidate in known}
