@@ -39,6 +39,15 @@ def run(
             help="Run to the end of the input, close every window, and exit: a batch job.",
         ),
     ] = False,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            "--memory",
+            metavar="SIZE",
+            help="How much memory of its own the process may have, for example 4GB.",
+            show_default=False,
+        ),
+    ] = None,
     rebuild: Annotated[
         bool,
         typer.Option(
@@ -52,7 +61,9 @@ def run(
     Ctrl-C, or kill it: started again on the same `--data`, it goes on where it was.
     """
     files = dict(_named_file(text) for text in inputs or ())
-    load(app).run(data, listen=listen, bounded=bounded, inputs=files, rebuild=rebuild)
+    load(app).run(
+        data, listen=listen, bounded=bounded, inputs=files, rebuild=rebuild, memory=memory
+    )
 
 
 def _named_file(text: str) -> tuple[str, Path]:

@@ -25,6 +25,7 @@ from headwater.run.compile import Compiled, compile_pipeline
 from headwater.run.foreground import run_in_foreground
 from headwater.run.live import Live, microseconds_of
 from headwater.runtime.runtime import Settings
+from headwater.schema.size import parse_size
 from headwater.sql import declare, declare_python
 from headwater.sql.statements import parse
 
@@ -352,7 +353,7 @@ class App:
         now_us = SystemClock().now_us() if now is None else microseconds_of(now)
         return batch(compiled.pipeline, inputs, compiled.plans, now_us=now_us)
 
-    def run(
+    def run(  # noqa: PLR0913 - the settings of a run, by keyword
         self,
         data: str | Path = "data",
         *,
@@ -360,6 +361,7 @@ class App:
         bounded: bool = False,
         inputs: Mapping[str, str | Path] | None = None,
         rebuild: bool = False,
+        memory: str | int | None = None,
     ) -> None:
         """Run in the foreground until Ctrl-C, showing progress.
 
@@ -368,7 +370,14 @@ class App:
                 fill the sinks, and return: a batch job is a stream that ends.
             inputs: Files to send first, by topic: NDJSON, JSON, CSV, Parquet or Arrow.
             rebuild: Views whose definition changed may be computed again from the log.
+            memory: How much memory of its own the process may have, in bytes or as text: `"4 GB"`.
         """
         run_in_foreground(
-            self, Path(data), listen=listen, bounded=bounded, inputs=inputs or {}, rebuild=rebuild
+            self,
+            Path(data),
+            listen=listen,
+            bounded=bounded,
+            inputs=inputs or {},
+            rebuild=rebuild,
+            memory_bytes=None if memory is None else parse_size(memory),
         )

@@ -31,10 +31,11 @@ def run_in_foreground(  # noqa: PLR0913 - the settings of `App.run`
     bounded: bool,
     inputs: Mapping[str, str | Path],
     rebuild: bool,
+    memory_bytes: int | None,
 ) -> None:
     """Run `app` over the folder `data`. See `App.run`."""
     progress = Progress(sys.stderr)
-    settings = Settings(rebuild=rebuild, report=progress.work)
+    settings = Settings(rebuild=rebuild, memory_bytes=memory_bytes, report=progress.work)
     with app.start(data, listen=None if bounded else listen, settings=settings) as live:
         _introduce(live, app.name, data)
         stop = _stop_on_signals()
