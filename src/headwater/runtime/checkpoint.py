@@ -237,10 +237,7 @@ class BatchSaver:
     def write(self) -> None:
         """Store what was taken; it is durable on return."""
         for name, batch in self._taken.items():
-            sink = pa.BufferOutputStream()
-            with pa.ipc.new_file(sink, batch.schema) as writer:
-                writer.write_batch(batch)
-            content = sink.getvalue()
+            content = _file_of(batch)
             self._blobs.put(name, [content, trailer(content)])
         self._taken.clear()
 
@@ -261,6 +258,20 @@ class BatchLoader:
                 f"{name} is missing or damaged: {error}",
                 hint="remove the newest file in checkpoints/ to recover from the one before it",
             ) from None
+
+
+def _file_of(batch: pa.RecordBatch) -> pa.Buffer:
+    """An Arrow file with a batch, in just the memory that it takes: batches are large."""
+    size = pa.MockOutputStream()
+    _write(size, batch)
+    content = pa.allocate_buffer(size.size())
+    _write(pa.FixedSizeBufferWriter(content), batch)
+    return content
+
+
+def _write(sink: pa.NativeFile, batch: pa.RecordBatch) -> None:
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
 
 
 def _check_reaches(manifest: Manifest, journal_from: int) -> None:
