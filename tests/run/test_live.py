@@ -45,6 +45,16 @@ def sale(item: str, price: str, ts: str = "2026-01-01T00:00:00") -> dict[str, st
 ITEMS = [{"item": "tea", "kind": "drink"}, {"item": "salt", "kind": "spice"}]
 
 
+def test_a_checkpoint_is_durable_when_it_was_taken(tmp_path: Path) -> None:
+    with shop().start(tmp_path, listen=None) as live:
+        live.send("items", ITEMS)
+        live.settle()
+        before = sorted((tmp_path / "checkpoints").iterdir())
+        live.checkpoint_now()
+
+        assert sorted((tmp_path / "checkpoints").iterdir())[-1] > before[-1]
+
+
 def test_what_was_acknowledged_is_visible_after_settling(tmp_path: Path) -> None:
     with shop().start(tmp_path, listen=None) as live:
         live.send("items", ITEMS)

@@ -437,6 +437,14 @@ class Live:
         """Everything there is to know, at one moment."""
         return status_of(self._runtime, self._sinks, str(self._path))
 
+    def checkpoint_now(self) -> None:
+        """Take a checkpoint, so that the next start has little to compute again.
+
+        Raises:
+            StateError: It could not be written.
+        """
+        self._runtime.loop.between(self._runtime.checkpoint)
+
     def close(self) -> None:
         """Stop everything in order: the API, the epochs, the sinks, the log."""
         with self._closing:
