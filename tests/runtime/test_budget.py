@@ -70,7 +70,30 @@ def test_the_nearer_the_budget_the_more_is_done(
     monkeypatch.setattr(budget, "anonymous_bytes", lambda: used * MIB)
 
     assert Budget(100 * MIB).pressure() is pressure
-    assert Budget(None).pressure() is Pressure.NONE
+
+
+def test_by_default_most_of_the_machine_is_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "_memory_bytes", lambda: 100 * MIB)
+    used = [28]
+    monkeypatch.setattr(budget, "anonymous_bytes", lambda: used[0] * MIB)
+    watched = Budget(None)
+
+    before = watched.pressure()
+    used[0] = 29
+
+    assert (before, watched.pressure()) == (Pressure.NONE, Pressure.SOON)
+
+
+def test_a_container_may_have_less_than_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "_CONTAINER", tmp_path / "memory.max")
+    machine = budget._memory_bytes()
+
+    (tmp_path / "memory.max").write_text("max\n")
+    assert budget._memory_bytes() == machine
+    (tmp_path / "memory.max").write_text("1000000\n")
+    assert budget._memory_bytes() == 1_000_000
 
 
 def test_what_cannot_be_stored_is_not_asked_for_again_and_again(

@@ -148,7 +148,10 @@ class Runs:
 
     def _mapped(self, run: _Run, saver: Saver) -> _Run:
         assert run.stored is not None
-        return replace(run, rows=self._stored(saver.stored(run.stored), run.offset), is_mapped=True)
+        stored = saver.stored(run.stored)
+        if stored is None:
+            return run
+        return replace(run, rows=self._stored(stored, run.offset), is_mapped=True)
 
     def _stored(self, batch: pa.RecordBatch, offset: int) -> pa.RecordBatch:
         return batch.select(self._schema.names).slice(offset)

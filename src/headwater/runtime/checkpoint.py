@@ -146,9 +146,13 @@ class Checkpoints:
         """All checkpoints that can be used, oldest first."""
         return [found for path in self._paths() if (found := self._read(path)) is not None]
 
-    def saver(self) -> BatchSaver:
-        """Takes the state for the next checkpoint."""
-        return BatchSaver(self._blobs, self.next_generation())
+    def saver(self, *, maps: bool = False) -> BatchSaver:
+        """Takes the state for the next checkpoint.
+
+        Args:
+            maps: Whether what an earlier checkpoint has stored is to leave memory.
+        """
+        return BatchSaver(self._blobs, self.next_generation(), maps=maps)
 
     def next_generation(self) -> int:
         """The number of the checkpoint that comes next."""
@@ -216,8 +220,9 @@ class Checkpoints:
 class BatchSaver:
     """Takes batches of operator state, and stores each in a file of its own by `write`."""
 
-    def __init__(self, blobs: Blobs, generation: int) -> None:
+    def __init__(self, blobs: Blobs, generation: int, *, maps: bool) -> None:
         self.generation = generation
+        self._maps = maps
         self._blobs = blobs
         self._taken: dict[str, pa.RecordBatch] = {}
 
@@ -230,9 +235,9 @@ class BatchSaver:
     def keep(self, name: str) -> None:
         """Nothing to do: what a manifest names is kept."""
 
-    def stored(self, name: str) -> pa.RecordBatch:
-        """A batch of an earlier checkpoint, mapped."""
-        return BatchLoader(self._blobs).get(name)
+    def stored(self, name: str) -> pa.RecordBatch | None:
+        """A batch of an earlier checkpoint, mapped, if it is to leave memory."""
+        return BatchLoader(self._blobs).get(name) if self._maps else None
 
     def write(self) -> None:
         """Store what was taken; it is durable on return."""

@@ -79,12 +79,13 @@ class Checkpointer:
         is_time = clock.monotonic() - self._noted_at >= settings.checkpoint_seconds
         is_due = grown >= settings.checkpoint_bytes or (is_time and (grown or self._has_expired()))
         if is_due or pressure is Pressure.SOON:
-            self._writer.run(self._begin())
+            self._writer.run(self._begin(maps=pressure is Pressure.SOON))
 
     def _ease(self) -> None:
         """Have what is remembered lie in files: stored by one checkpoint, mapped by the next."""
-        self.take()
-        self.take()
+        self._writer.wait()
+        for _ in range(2):
+            self._begin(maps=True)()
         self._budget.ease()
 
     def wait(self) -> None:
@@ -105,8 +106,10 @@ class Checkpointer:
         self._noted_at = self._runtime.clock.monotonic()
         self._noted_bytes = self._runtime.journal.written_bytes
 
-    def _begin(self) -> Callable[[], None]:
+    def _begin(self, *, maps: bool = False) -> Callable[[], None]:
         """Note what a checkpoint is to hold; return what writes it.
+
+        With `maps`, what an earlier one has stored leaves memory.
 
         While a view is paused only memory is freed. Its state is half an epoch ahead of what it
         published; from the checkpoint before, recovery comes to the same end, with the same changes
@@ -124,7 +127,7 @@ class Checkpointer:
             producers = runtime.intake.producers.copy()
         # After the cut, so that they have at least what the journal says before it.
         consumers, epoch_times = runtime.positions.save(), runtime.times.save()
-        saver = self._checkpoints.saver()
+        saver = self._checkpoints.saver(maps=maps)
         tables = {name: table.save(saver) for name, table in stepper.tables.items()}
         views = {view.name: view.save(saver) for view in stepper.views}
         watermarks = {name: mark.save() for name, mark in stepper.watermarks.items()}

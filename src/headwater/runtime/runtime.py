@@ -50,7 +50,8 @@ class Settings:
         checkpoint_seconds: Or when so long has passed, if anything was written.
         rebuild: Views whose definition changed may be computed again from the log.
         memory_bytes: How much memory of its own the process may have: near it, checkpoints are
-            taken sooner, and what they hold is mapped from their files. None: as much as it needs.
+            taken sooner, and what they hold is mapped from their files. None: three quarters of
+            what the machine has.
         is_synced: False leaves out every journal sync; only for measuring what they cost.
         report: Told of long work: what, how much is done, of how much.
     """

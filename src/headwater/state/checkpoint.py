@@ -2,8 +2,8 @@
 
 What is handed over are immutable batches, so that a batch which did not change since the last
 checkpoint is not written again: the new checkpoint just names it.
-A large one is from then on mapped from its file, so that state may exceed memory: the system takes
-pages of files back when it needs them, and reads them again.
+Where memory is short a large one is from then on mapped from its file, so that state may exceed
+memory: the system takes pages of files back when it needs them, and reads them again.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Saver(Protocol):
         """Say that a batch stored for an earlier checkpoint still belongs to this one."""
         ...
 
-    def stored(self, name: str) -> pa.RecordBatch:
-        """Such a batch, mapped: who keeps it may hold this in place of what was put."""
+    def stored(self, name: str) -> pa.RecordBatch | None:
+        """Such a batch, mapped, to be held in place of what was put; None: that may stay."""
         ...
 
 

@@ -296,8 +296,10 @@ def _saved(piece: _Piece, saver: Saver) -> _Piece:
         saver.keep(piece.name)
         if piece.is_mapped or piece.size_bytes < MAPPED_BYTES_MIN:
             return piece
-        bounds = (piece.first, piece.stop)
-        mapped = _loaded(saver.stored(piece.name), bounds, piece.name, piece.rows.schema)
+        stored = saver.stored(piece.name)
+        if stored is None:
+            return piece
+        mapped = _loaded(stored, (piece.first, piece.stop), piece.name, piece.rows.schema)
         return replace(mapped, given_up=piece.given_up)
     rows = piece.rows
     if piece.ids is not None:

@@ -165,8 +165,10 @@ class Run:
         self.name = saver.put(pa.RecordBatch.from_arrays(columns, names=names))
         return self.name
 
-    def _map(self, stored: pa.RecordBatch) -> None:
+    def _map(self, stored: pa.RecordBatch | None) -> None:
         """Hold the stored rows in place of those in memory; whoever reads meanwhile sees either."""
+        if stored is None:
+            return
         self.rows = conformed(stored, self.rows.schema)
         self.hashes = stored.column(HASH).to_numpy()
         if self.weights is not None:
