@@ -8,6 +8,7 @@ that the request did not arrive; failing after, that it did and the answer was l
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -66,7 +67,7 @@ class _Wrapped:
         self._faults = faults
 
     def __getattr__(self, name: str) -> Any:
-        return self._wrapped(getattr(self._inner, name))
+        return self._closing if name == "close" else self._wrapped(getattr(self._inner, name))
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         plain = [_inner(argument) for argument in arguments]
@@ -74,7 +75,22 @@ class _Wrapped:
         return self._wrapped(self._faults.run(lambda: self._inner(*plain, **also)))
 
     def __enter__(self) -> Any:
-        return self._wrapped(self._faults.run(self._inner.__enter__))
+        is_entered = False
+
+        def enter() -> Any:
+            nonlocal is_entered
+            found = self._inner.__enter__()
+            is_entered = True
+            return found
+
+        try:
+            return self._wrapped(self._faults.run(enter))
+        except Exception as failure:
+            # Nobody else will leave it: a COPY that nobody ends would hold its connection for ever.
+            if is_entered:
+                with suppress(Exception):
+                    self._inner.__exit__(type(failure), failure, failure.__traceback__)
+            raise
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:
         if error is not None:
@@ -91,6 +107,15 @@ class _Wrapped:
         except Exception as failure:
             if not is_left:
                 self._inner.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+
+    def _closing(self) -> Any:
+        """Close, also where that fails: the system closes what a lost store leaves open."""
+        try:
+            return self._faults.run(self._inner.close)
+        except Exception:
+            with suppress(Exception):
+                self._inner.close()
             raise
 
     def _wrapped(self, value: Any) -> Any:
