@@ -396,7 +396,7 @@ def test_rows_that_retention_removed_are_said_to_be_lost(clock: ManualClock) -> 
     manifest = topic.manifest()
     left = {**manifest, "lanes": [manifest["lanes"][0][1:], *manifest["lanes"][1:]]}
     short = Topic.open(definition, Blobs(disk), "topics/sales", left)
-    consumers = alone(TopicRows(short, threading.Condition()), clock)
+    consumers = alone(TopicRows("sales", {"sales": short}, threading.Condition()), clock)
     consumers.create("old", "sales", "start")
     consumers.seek("old", "sales", partition=0, position=1)
 

@@ -306,6 +306,8 @@ def test_the_api_is_explained_without_another_host(page: Page) -> None:
         "/topics/{name}",
         "/topics/{name}/rows",
         "/topics/{name}/producers",
+        "/topics/{name}/schema",
+        "/topics/{name}/schema",
         "/topics/{name}/rejected",
         "/topics/{name}/rejected",
         "/tables/{name}/row",
