@@ -1,7 +1,8 @@
 # Everything a clone needs, from Python 3.11, make and a package index.
 #
 #   make demo    replay a year of flights and watch the answers
-#   make test    every test        make check   linters, types, layers
+#   make test    every test, a process for each core (ARGS="-n 0": in one)
+#   make check   linters, types, layers
 #   make bench   measure           make clean   remove what was built
 #   make fuzz    nonsense through every door, for longer than in the tests, or EXAMPLES=N of it
 #   make oracle  random queries against batch, for five minutes or ARGS="--seconds N"
@@ -38,7 +39,7 @@ demo: setup
 	$(BIN)/headwater demo $(ARGS)
 
 test: setup browser postgres
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n logical --dist worksteal $(ARGS)
 
 check: setup
 	$(BIN)/ruff check
