@@ -5,14 +5,17 @@
 Each key is sent once, in random order; then as many updates of random keys, a tenth of them older
 than what is known. Rows go through the same door as any sender's Arrow tables: they are validated
 and durable before the next batch is sent. Each tenth is timed until it is committed, so that the
-curve shows what an upsert costs as the table grows. Then single rows are read by key.
+curve shows what an upsert costs as the table grows, with the most memory of its own that the
+process had meanwhile. Then single rows are read by key.
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,7 +81,35 @@ def app() -> hw.App:
     return offers
 
 
-def send(live: Live, batches: Iterator[pa.Table], rows: int, what: str, table: Table) -> None:
+class Watch:
+    """The most memory of its own that the process has had, looked at twenty times a second."""
+
+    def __init__(self) -> None:
+        self._most = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def most(self) -> int:
+        """Bytes, since this was asked last."""
+        most, self._most = self._most, 0
+        return max(most, anonymous_bytes())
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.05):
+            self._most = max(self._most, anonymous_bytes())
+
+
+def send(  # noqa: PLR0913, PLR0917 - what is sent, and where it is noted
+    live: Live, batches: Iterator[pa.Table], rows: int, what: str, table: Table, watch: Watch
+) -> None:
     """Send batches; a line for each tenth of them."""
     part, sent, since = rows // 10, 0, 0
     started = time.perf_counter()
@@ -94,9 +125,9 @@ def send(live: Live, batches: Iterator[pa.Table], rows: int, what: str, table: T
                 f"{sent / 1e6:,.1f} M",
                 f"{since / seconds / 1e3:,.0f} k",
                 f"{seconds / since * 1e6:.2f} us",
-                f"{anonymous_bytes() / (1 << 30):.2f} GiB",
+                f"{watch.most() / (1 << 30):.2f} GiB",
             )
-            Console(stderr=True).print(*table.columns[1]._cells[-1:], f"{since / seconds:,.0f}/s")
+            print(f"{what} {sent / 1e6:,.1f} M, {since / seconds:,.0f}/s", file=sys.stderr)
             since = 0
 
 
@@ -139,9 +170,10 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(dir=args.folder) as folder,
         app().start(folder, listen="127.0.0.1:0", settings=settings) as live,
+        Watch() as watch,
     ):
-        send(live, offers.each_once(), args.keys, "load", table)
-        send(live, offers.updates(updates), updates, "update", table)
+        send(live, offers.each_once(), args.keys, "load", table, watch)
+        send(live, offers.updates(updates), updates, "update", table, watch)
         seconds = time.perf_counter() - started
         Console().print(table)
         total = args.keys + updates

@@ -58,7 +58,7 @@ def as_held(rows: Any) -> dict[Any, Any]:
     saves=st.sets(st.integers(0, 9)),
     loads=st.sets(st.integers(0, 9)),
     looks=st.sets(st.integers(0, 9)),
-    limits=st.sampled_from([Limits(), Limits(rows=6)]),
+    limits=st.sampled_from([Limits(), Limits(rows=6), Limits(rows=40, behind_rows=2)]),
     waiting_max=st.sampled_from([1, 7, 1 << 20]),
 )
 def test_the_newest_row_of_a_key_is_found_whatever_waits_or_is_stored(  # noqa: PLR0917

@@ -28,7 +28,7 @@ from headwater.state.loose import Loose
 from headwater.state.matching import matching
 from headwater.state.pile import Pile, PilePeek
 from headwater.state.run import Merge, Run, ascending, conformed, load_run, merge, times_of
-from headwater.state.spine import Limits, Peek, Spine
+from headwater.state.spine import Behind, Limits, Peek, Spine
 
 _PLACE, _VERSION = "__place", "__version"
 _LOWEST = int(np.iinfo(np.int64).min)
@@ -71,8 +71,7 @@ class NewestSnapshot:
         for runs in self._peek.parts():
             if runs:
                 merged = merge(runs)
-                kept = _newest(merged, self._keys)
-                yield merged.run() if kept is None else merged.take(kept, None)
+                yield _without(merged, _older(merged, self._keys))
 
 
 class Newest:
@@ -102,7 +101,8 @@ class Newest:
         own = [self.schema.field(name) for name in self.keys]
         self._placed = pa.schema([*own, *(pa.field(name, pa.int64()) for name in hidden)])
         self._pile = Pile(self.schema)
-        self._spine = Spine(self._settled, limits=limits)
+        behind = Behind(self._without_older, self._pile.give_up)
+        self._spine = Spine(self._settled, limits=limits, behind=behind)
         self._waiting = 0
 
     def put(self, rows: pa.RecordBatch, hashes: UInt64Array) -> None:
@@ -181,14 +181,15 @@ class Newest:
             return runs
         return self._spine.runs()
 
-    def _settled(self, merge: Merge, _is_oldest: bool) -> Run:
-        kept = _newest(merge, self.keys)
-        if kept is None:
-            return merge.run()
-        is_kept = np.zeros(len(merge), dtype=np.bool_)
-        is_kept[kept] = True
-        self._pile.give_up(_of(merge, _PLACE, np.flatnonzero(~is_kept)))
-        return merge.take(kept, None)
+    def _settled(self, merge: Merge, is_oldest: bool) -> Run:
+        run, older = self._without_older(merge, is_oldest)
+        self._pile.give_up(older)
+        return run
+
+    def _without_older(self, merge: Merge, _is_oldest: bool) -> tuple[Run, Int64Array]:
+        """The newest row of each key, and the places in the pile of the others."""
+        older = _older(merge, self.keys)
+        return _without(merge, older), _of(merge, _PLACE, older)
 
 
 def versions_of(column: pa.Array) -> Int64Array:
@@ -199,22 +200,55 @@ def versions_of(column: pa.Array) -> Int64Array:
     return pc.fill_null(numbers.cast(pa.int64()), _LOWEST).to_numpy()
 
 
-def _newest(merge: Merge, keys: Sequence[str]) -> Int64Array | None:
-    """Where in the merged run the newest row of each key is, ascending; None: all rows are."""
+def _older(merge: Merge, keys: Sequence[str]) -> Int64Array:
+    """Where in the merged run rows are of which a newer one is there, in no order."""
     first = merge.first_alike(keys)
     if first is None:
-        return None
-    order = np.arange(len(merge), dtype=np.int64)
+        return np.zeros(0, dtype=np.int64)
+    later = np.flatnonzero(first != np.arange(len(merge)))
+    heads = first[later]
+    is_pair = np.ones(len(later), dtype=np.bool_)
+    same = heads[1:] == heads[:-1]
+    is_pair[1:] &= ~same
+    is_pair[:-1] &= ~same
+    if bool((heads[1:] < heads[:-1]).any()):
+        # Keys of one hash alternate.
+        is_pair[:] = False
+    return np.concatenate(
+        [
+            _older_of_two(merge, heads[is_pair], later[is_pair]),
+            _older_of_many(merge, heads[~is_pair], later[~is_pair]),
+        ]
+    )
+
+
+def _older_of_two(merge: Merge, one: Int64Array, other: Int64Array) -> Int64Array:
+    """Of each two rows of a key the older; the second came later."""
+    if _VERSION not in merge.rows.schema.names:
+        return one
+    is_newer = _of(merge, _VERSION, other) >= _of(merge, _VERSION, one)
+    return np.where(is_newer, one, other)
+
+
+def _older_of_many(merge: Merge, heads: Int64Array, later: Int64Array) -> Int64Array:
+    """Of the rows of each key, the first of which is its head, all but the newest."""
+    ends = np.unique(heads)
+    rows, group = np.concatenate([ends, later]), np.concatenate([ends, heads])
     if _VERSION in merge.rows.schema.names:
-        tied = np.flatnonzero(np.bincount(first, minlength=len(merge))[first] > 1)
-        # Of equal versions the later row stays behind.
-        order = tied[np.argsort(_of(merge, _VERSION, tied), kind="stable")]
-    newest = np.arange(len(merge), dtype=np.int64)
-    # Of several writes to one place numpy keeps the last.
-    newest[first[order]] = order
-    kept = newest[first == np.arange(len(merge))]
-    kept.sort()
-    return None if len(kept) == len(merge) else kept
+        order = np.lexsort((rows, _of(merge, _VERSION, rows), group))
+    else:
+        order = np.lexsort((rows, group))
+    is_older = group[order][1:] == group[order][:-1]
+    return rows[order][:-1][is_older]
+
+
+def _without(merge: Merge, some: Int64Array) -> Run:
+    """The merged run without some of its rows."""
+    if not len(some):
+        return merge.run()
+    is_kept = np.ones(len(merge), dtype=np.bool_)
+    is_kept[some] = False
+    return merge.take(np.flatnonzero(is_kept), None)
 
 
 def _of(merge: Merge, column: str, places: Int64Array) -> Int64Array:

@@ -40,6 +40,7 @@ class _Piece:
         ids: The place of each row, ascending; None when no place between is without a row.
         name: What a checkpoint calls it, once it is in one.
         given_up: Which rows are no longer wanted; changed in place. None: there is none.
+        unwanted: How many these are.
         is_mapped: Whether it lies in a checkpoint's file, and not in memory.
 
     """
@@ -50,6 +51,7 @@ class _Piece:
     ids: Int64Array | None = None
     name: str | None = None
     given_up: BoolArray | None = None
+    unwanted: int = 0
     is_mapped: bool = False
 
     def __len__(self) -> int:
@@ -177,11 +179,10 @@ class Pile:
         bounds = np.append(np.searchsorted(places, firsts), len(places))
         for nth in np.flatnonzero(bounds[1:] > bounds[:-1]).tolist():
             piece = self._pieces[nth]
-            if piece.given_up is None:
-                piece = replace(piece, given_up=np.zeros(len(piece), dtype=np.bool_))
-                self._pieces[nth] = piece
-            assert piece.given_up is not None
-            piece.given_up[piece.at(places[bounds[nth] : bounds[nth + 1]])] = True
+            some, marks = places[bounds[nth] : bounds[nth + 1]], _marks(piece)
+            marks[piece.at(some)] = True
+            unwanted = piece.unwanted + len(some)
+            self._pieces[nth] = replace(piece, given_up=marks, unwanted=unwanted)
 
     def tidy(self) -> None:
         """Let go of rows that were given up, where they are half of a piece.
@@ -192,7 +193,7 @@ class Pile:
         pieces: list[_Piece] = []
         copied = 0
         for piece in self._pieces:
-            is_worth = piece.given_up is not None and 2 * piece.given_up.sum() > len(piece)
+            is_worth = 2 * piece.unwanted > len(piece)
             if not is_worth or copied >= _PIECE_ROWS_MAX:
                 pieces.append(piece)
                 continue
@@ -236,7 +237,7 @@ class Pile:
         for nth in given_up["pieces"]:
             piece = self._pieces[nth]
             own = marks[at : at + len(piece)].copy()
-            self._pieces[nth] = replace(piece, given_up=own)
+            self._pieces[nth] = replace(piece, given_up=own, unwanted=int(own.sum()))
             at += len(piece)
 
     def _join_alike(self) -> None:
@@ -283,7 +284,8 @@ def _together(pieces: Sequence[_Piece]) -> _Piece:
     given_up = None
     if any(piece.given_up is not None for piece in pieces):
         given_up = np.concatenate([_marks(piece) for piece in pieces])
-    return _Piece(first, stop, rows, ids, given_up=given_up)
+    unwanted = sum(piece.unwanted for piece in pieces)
+    return _Piece(first, stop, rows, ids, given_up=given_up, unwanted=unwanted)
 
 
 def _marks(piece: _Piece) -> BoolArray:
@@ -300,7 +302,7 @@ def _saved(piece: _Piece, saver: Saver) -> _Piece:
         if stored is None:
             return piece
         mapped = _loaded(stored, (piece.first, piece.stop), piece.name, piece.rows.schema)
-        return replace(mapped, given_up=piece.given_up)
+        return replace(mapped, given_up=piece.given_up, unwanted=piece.unwanted)
     rows = piece.rows
     if piece.ids is not None:
         rows = rows.append_column(_PLACE, pa.array(piece.ids))

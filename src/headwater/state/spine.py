@@ -17,24 +17,35 @@ one after the other are not copied again and again.
 
 A spine that grows large is split by the top bits of the hash into shards, each a spine of its own,
 so that no merge is long and no run too large for an Arrow array. New runs then grow in the spine
-until they are worth handing down. Codes are split by the range that they have at that time.
+until they are worth handing down. Codes are split by the range that they have at that time. Shards
+get like numbers of rows at the same time; each merges at another ratio of sizes, so that it is not
+the turn of all of them in one epoch.
+
+Where rows are many, large merges run beside the epochs (`state.merging`). Until a merge is due its
+runs stay what they are, and younger runs gather behind them. It is due when these have a certain
+part of its rows, whether or not it was done long before: so the runs, and all that depends on them,
+are the same when the same rows come again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from headwater.delta.delta import UInt64Array
+from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.state.checkpoint import Saver
 from headwater.state.loose import HASH_MAX, Loose, joined, met_by, saved, sort, with_hashes
+from headwater.state.merging import MERGES
 from headwater.state.run import Merge, Run, merge
 from headwater.state.zones import Near
 
-# A run is merged into the one before it when it has at least this part of its rows.
-_LIKE_SIZE = 2
+# A run is merged into the one before it when it has at least this part of its rows: in shards from
+# one and a half to three.
+_LIKE_SIZE = 2.0
+_LIKE_SPREAD = 2.0
 # One look may ask for so many hashes for each row of a pile before it is cheaper to sort it all.
 _SCAN_SHARE = 16
 # So often all waiting rows may be scanned before they are sorted, which costs about as much.
@@ -43,6 +54,8 @@ _SCANS_MAX = 16
 _SHARDS = 32
 # Runs are handed down to the shards when they have this part of the rows that a spine may have.
 _HANDED_DOWN = 4
+# A merge beside the epochs is due when the rows behind it are this part of its own.
+_DUE_SHARE = 8
 # Runs of codes that do not overlap stay apart when they have so many rows, and this part of all:
 # there are then about as many of them.
 _APART_ROWS_MIN = 1 << 18
@@ -64,6 +77,7 @@ class Limits:
         scan_rows: Fewer waiting rows than this are sorted at the first look.
         weighted_rows: So many rows with weights may wait. They may cancel others, and would be kept
             for ever where nobody looks; the more wait, the longer the epoch takes that sorts them.
+        behind_rows: Merges of so many rows may run beside the epochs.
 
     """
 
@@ -73,6 +87,7 @@ class Limits:
     joined_rows: int = 1 << 18
     scan_rows: int = 1 << 14
     weighted_rows: int = 1 << 13
+    behind_rows: int = 1 << 19
 
     @property
     def joined_rows_max(self) -> int:
@@ -144,6 +159,35 @@ class Peek:
 Settle = Callable[[Merge, bool], Run]
 
 
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """How runs that meet become one beside the epochs.
+
+    Args:
+        settle: As that of a spine, and what it leaves out, in any form. It must depend on the runs
+            alone, and may be called from any thread.
+        leave_out: Takes that, at the step at which the merged run is taken up.
+
+    """
+
+    settle: Callable[[Merge, bool], tuple[Run, Int64Array]]
+    leave_out: Callable[[Int64Array], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Merging:
+    """Some runs that are being merged: `count` of them, from the one at `first`."""
+
+    first: int
+    count: int
+    due_rows: int
+    done: Future[tuple[Run, Int64Array]]
+
+    @property
+    def end(self) -> int:
+        return self.first + self.count
+
+
 class Spine:
     """Sorted runs and rows on their way to become one.
 
@@ -151,18 +195,26 @@ class Spine:
         settle: What becomes of runs that meet (equal rows become one, say); the second argument
             says whether no older run is left out.
         is_coded: Whether hashes are codes.
+        like_size: A run is merged into the one before it when it has at least this part of its
+            rows.
+        behind: How large merges are done; None: in the epoch, by `settle`.
 
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a shard shares with its spine
         self,
         settle: Settle,
         *,
         limits: Limits = Limits(),
         span: Span = Span(),
         is_coded: bool = False,
+        like_size: float = _LIKE_SIZE,
+        behind: Behind | None = None,
     ) -> None:
         self._settle = settle
+        self._like_size = like_size
+        self._behind = behind
+        self._merging: _Merging | None = None
         self._limits = limits
         self._span = span
         self._is_coded = is_coded
@@ -242,6 +294,7 @@ class Spine:
         if self._shards:
             self._hand_down()
             return [run for shard in self._shards for run in shard.settled(anew=anew)]
+        self._take_up()
         groups = _apart(self._runs) if self._is_coded else [self._runs]
         settle = anew or self._settle
         self._runs = [
@@ -290,6 +343,7 @@ class Spine:
             "shards": [shard.save(saver) for shard in self._shards],
             "lows": [shard._span.low for shard in self._shards],
             "loose": [[loose.name, loose.low, loose.high] for loose in self._loose],
+            "merging": [] if self._merging is None else [self._merging.first, self._merging.count],
         }
 
     def load(self, manifest: Any, load: Callable[[str], Run]) -> None:
@@ -305,6 +359,8 @@ class Spine:
             self._shards = self._new_shards(spans(manifest["lows"], self._span.high))
         for shard, part in zip(self._shards, manifest["shards"], strict=True):
             shard.load(part, load)
+        if merging := manifest.get("merging"):
+            self._merge_behind(*merging)
 
     def _picked(self, some: Sequence[Loose]) -> Run:
         """Waiting rows as a run for one look, in which rows have met what withdraws them."""
@@ -356,19 +412,52 @@ class Spine:
 
     def _push(self, run: Run) -> None:
         """Hold a run that is younger than all others."""
-        first = len(self._runs)
-        parts = [run]
-        while first and self._is_merged(self._runs[first - 1], parts):
+        self._runs.append(run)
+        if self._merging is not None:
+            behind = sum(len(run) for run in self._runs[self._merging.end :])
+            if behind >= self._merging.due_rows:
+                self._take_up()
+        oldest = 0 if self._merging is None else self._merging.end
+        first = len(self._runs) - 1
+        while first > oldest and self._is_merged(self._runs[first - 1], self._runs[first:]):
             first -= 1
-            parts.insert(0, self._runs[first])
-        is_oldest = first == 0 and not self._shards
-        self._runs[first:] = _some(self._settle(merge(parts), is_oldest))
+        self._merge(first)
         if self._is_full():
             self._hand_down()
 
+    def _merge(self, first: int) -> None:
+        """Make the runs from the one at `first` one, or have it done."""
+        parts = self._runs[first:]
+        rows = sum(map(len, parts))
+        can_wait = self._behind is not None and self._merging is None and not self._shards
+        if can_wait and len(parts) > 1 and rows >= self._limits.behind_rows:
+            self._merge_behind(first, len(parts))
+            return
+        is_oldest = first == 0 and not self._shards
+        self._runs[first:] = _some(self._settle(merge(parts), is_oldest))
+
+    def _merge_behind(self, first: int, count: int) -> None:
+        """Let `count` runs become one beside the epochs."""
+        assert self._behind is not None
+        settle, parts = self._behind.settle, self._runs[first : first + count]
+        is_oldest = first == 0 and not self._shards
+        done = MERGES.submit(lambda: settle(merge(parts), is_oldest))
+        due_rows = sum(map(len, parts)) // _DUE_SHARE
+        self._merging = _Merging(first, count, due_rows, done)
+
+    def _take_up(self) -> None:
+        """Hold the merged run in place of its parts; wait for it if need be."""
+        if self._merging is None:
+            return
+        merging, self._merging = self._merging, None
+        run, left_out = merging.done.result()
+        self._runs[merging.first : merging.end] = _some(run)
+        if self._behind is not None:
+            self._behind.leave_out(left_out)
+
     def _is_merged(self, older: Run, parts: Sequence[Run]) -> bool:
         """Whether runs are merged with the one before them."""
-        if sum(map(len, parts)) * _LIKE_SIZE < len(older):
+        if sum(map(len, parts)) * self._like_size < len(older):
             return False
         if not self._is_coded or len(older) < _APART_ROWS_MIN:
             return True
@@ -392,6 +481,7 @@ class Spine:
         return is_large and (can_split or bool(self._shards))
 
     def _hand_down(self) -> None:
+        self._take_up()
         if not self._shards:
             low, high = self._span.low, self._span.high
             if self._is_coded:
@@ -407,8 +497,15 @@ class Spine:
 
     def _new_shards(self, parts: Sequence[Span]) -> list[Spine]:
         return [
-            Spine(self._settle, limits=self._limits, span=span, is_coded=self._is_coded)
-            for span in parts
+            Spine(
+                self._settle,
+                limits=self._limits,
+                span=span,
+                is_coded=self._is_coded,
+                like_size=_LIKE_SIZE * _LIKE_SPREAD ** (nth / _SHARDS - 0.5),
+                behind=self._behind,
+            )
+            for nth, span in enumerate(parts)
         ]
 
 
