@@ -6,6 +6,7 @@
 #   make bench   measure           make clean   remove what was built
 #   make fuzz    nonsense through every door, for longer than in the tests, or EXAMPLES=N of it
 #   make oracle  random queries against batch, for five minutes or ARGS="--seconds N"
+#   make kill    kill -9 under load, fifty times or ARGS="--kills N --seed S"
 #   make simulate  crashes, full and failing disks: ten thousand seeds or ARGS="--count N"
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -13,7 +14,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser postgres demo test check format bench oracle fuzz simulate clean
+.PHONY: help setup browser postgres demo test check format bench oracle fuzz simulate kill clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -56,6 +57,9 @@ oracle: setup
 
 simulate: setup
 	PYTHONPATH=tests $(BIN)/python -m simulation.run $(ARGS)
+
+kill: setup
+	PYTHONPATH=tests $(BIN)/python -m crashes.kill $(ARGS)
 
 EXAMPLES ?= 2000
 fuzz: setup

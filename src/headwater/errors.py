@@ -7,6 +7,7 @@ HeadwaterError
 ├── RecordError       one record is wrong                     reject it with its bytes; go on
 ├── ConnectorError    the world outside is unwell             retry; then pause that connector
 └── StateError        what is stored is not what was written  stop; say how to recover
+    └── NoRoomError       the disk is full                        stop; go on when there is room
 
 A message holds the values and the place, and ends with a hint that can be typed. The same object
 is what the command line prints and what the HTTP API returns.
@@ -102,3 +103,7 @@ class ConnectorError(HeadwaterError):
 
 class StateError(HeadwaterError):
     """What is stored is not what was written, or the disk refuses: stop and say how to recover."""
+
+
+class NoRoomError(StateError):
+    """The disk is full, or a quota is used up: nothing more is taken until there is room."""

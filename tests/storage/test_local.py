@@ -27,7 +27,10 @@ def test_a_full_disk_is_refused_with_path_cause_and_hint(tmp_path: Path) -> None
 
     file.close()
     assert refused.value.message == f"cannot append to {tmp_path}/log: No space left on device"
-    assert refused.value.hint == f"the disk is full: make room (df -h {tmp_path}), then start again"
+    assert (
+        refused.value.hint
+        == f"the disk is full: make room (df -h {tmp_path}); start again if it does not go on"
+    )
 
 
 CALLS: dict[str, Callable[[Disk], object]] = {

@@ -20,6 +20,7 @@ from headwater.errors import (
     ConnectorError,
     DefinitionError,
     HeadwaterError,
+    NoRoomError,
     NotFoundError,
     Place,
     RecordError,
@@ -36,6 +37,7 @@ KINDS = {
     "not_found": NotFoundError,
     "record": RecordError,
     "connector": ConnectorError,
+    "no_room": NoRoomError,
     "state": StateError,
     "bug": HeadwaterError,
 }

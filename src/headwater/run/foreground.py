@@ -1,15 +1,23 @@
-"""Run a pipeline in the foreground, with progress, until Ctrl-C or the end of the input."""
+"""Run a pipeline in the foreground, with progress, until Ctrl-C or the end of the input.
+
+When the disk is full nothing more is taken, and what is there can still be read. Once there is room
+the pipeline is opened anew, at the same address, as after a kill: so it goes on by itself, and what
+was acknowledged is there once.
+"""
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from headwater.connectors.files import Form, opened
+from headwater.errors import NoRoomError
 from headwater.run.live import Live
 from headwater.runtime.runtime import Settings
 from headwater.runtime.status import Status
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
 
 _TERMINAL_SECONDS = 0.5
 _PLAIN_SECONDS = 10.0
+_LOOK_SECONDS = 0.5
 _REJECTIONS_SHOWN = 5
 
 
@@ -46,9 +55,32 @@ def run_in_foreground(  # noqa: PLR0913 - the settings of `App.run`
             live.finish()
             progress.finished(live.status())
             return
-        while not stop.wait(progress.interval):
+        address = live.address
+        has_ended = _show(live, progress, stop)
+    while not has_ended:
+        progress.leave()
+        sys.stderr.write(f"there is room again for {data}: going on\n")
+        with app.start(data, listen=address, settings=settings) as live:
+            _introduce(live, app.name, data)
+            has_ended = _show(live, progress, stop)
+
+
+def _show(live: Live, progress: Progress, stop: threading.Event) -> bool:
+    """Show how it goes until it is to end; False when it is to be opened anew, and is closed."""
+    looks = round(progress.interval / _LOOK_SECONDS)
+    for look in itertools.count(1):
+        if stop.wait(_LOOK_SECONDS):
+            break
+        if look % looks == 0:
             progress.show(live.status())
-        progress.end(live.status())
+        if live.can_reopen:
+            progress.show(live.status())
+            # What did not fit was said, to its sender and here.
+            with suppress(NoRoomError):
+                live.close()
+            return False
+    progress.end(live.status())
+    return True
 
 
 class Progress:

@@ -6,6 +6,7 @@ import difflib
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from headwater.clock import Clock
 from headwater.delta.watermark import AFTER_ALL
-from headwater.errors import DefinitionError
+from headwater.errors import DefinitionError, NoRoomError
 from headwater.operators.lookup import Key, Lookup
 from headwater.operators.query import Rows as Readable
 from headwater.operators.query import answer
@@ -97,6 +98,18 @@ class Live:
     def url(self) -> str | None:
         """Where the live page and the API are; None without HTTP."""
         return self._server.url if self._server else None
+
+    @property
+    def address(self) -> str | None:
+        """`HOST:PORT` of the HTTP API, with the port that it got; None without HTTP."""
+        return self._server.address if self._server else None
+
+    @property
+    def can_reopen(self) -> bool:
+        """Whether it has stopped because the disk was full, and there is room again."""
+        failures = (self._runtime.journal.failure, self._runtime.loop.failure)
+        is_full = any(isinstance(failure, NoRoomError) for failure in failures)
+        return is_full and self._folder.has_room
 
     @property
     def notices(self) -> list[str]:
@@ -435,7 +448,11 @@ class Live:
 
     def status(self) -> Status:
         """Everything there is to know, at one moment."""
-        return status_of(self._runtime, self._sinks, str(self._path))
+        status = status_of(self._runtime, self._sinks, str(self._path))
+        problem = self._folder.problem
+        if problem is None:
+            return status
+        return replace(status, problems=(problem, *status.problems))
 
     def checkpoint_now(self) -> None:
         """Take a checkpoint, so that the next start has little to compute again.

@@ -22,6 +22,7 @@ from headwater.errors import (
     ConnectorError,
     DefinitionError,
     HeadwaterError,
+    NoRoomError,
     NotFoundError,
     Place,
     RecordError,
@@ -38,6 +39,7 @@ _BRANCHES: tuple[tuple[type[HeadwaterError], str, int], ...] = (
     (DefinitionError, "definition", 400),
     (RecordError, "record", 400),
     (ConnectorError, "connector", 503),
+    (NoRoomError, "no_room", 507),
     (StateError, "state", 503),
     (HeadwaterError, "error", 500),
 )

@@ -65,6 +65,11 @@ class Server:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self._host, self._host)  # noqa: S104
         return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
 
+    @property
+    def address(self) -> str:
+        """`HOST:PORT`, with the port that it got."""
+        return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+
     def start(self) -> None:
         """Listen; return when requests are answered.
 

@@ -14,35 +14,41 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from headwater.errors import StateError
 from headwater.storage.blobs import Blobs
-from headwater.storage.local import LocalDisk
-from headwater.storage.refusal import refusing
+from headwater.storage.local import LocalDisk, is_at
+from headwater.storage.refusal import gone, refusing
 
 FORMAT = 1
 
 _LOCK = "LOCK"
 _FORMAT = "FORMAT"
 _JOURNAL = "journal"
+# After a full disk one goes on with so much room, or on a small disk with this part of it.
+_ROOM_BYTES = 64 << 20
+_ROOM_SHARE = 10
 
 
 class DataFolder:
     """A data folder that this process owns until `close`.
 
     Args:
+        path: Where it is.
         disk: Its files.
         blobs: The same, as whole files.
         lock: The descriptor that holds the lock; owned by this object.
 
     """
 
-    __slots__ = ("_lock", "blobs", "disk")
+    __slots__ = ("_lock", "_path", "blobs", "disk")
 
-    def __init__(self, disk: LocalDisk, blobs: Blobs, lock: int) -> None:
+    def __init__(self, path: Path, disk: LocalDisk, blobs: Blobs, lock: int) -> None:
+        self._path = path
         self.disk = disk
         self.blobs = blobs
         self._lock = lock
@@ -71,7 +77,24 @@ class DataFolder:
         except BaseException:
             os.close(lock)
             raise
-        return cls(disk, blobs, lock)
+        return cls(path, disk, blobs, lock)
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the folder as a whole, in words; None when it is where it was."""
+        file = self._path / _LOCK
+        if self._lock < 0 or is_at(self._lock, file):
+            return None
+        return str(gone(file, self._path))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is so much room that it is worth to go on after a full disk."""
+        try:
+            usage = shutil.disk_usage(self._path)
+        except OSError:
+            return False
+        return usage.free >= min(_ROOM_BYTES, usage.total // _ROOM_SHARE)
 
     def close(self) -> None:
         """Let others in. May be called twice."""

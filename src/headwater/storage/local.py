@@ -21,7 +21,7 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from headwater.storage.paths import checked, checked_folder
-from headwater.storage.refusal import refusing
+from headwater.storage.refusal import gone, refusing
 
 Part: TypeAlias = bytes | memoryview | pa.Buffer
 
@@ -64,6 +64,10 @@ class LocalFile:
         """Return when all that was appended and reserved is durable."""
         with refusing("sync", self._path, self._root):
             _sync_bytes(self._descriptor)
+            is_there = is_at(self._descriptor, self._path)
+        if not is_there:
+            # What is written into a file without a name is durable, and nobody will find it.
+            raise gone(self._path, self._root)
 
     def close(self) -> None:
         """Release the file. Does not sync. May be called twice."""
@@ -200,6 +204,14 @@ class LocalDisk:
         self._make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         _sync_names(folder.parent)
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one at its path: not removed, nor its folder renamed."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _files_below(top: Path, root: Path) -> Iterator[str]:

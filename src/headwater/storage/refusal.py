@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from headwater.errors import StateError
+from headwater.errors import NoRoomError, StateError
 
 _HINTS = {
-    errno.ENOSPC: "the disk is full: make room (df -h {root}), then start again",
+    errno.ENOSPC: "the disk is full: make room (df -h {root}); start again if it does not go on",
     errno.EDQUOT: "the disk quota is used up: make room (quota -s), then start again",
     errno.EROFS: "the file system is read-only: mount it writable, or use another: --data OTHER",
     errno.EACCES: "the owner must be able to write: ls -ld {root}",
@@ -26,6 +26,7 @@ _HINTS = {
     errno.EMFILE: "too many open files: ulimit -n 65536, then start again",
     errno.ENFILE: "too many open files on this machine: sysctl fs.file-max",
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ELSE = "see what is there: ls -ld {root}"
 
 
@@ -33,7 +34,16 @@ def refusal(action: str, path: str, root: str, error: OSError) -> StateError:
     """Say that the disk under `root` refused to do `action` to `path`."""
     cause = os.strerror(error.errno) if error.errno else str(error)
     hint = _HINTS.get(error.errno or 0, _ELSE).format(root=root)
-    return StateError(f"cannot {action} {path}: {cause}", hint=hint)
+    kind = NoRoomError if error.errno in _FULL else StateError
+    return kind(f"cannot {action} {path}: {cause}", hint=hint)
+
+
+def gone(path: Path, root: Path) -> StateError:
+    """Say that a file which is open is no longer at its path."""
+    return StateError(
+        f"{path} is no longer there: {root} was removed or renamed while it was in use",
+        hint=f"put it back (ls -ld {root}), then start again; nothing is taken until then",
+    )
 
 
 @contextmanager
