@@ -20,8 +20,9 @@ from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import BoolArray
 from headwater.state.loose import Loose
 from headwater.state.matching import matching
+from headwater.state.peek import Peek
 from headwater.state.run import Merge, Run, closing_of, conformed, load_run, merge
-from headwater.state.spine import Limits, Peek, Spine
+from headwater.state.spine import Limits, Spine
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from headwater.state.checkpoint import Loader, Saver
 from headwater.state.equality import BoolArray, first_alike, taken
 from headwater.state.loose import Loose
 from headwater.state.matching import Accept, Seek, matching_between, matching_by_two
+from headwater.state.peek import Peek
 from headwater.state.run import (
     Merge,
     Run,
@@ -35,7 +36,7 @@ from headwater.state.run import (
     merge,
     times_of,
 )
-from headwater.state.spine import Limits, Peek, Spine
+from headwater.state.spine import Limits, Spine
 from headwater.state.zones import Near, has_zones
 
 _BEFORE_ALL = int(np.iinfo(np.int64).min)

@@ -12,7 +12,7 @@ version.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +22,15 @@ import pyarrow.compute as pc
 
 from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
-from headwater.state.equality import BoolArray
+from headwater.state.equality import BoolArray, rows_equal
 from headwater.state.latest import Found, Latest, nulls
 from headwater.state.loose import Loose
+from headwater.state.mapped import row_stretches, will_need
 from headwater.state.matching import matching
+from headwater.state.peek import Peek
 from headwater.state.pile import Pile, PilePeek
 from headwater.state.run import Merge, Run, ascending, conformed, load_run, merge, times_of
-from headwater.state.spine import Behind, Limits, Peek, Spine
+from headwater.state.spine import Behind, Limits, Spine
 
 _PLACE, _VERSION = "__place", "__version"
 _LOWEST = int(np.iinfo(np.int64).min)
@@ -65,7 +67,23 @@ class NewestSnapshot:
 
     def find(self, keys: pa.RecordBatch, hashes: UInt64Array) -> Found:
         """As `Newest.find`; for few keys, whatever there is."""
+        if len(hashes) == 1:
+            found = self._find_one(keys, int(hashes[0]))
+            if found is not None:
+                return found
         return _found(self._peek.with_hashes(hashes), self._pile, keys, hashes, self._keys)
+
+    def _find_one(self, keys: pa.RecordBatch, sought: int) -> Found | None:
+        """The newest row of a hash, if it is that of the key; None where two keys have one hash."""
+        best = newest_place(self._peek.places_of(sought))
+        if best is None:
+            return Found(np.zeros(1, dtype=np.bool_), nulls(self._pile.schema, 1))
+        row = self._pile.row(best)
+        own = [row.column(name) for name in self._keys]
+        same = rows_equal(keys.columns, None, own, None, null_equal=True)
+        if same is not None and not same.all():
+            return None
+        return Found(np.ones(1, dtype=np.bool_), row)
 
     def _runs(self) -> Iterator[Run]:
         for runs in self._peek.parts():
@@ -198,6 +216,24 @@ def versions_of(column: pa.Array) -> Int64Array:
         return times_of(column)
     numbers = column.view(pa.int32()) if pa.types.is_date32(column.type) else column
     return pc.fill_null(numbers.cast(pa.int64()), _LOWEST).to_numpy()
+
+
+def newest_place(found: Iterable[tuple[pa.RecordBatch, range]]) -> int | None:
+    """The place in the pile of the newest of some rows, of which the older stand first."""
+    rows = [(some, at) for some, places in found for at in places]
+    if not rows:
+        return None
+    if len(rows) > 1 and _VERSION in rows[0][0].schema.names:
+        # Of equal versions the last counts.
+        rows.sort(key=lambda row: _number(row[0].column(_VERSION), row[1]))
+    some, at = rows[-1]
+    return _number(some.column(_PLACE), at)
+
+
+def _number(column: pa.Array, at: int) -> int:
+    will_need(row_stretches(pa.RecordBatch.from_arrays([column], ["n"]), at))
+    number: int = column[at].as_py()
+    return number
 
 
 def _older(merge: Merge, keys: Sequence[str]) -> Int64Array:

@@ -12,6 +12,7 @@ so (`keep`); or each row is given up as its time comes (`give_up`), which needs 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,7 @@ from headwater.delta.delta import Int64Array
 from headwater.state.checkpoint import MAPPED_BYTES_MIN, Loader, Saver
 from headwater.state.equality import BoolArray
 from headwater.state.gather import taken
+from headwater.state.mapped import place_of, row_stretches, will_need
 
 # So many batches of a like size become one: sizes are alike that have as many octal digits.
 _ALIKE = 8
@@ -98,6 +100,16 @@ class PilePeek:
             # Twice gathered is quicker than to jump about in all the memory that the pile has.
             return taken(self._ascending(places[order]), back)
         return self._ascending(places)
+
+    def row(self, place: int) -> pa.RecordBatch:
+        """The row of a place that has one, not copied; read with few reads of the disk."""
+        nth = bisect_right(self._pieces, place, key=lambda piece: piece.first) - 1
+        piece = self._pieces[nth]
+        at = place - piece.first if piece.ids is None else place_of(piece.ids, place)
+        assert at >= 0, "a row is asked for that was forgotten"
+        if piece.is_mapped:
+            will_need(row_stretches(piece.rows, at))
+        return piece.rows.slice(at, 1)
 
     def _ascending(self, places: Int64Array) -> pa.RecordBatch:
         firsts = [piece.first for piece in self._pieces]

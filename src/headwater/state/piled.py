@@ -26,10 +26,11 @@ from headwater.state.equality import first_alike
 from headwater.state.loose import Loose
 from headwater.state.matching import matching
 from headwater.state.multiset import Matches
+from headwater.state.peek import Peek
 from headwater.state.pile import Pile, PilePeek
 from headwater.state.run import Merge, Run, closing_of, conformed, load_run, merge, summed
 from headwater.state.seen import Seen
-from headwater.state.spine import Limits, Peek, Spine
+from headwater.state.spine import Limits, Spine
 
 PLACE = "__place"
 # So many rows of the pile may be held no more, beside half of them, before it forgets some.

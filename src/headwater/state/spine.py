@@ -29,16 +29,16 @@ are the same when the same rows come again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.state.checkpoint import Saver
 from headwater.state.loose import HASH_MAX, Loose, joined, met_by, saved, sort, with_hashes
 from headwater.state.merging import MERGES
+from headwater.state.peek import ALL, SHARDS, Peek, Span, spans
 from headwater.state.run import Merge, Run, merge
 from headwater.state.zones import Near
 
@@ -50,8 +50,6 @@ _LIKE_SPREAD = 2.0
 _SCAN_SHARE = 16
 # So often all waiting rows may be scanned before they are sorted, which costs about as much.
 _SCANS_MAX = 16
-# So many shards share what a spine is for.
-_SHARDS = 32
 # Runs are handed down to the shards when they have this part of the rows that a spine may have.
 _HANDED_DOWN = 4
 # A merge beside the epochs is due when the rows behind it are this part of its own.
@@ -93,67 +91,6 @@ class Limits:
     def joined_rows_max(self) -> int:
         """The most rows of a piece that is put together."""
         return min(self.joined_rows, self.piece_rows)
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The hashes that a spine is for.
-
-    Args:
-        low: The least of them.
-        high: What is above all of them.
-
-    """
-
-    low: int = 0
-    high: int = HASH_MAX + 1
-
-    def parts(self, low: int, high: int) -> list[Span]:
-        """The spans of the shards: of those from `low` to below `high` each has a like part."""
-        inner = [low + (high - low) * n // _SHARDS for n in range(1, _SHARDS)]
-        return spans([self.low, *inner], self.high)
-
-
-def spans(lows: Sequence[int], high: int) -> list[Span]:
-    """Spans next to each other, from the least of each; the last one is up to below `high`."""
-    return [Span(*bounds) for bounds in pairwise([*lows, high])]
-
-
-@dataclass(frozen=True, slots=True)
-class Peek:
-    """What a spine held at some moment. Immutable, so that any thread may read it."""
-
-    span: Span
-    runs: tuple[Run, ...]
-    shards: tuple[Peek, ...]
-    loose: tuple[Loose, ...]
-
-    def parts(self, younger: Sequence[Run] = ()) -> Iterator[list[Run]]:
-        """For each span of hashes its runs, the oldest first; spans in ascending order."""
-        runs = [*self.runs, *([sort(self.loose)] if self.loose else []), *younger]
-        if not self.shards:
-            yield [run for run in runs if len(run)]
-            return
-        for shard in self.shards:
-            low, high = shard.span.low, shard.span.high
-            yield from shard.parts([run.between(low, high) for run in runs])
-
-    def with_hashes(self, hashes: UInt64Array) -> list[Run]:
-        """Runs that have all rows of these few hashes; of two the older stands first.
-
-        What waits is scanned and not sorted.
-        """
-        low, high = int(hashes.min()), int(hashes.max())
-        found = [
-            run
-            for shard in self.shards
-            if shard.span.low <= high and low < shard.span.high
-            for run in shard.with_hashes(hashes)
-        ]
-        found += [run for run in self.runs if run.hashes[0] <= high and low <= run.hashes[-1]]
-        picked = [with_hashes(loose, [(0, len(loose))], hashes) for loose in self.loose]
-        picked = [some for some in picked if len(some)]
-        return [*found, *([sort(picked)] if picked else [])]
 
 
 Settle = Callable[[Merge, bool], Run]
@@ -206,7 +143,7 @@ class Spine:
         settle: Settle,
         *,
         limits: Limits = Limits(),
-        span: Span = Span(),
+        span: Span = ALL,
         is_coded: bool = False,
         like_size: float = _LIKE_SIZE,
         behind: Behind | None = None,
@@ -476,7 +413,7 @@ class Spine:
         if not self._runs:
             return False
         run = self._runs[0]
-        can_split = self._span.high - self._span.low >= _SHARDS and run.hashes[0] != run.hashes[-1]
+        can_split = self._span.high - self._span.low >= SHARDS and run.hashes[0] != run.hashes[-1]
         is_large = self._is_too_large(run, _HANDED_DOWN if self._shards else 1)
         return is_large and (can_split or bool(self._shards))
 
@@ -502,7 +439,7 @@ class Spine:
                 limits=self._limits,
                 span=span,
                 is_coded=self._is_coded,
-                like_size=_LIKE_SIZE * _LIKE_SPREAD ** (nth / _SHARDS - 0.5),
+                like_size=_LIKE_SIZE * _LIKE_SPREAD ** (nth / SHARDS - 0.5),
                 behind=self._behind,
             )
             for nth, span in enumerate(parts)
