@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from random import Random
 from typing import Any
@@ -17,10 +17,20 @@ from headwater.operators.join import JoinOperator
 from headwater.operators.operator import Epoch
 from headwater.operators.statement import Engine
 from headwater.plan.nodes import Join, JoinKind, Scan
+from headwater.plan.unique import Keys
 from headwater.schema.schema import Schema
 from headwater.state import matching
+from headwater.state.keyed import Keyed
 from headwater.state.matching import PAIRS_MAX
-from headwater.testing.deltas import answer, assert_same, delta, sum_of, text, with_hash
+from headwater.testing.deltas import (
+    answer,
+    assert_same,
+    delta,
+    sum_of,
+    text,
+    with_constant_hash,
+    with_hash,
+)
 from operators.running import expression
 from operators.sided import history, rows_of, scan, stepped
 
@@ -82,7 +92,9 @@ def sql_of(node: Join) -> str:
     return f"SELECT {', '.join(node.schema.names)} FROM l {node.kind} JOIN r ON {condition}"
 
 
-def operator(node: Join, engine: Engine, *, ticks: bool = False) -> JoinOperator:
+def operator(
+    node: Join, engine: Engine, *, ticks: bool = False, relations: dict[str, Keys] | None = None
+) -> JoinOperator:
     schemas = []
     for side in (node.left, node.right):
         fields = [*side.schema.arrow, pa.field(HASH, pa.uint64())]
@@ -91,7 +103,7 @@ def operator(node: Join, engine: Engine, *, ticks: bool = False) -> JoinOperator
         if ticks:
             fields.append(pa.field(TICK, pa.int64()))
         schemas.append(pa.schema(fields))
-    return JoinOperator(node, schemas[0], schemas[1], engine)
+    return JoinOperator(node, schemas[0], schemas[1], engine, relations or {})
 
 
 @settings(max_examples=250, deadline=None)
@@ -153,6 +165,97 @@ def test_the_sum_of_changes_is_the_batch_answer(
 
     assert all((out.weights is None) == node.append_only for out in outputs)
     assert_same(sum_of(outputs), answer(sql_of(node), tables))
+
+
+def renewed(
+    table: pa.Table, keys: Sequence[str], random: Random, *, epochs: int, collide: bool
+) -> list[Delta]:
+    """Deltas that add up to a table whose last column is a key, by rows that are replaced."""
+    final = {row[-1]: row for row in zip(*table.to_pydict().values(), strict=True)}
+    steps = [(n, (*random.choice([*final.values()])[:-1], n)) for n in final for _ in range(2)]
+    steps += [(n, None) for n in final if random.random() < 0.5]
+    random.shuffle(steps)
+    held: dict[Any, Any] = {}
+    changes = []
+    for n, row in [*steps, *final.items()]:
+        if n in held:
+            changes.append((held.pop(n), -1))
+        if row is not None:
+            held[n] = row
+            changes.append((row, 1))
+    rows = [row for row, _ in changes]
+    columns = [pa.array([row[n] for row in rows], f.type) for n, f in enumerate(table.schema)]
+    whole = Delta(pa.RecordBatch.from_arrays(columns, schema=table.schema))
+    hashed = with_constant_hash(whole) if collide else with_hash(whole, keys)
+    weights = pa.array([weight for _, weight in changes], pa.int64())
+    marked = hashed.rows.append_column(WEIGHT, weights)
+    ends = sorted(random.randrange(len(rows) + 1) for _ in range(epochs - 1))
+    bounds = zip([0, *ends], [*ends, len(rows)], strict=True)
+    return [Delta(marked.slice(first, end - first)) for first, end in bounds]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    left=left_rows,
+    right=right_rows,
+    kind=st.sampled_from(JoinKind),
+    keys=st.integers(1, 2),
+    known=st.tuples(st.booleans(), st.booleans()),
+    epochs=st.integers(1, 7),
+    saved_after=st.integers(-1, 6),
+    is_older=st.booleans(),
+    collide=st.booleans(),
+    key=st.sampled_from(["INTEGER", "DOUBLE"]),
+    random=st.randoms(use_true_random=False),
+)
+def test_a_side_with_a_key_is_remembered_by_it(
+    *,
+    left: list[Any],
+    right: list[Any],
+    kind: JoinKind,
+    keys: int,
+    known: tuple[bool, bool],
+    epochs: int,
+    saved_after: int,
+    is_older: bool,
+    collide: bool,
+    key: str,
+    random: Random,
+    engine: Engine,
+) -> None:
+    """Also what a join remembered before the keys were known to it."""
+    l_scan = scan("l", {"k": key, "s": "VARCHAR", "x": "BIGINT"}, append_only=False)
+    types = {"rk": key, "rs": "VARCHAR", "y": "DOUBLE", "z": "BIGINT"}
+    r_scan = scan("r", types, append_only=False)
+    left = [(KEYS[key](k), s, n) for n, (k, s, _) in enumerate(left)]
+    right = [(KEYS[key](k), s, y, n) for n, (k, s, y, _) in enumerate(right)]
+    node = join(kind, l_scan, r_scan, keys)
+    tables = {"l": rows_of(l_scan, left), "r": rows_of(r_scan, right)}
+    sides = [
+        renewed(tables[name], hashed, random, epochs=epochs, collide=collide)
+        for name, hashed in (("l", node.left_keys), ("r", node.right_keys))
+    ]
+    relations: dict[str, Keys] = {"l": (("x",),) * known[0], "r": (("z",),) * known[1]}
+    made: list[JoinOperator] = []
+
+    def make() -> JoinOperator:
+        given = {} if is_older and not made else relations
+        made.append(operator(node, engine, relations=given))
+        return made[-1]
+
+    outputs = stepped(make, sides, saved_after=saved_after)
+
+    kept = [isinstance(half.rows, Keyed) for half in (made[-1]._left, made[-1]._right)]
+    assert kept == [False, False] if is_older and len(made) == 1 else kept == [*known]
+    assert_same(sum_of(outputs), answer(sql_of(node), tables))
+
+
+def test_a_side_whose_key_is_the_joins_or_that_only_grows_is_not(engine: Engine) -> None:
+    for keys, is_growing in ((("k",), False), (("x",), True)):
+        l_scan = scan("l", {"k": "INTEGER", "x": "BIGINT"}, append_only=is_growing)
+        r_scan = scan("r", {"rk": "INTEGER"}, append_only=False)
+        joined = operator(join(JoinKind.INNER, l_scan, r_scan, 1), engine, relations={"l": (keys,)})
+        assert not isinstance(joined._left.rows, Keyed)
 
 
 @pytest.mark.parametrize("kind", JoinKind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import headwater as hw  # isort: skip - before numpy, whose sort it chooses
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -14,10 +15,13 @@ from hypothesis import strategies as st
 from headwater.delta.delta import HASH, WEIGHT, Delta
 from headwater.log.changes import ChangeLog
 from headwater.operators.feed import KeyHash
+from headwater.operators.own_key import OwnKey
 from headwater.operators.statement import Engine, plain
+from headwater.plan.unique import keys_by_name
 from headwater.runtime import content as module
-from headwater.runtime.content import Content, KeptContent
+from headwater.runtime.content import Content, KeptContent, content_of
 from headwater.schema.ddl import parse_columns
+from headwater.state.keyed import Keyed
 from headwater.storage.blobs import Blobs
 from headwater.testing.checkpoint import MemoryCheckpoint
 from headwater.testing.disk import FakeDisk
@@ -119,3 +123,64 @@ def test_rows_are_hashed_only_when_one_is_withdrawn(engine: Engine) -> None:
     assert HASH in kept.hashed(delta_of([("b", 2)], [1])).rows.schema.names
     assert held(kept.content()) == Counter()
     assert np.all(withdraws.hashes == kept.hashed(delta_of([("a", 1)], [1])).hashes)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    epochs=st.lists(st.tuples(rows_of, st.booleans()), max_size=8),
+    is_coded=st.booleans(),
+    older=st.integers(0, 4),
+    small=st.integers(0, 4),
+)
+def test_a_row_takes_the_place_of_that_with_its_key(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    epochs: list[tuple[list[tuple[str | None, int]], bool]],
+    is_coded: bool,
+    older: int,
+    small: int,
+) -> None:
+    """Also in a content that was kept by whole rows before, for the first epochs."""
+    monkeypatch.setattr(module, "_SMALL_ROWS", small)
+    changes = ChangeLog("v", SCHEMA, Blobs(FakeDisk(1)), "views/v")
+    hashes = KeyHash(list(SCHEMA.names), SCHEMA, engine)
+    at = 1 if is_coded else 0
+    own = OwnKey([SCHEMA.names[at]], SCHEMA, engine)
+    kept = KeptContent(SCHEMA, changes, hashes, own if not older else None)
+    store, expected = MemoryCheckpoint(), dict[object, tuple[str | None, int]]()
+    for number, (rows, restarts) in enumerate(epochs, 1):
+        new = {row[at]: row for row in rows}
+        gone = [expected[key] for key in new if key in expected]
+        delta = delta_of([*gone, *new.values()], [-1] * len(gone) + [1] * len(new))
+        expected |= new
+        if number == older or restarts:
+            manifest = kept.save(store)
+            kept = KeptContent(SCHEMA, changes, hashes, own if number >= older else None)
+            kept.load(manifest, store)
+        if len(delta):
+            delta = kept.hashed(delta)
+            assert delta.visible().schema.names == list(SCHEMA.names)
+            changes.append(delta.visible(), delta.weights, number)
+            kept.add(delta)
+        assert held(kept.content()) == Counter(expected.values())
+
+
+def test_what_tells_the_rows_of_a_join_of_tables_apart_keeps_them(engine: Engine) -> None:
+    app = hw.App("kept")
+    app.table("offers", "id BIGINT, shop BIGINT, price BIGINT", key="id")
+    app.table("shops", "shop BIGINT, name VARCHAR", key="shop")
+    app.view("joined", "SELECT id, price, name FROM offers JOIN shops USING (shop)")
+    app.view("lost", "SELECT price, name FROM offers JOIN shops USING (shop)")
+    app.view("counts", "SELECT shop, count(*) AS n FROM offers GROUP BY shop")
+    compiled = app.compile()
+    relations = keys_by_name(compiled.pipeline.topics, compiled.plans)
+    changes = ChangeLog("v", SCHEMA, Blobs(FakeDisk(1)), "views/v")
+
+    kept = {
+        plan.name: content_of(plan, changes, engine, has_hash=False, relations=relations)
+        for plan in compiled.plans
+    }
+
+    by_key = {name for name, one in kept.items() if isinstance(one._rows, Keyed)}
+    assert by_key == {"joined"}

@@ -29,7 +29,7 @@ from headwater.testing.deltas import assert_same
 from headwater.testing.disk import FakeDisk
 
 START = datetime(2025, 6, 1)
-TOPICS = ("clicks", "prices", "hits", "ads")
+TOPICS = ("clicks", "prices", "hits", "ads", "offers")
 
 
 class Runs:
@@ -58,6 +58,8 @@ def app() -> hw.App:
         ready=0.6,
     )
     app.table("ads", "ad BIGINT PRIMARY KEY, name VARCHAR")
+    app.table("offers", "id BIGINT PRIMARY KEY, ad BIGINT, price BIGINT")
+    app.view("offered", "SELECT o.id, o.price, a.name FROM offers o JOIN ads a USING (ad)")
     app.view("dear", "SELECT ad, cost * 2 AS cost FROM clicks WHERE cost > 5")
     app.view(
         "per_minute",
@@ -128,7 +130,7 @@ def batches(seed: int) -> list[tuple[str, pa.Table]]:
     sent = []
     for number in range(14):
         at = START + timedelta(seconds=20 * number)
-        topic = rng.choice(["clicks", "clicks", "clicks", "prices", "ads", "hits"])
+        topic = rng.choice(["clicks", "clicks", "clicks", "prices", "ads", "offers", "hits"])
         count = rng.randint(1, 40)
         times = pa.array(
             [
@@ -146,6 +148,9 @@ def batches(seed: int) -> list[tuple[str, pa.Table]]:
             sent.append((topic, pa.table({"ad": ads, "price": prices, "ts": times})))
         elif topic == "hits":
             sent.append((topic, pa.table({"server": ads, "ts": times})))
+        elif topic == "offers":
+            ids = pa.array([rng.randint(1, 9) for _ in range(count)], pa.int64())
+            sent.append((topic, pa.table({"id": ids, "ad": ads, "price": range(count)})))
         else:
             names = pa.array([rng.choice("abc") for _ in range(count)])
             sent.append((topic, pa.table({"ad": ads, "name": names})))

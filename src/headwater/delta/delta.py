@@ -6,6 +6,7 @@ hidden columns of that batch, so that they pass through DuckDB like any other co
 
     __weight  int64   the row's weight. Absent when every weight is +1 (append-only)
     __hash    uint64  DuckDB's hash of the key columns that the next operator asked for
+    __own     uint64  the hash of the columns that tell rows apart, where a content is kept by them
     __tick    int64   the row's place in the log's one order; only where lateness must be decided
 """
 
@@ -20,8 +21,9 @@ import pyarrow as pa
 
 WEIGHT = "__weight"
 HASH = "__hash"
+OWN = "__own"
 TICK = "__tick"
-HIDDEN = (WEIGHT, HASH, TICK)
+HIDDEN = (WEIGHT, HASH, OWN, TICK)
 
 Int64Array = npt.NDArray[np.int64]
 UInt64Array = npt.NDArray[np.uint64]
@@ -64,6 +66,11 @@ class Delta:
         hashes = self._hidden(HASH)
         assert hashes is not None, "this delta carries no key hash"
         return hashes
+
+    @property
+    def own(self) -> UInt64Array | None:
+        """The hashes of what tells the rows apart, or None where nobody needs them."""
+        return self._hidden(OWN)
 
     @property
     def ticks(self) -> Int64Array | None:

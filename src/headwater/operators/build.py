@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
@@ -60,6 +60,7 @@ from headwater.plan.nodes import (
     WindowKind,
     Windows,
 )
+from headwater.plan.unique import Keys as OwnKeys
 
 
 class Fused(Protocol):
@@ -223,13 +224,18 @@ def _groups_of(node: Aggregate, schema: pa.Schema, engine: Engine) -> Fused:
 
 
 def operator_of(  # noqa: PLR0911, PLR0912 - one for each node
-    node: Node, schemas: Sequence[pa.Schema], engine: Engine
+    node: Node, schemas: Sequence[pa.Schema], engine: Engine, relations: Mapping[str, OwnKeys]
 ) -> Operator:
-    """The operator of any other node that is not linear."""
+    """The operator of any other node that is not linear.
+
+    Args:
+        relations: The keys of the relations that are read, by name.
+
+    """
     if isinstance(node, Join) and node.within is not None:
         return IntervalJoinOperator(node, schemas[0], schemas[1], engine)
     if isinstance(node, Join):
-        return JoinOperator(node, schemas[0], schemas[1], engine)
+        return JoinOperator(node, schemas[0], schemas[1], engine, relations)
     if isinstance(node, AsofJoin):
         return AsofOperator(node, *schemas)
     if isinstance(node, Distinct):

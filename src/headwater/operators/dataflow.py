@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ from headwater.operators.statement import Engine, Rows, empty_batch, plain
 from headwater.plan.frontier import Frontier
 from headwater.plan.nodes import Node, Scan, walk
 from headwater.plan.steps import steps_of
+from headwater.plan.unique import Keys
 from headwater.state.afar import whole
 
 
@@ -170,9 +172,16 @@ class _FusedStage:
 class _OperatorStage:
     """An operator with a feed for each of its inputs."""
 
-    def __init__(self, node: Node, feeds: Sequence[_Feed], position: int, engine: Engine) -> None:
+    def __init__(
+        self,
+        node: Node,
+        feeds: Sequence[_Feed],
+        position: int,
+        engine: Engine,
+        relations: Mapping[str, Keys],
+    ) -> None:
         self._feeds = feeds
-        self.operator = operator_of(node, [feed.schema for feed in feeds], engine)
+        self.operator = operator_of(node, [feed.schema for feed in feeds], engine, relations)
         self._takes_pieces = isinstance(self.operator, Piecewise) and self.operator.takes_pieces
         self.schema: pa.Schema = self.operator.schema
         self.position: int = position
@@ -204,10 +213,11 @@ class Dataflow:
         has_ticks: True when what reads the view needs its rows' places in the log.
         has_hash: False when nobody needs the hash over all columns of the view.
         steps: By which frontiers what reads the view decides in steps.
+        relations: The keys of the relations that are read, by name (`plan.unique`).
 
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is known of the view, by keyword
         self,
         root: Node,
         engine: Engine,
@@ -215,8 +225,10 @@ class Dataflow:
         has_ticks: bool = False,
         has_hash: bool = True,
         steps: Collection[Frontier] = (),
+        relations: Mapping[str, Keys] = MappingProxyType({}),
     ) -> None:
         self._engine = engine
+        self._relations = relations
         self._steps = steps_of(root) | frozenset(steps)
         self._reads = frozenset(node.relation for node in walk(root) if isinstance(node, Scan))
         self._stages: list[_Stage] = []
@@ -350,7 +362,7 @@ class Dataflow:
             )
             for child, origin, columns in zip(node.inputs, origins, keys, strict=True)
         ]
-        return _OperatorStage(node, feeds, position, self._engine)
+        return _OperatorStage(node, feeds, position, self._engine, self._relations)
 
 
 def _placed(relation: str, rows: Rows, epoch: Epoch) -> Rows:

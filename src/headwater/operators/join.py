@@ -16,17 +16,19 @@ Rows that the other side does not bring a match for any more (`plan.closing`) ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
 
-from headwater.delta.delta import TICK, Delta
+from headwater.delta.delta import TICK, WEIGHT, Delta
 from headwater.delta.watermark import BEFORE_ALL
 from headwater.operators.feed import KeyHash
 from headwater.operators.matched import Matched
 from headwater.operators.operator import Epoch, Loader, Saver
+from headwater.operators.own_key import OwnKey
 from headwater.operators.pairing import Half, Joined, Pairing
 from headwater.operators.presence import Presence
 from headwater.operators.residual import Residual, read_by
@@ -42,7 +44,8 @@ from headwater.operators.sides import (
 )
 from headwater.operators.statement import Engine
 from headwater.plan.closing import Bounded, bounded_sides
-from headwater.plan.nodes import Join, JoinKind
+from headwater.plan.nodes import Join, JoinKind, Node
+from headwater.plan.unique import Keys, keys_of
 from headwater.state.afar import Stretch, Unread
 from headwater.state.codes import has_codes
 
@@ -67,16 +70,24 @@ class JoinOperator:
             without keys over any of them.
         right: The right input's columns, with the same of them.
         engine: Tests the further condition.
+        relations: The keys of the relations that are read, by name.
 
     """
 
-    def __init__(self, node: Join, left: pa.Schema, right: pa.Schema, engine: Engine) -> None:
+    def __init__(
+        self,
+        node: Join,
+        left: pa.Schema,
+        right: pa.Schema,
+        engine: Engine,
+        relations: Mapping[str, Keys] = MappingProxyType({}),
+    ) -> None:
         self._node = node
         self._has_ticks = TICK in left.names or TICK in right.names
         self._weighted = not node.append_only
         self._bounds = bounded_sides(node)
-        self._left = _half(node, left, engine, self._bounds[0], is_left=True)
-        self._right = _half(node, right, engine, self._bounds[1], is_left=False)
+        self._left = _half(node, left, engine, self._bounds, relations, is_left=True)
+        self._right = _half(node, right, engine, self._bounds, relations, is_left=False)
         self._pairing = _pairing(node, self._left, self._right, engine)
         self._unmatched = _unmatched(node, self._left, self._right)
         fields = visible_fields(left)
@@ -119,8 +130,8 @@ class JoinOperator:
 
     def load(self, manifest: Any, loader: Loader) -> None:
         """Take back what is remembered of both sides."""
-        self._left.rows.load(manifest["left"], loader)
-        self._right.rows.load(manifest["right"], loader)
+        self._left.load(manifest["left"], loader)
+        self._right.load(manifest["right"], loader)
         for side, saved in zip(self._unmatched, manifest["counts"], strict=True):
             side.told.counts.load(saved, loader)
 
@@ -152,8 +163,8 @@ class JoinOperator:
                 by = left if of_mine else right
                 side.told.counts.forget_below(by.columns[0], both)
         # A withdrawn row is told by the remembered ones of its kind, where kinds are counted.
-        self._left.rows.forget_below(both if self._left.kinds else of_left)
-        self._right.rows.forget_below(both if self._right.kinds else of_right)
+        self._left.multiset.forget_below(both if self._left.kinds else of_left)
+        self._right.multiset.forget_below(both if self._right.kinds else of_right)
 
     def _taken(self, half: Half, change: Delta, epoch: Epoch) -> tuple[Side, Side | None]:
         """The rows that can match, as they are remembered, and those whose key has a null."""
@@ -213,18 +224,37 @@ def _are_paired(node: Join, left: Bounded, right: Bounded) -> bool:
     return (left.columns[0], right.columns[0]) in pairs
 
 
-def _half(
-    node: Join, schema: pa.Schema, engine: Engine, by: Bounded | None, *, is_left: bool
+def _half(  # noqa: PLR0913 - what is known of a side, and which it is
+    node: Join,
+    schema: pa.Schema,
+    engine: Engine,
+    bounds: tuple[Bounded | None, Bounded | None],
+    relations: Mapping[str, Keys],
+    *,
+    is_left: bool,
 ) -> Half:
+    by = bounds[0 if is_left else 1]
     closing = None if by is None else by.columns[0]
-    keys = node.left_keys if is_left else node.right_keys
+    keys, side = (node.left_keys, node.left) if is_left else (node.right_keys, node.right)
+    own = None
+    if WEIGHT in schema.names and node.condition is None and bounds == (None, None):
+        own = _own_key(side, keys, relations, engine)
     is_counted = node.kind is JoinKind.FULL or (node.kind is not JoinKind.INNER and is_left)
     if node.condition is None or not is_counted:
-        return Half(schema, keys, closing=closing, is_coded=is_coded(node))
-    columns = node.left.schema if is_left else node.right.schema
-    kinds = list(dict.fromkeys((*keys, *read_by(node.condition, columns))))
-    kind_hash = KeyHash(kinds, columns, engine)
+        return Half(schema, keys, closing=closing, is_coded=is_coded(node), own=own)
+    kinds = list(dict.fromkeys((*keys, *read_by(node.condition, side.schema))))
+    kind_hash = KeyHash(kinds, side.schema, engine)
     return Half(schema, keys, kinds, kind_hash, closing=closing, is_coded=is_coded(node))
+
+
+def _own_key(
+    side: Node, keys: Sequence[str], relations: Mapping[str, Keys], engine: Engine
+) -> OwnKey | None:
+    """What tells rows of a side apart, where many may share the keys of the join."""
+    known = keys_of(side, relations)
+    if not known or not keys or any(set(own) <= set(keys) for own in known):
+        return None
+    return OwnKey(min(known, key=len), side.schema, engine)
 
 
 def _pairing(node: Join, left: Half, right: Half, engine: Engine) -> Pairing | None:
@@ -249,7 +279,7 @@ def _unmatched(node: Join, left: Half, right: Half) -> list[_Unmatched]:
             other,
             Presence(mine.rows, other.rows.schema, other.keys, wants=wants)
             if node.condition is None
-            else Matched(mine.rows, mine.kinds, wants=wants),
+            else Matched(mine.multiset, mine.kinds, wants=wants),
             is_left,
         )
         for mine, other, is_left in sides

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +18,15 @@ from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.errors import RecordError
 from headwater.operators.feed import KeyHash
 from headwater.operators.matched import KIND, Met
-from headwater.operators.operator import Epoch
+from headwater.operators.operator import Epoch, Loader
+from headwater.operators.own_key import OwnKey
 from headwater.operators.residual import Residual, accepting
 from headwater.operators.sides import Side, is_all, visible_fields, weighed
 from headwater.plan.nodes import Join
 from headwater.state.afar import Afar, Stretch
+from headwater.state.keyed import Keyed
 from headwater.state.matching import Seek, accepted, matching_by_two
-from headwater.state.multiset import Multiset
+from headwater.state.multiset import Found, Multiset
 from headwater.state.run import Run, sorted_run
 from headwater.state.zones import Near
 
@@ -41,8 +44,12 @@ class Half:
         kind_hash: Hashes these.
         closing: The key by which rows are forgotten, if there is one.
         is_coded: Whether the key's codes stand in the place of hashes.
+        own: Columns in which no two rows are equal at any moment, where there are some: then rows
+            are remembered by these.
 
     """
+
+    rows: Multiset | Keyed
 
     def __init__(  # noqa: PLR0913 - how rows are kept, by keyword
         self,
@@ -53,6 +60,7 @@ class Half:
         *,
         closing: str | None = None,
         is_coded: bool = False,
+        own: OwnKey | None = None,
     ) -> None:
         fields = visible_fields(schema)
         self.names = [field.name for field in fields]
@@ -60,7 +68,11 @@ class Half:
         if kind_hash is not None:
             fields.append(pa.field(KIND, pa.uint64()))
         self.is_coded = is_coded
-        self.rows = Multiset(pa.schema(fields), keys, closing=closing, is_coded=is_coded)
+        self._own = own
+        if own is None:
+            self.rows = Multiset(pa.schema(fields), keys, closing=closing, is_coded=is_coded)
+        else:
+            self.rows = Keyed(pa.schema(fields), own.names, keys)
 
     def dressed(self, side: Side) -> Side:
         """The side's rows as they are remembered."""
@@ -76,7 +88,43 @@ class Half:
 
     def remember(self, side: Side) -> None:
         """Keep rows that were dressed."""
-        self.rows.insert_rows(side.rows, side.hashes, side.weights)
+        if isinstance(self.rows, Multiset):
+            self.rows.insert_rows(side.rows, side.hashes, side.weights)
+        elif len(side):
+            self._put(self.rows, side.rows, side.hashes, side.weights)
+
+    def find(self, side: Side, seek: Seek | None, near: Sequence[Near]) -> Found:
+        """The remembered rows of equal key for each of the other side's."""
+        if isinstance(self.rows, Multiset):
+            return self.rows.find(side.keys, side.hashes, seek=seek, near=near)
+        assert seek is None
+        return self.rows.find(side.keys, side.hashes)
+
+    @property
+    def multiset(self) -> Multiset:
+        """The rows, where a condition decides or some are forgotten."""
+        assert isinstance(self.rows, Multiset)
+        return self.rows
+
+    def load(self, manifest: Any, loader: Loader) -> None:
+        """Take back what `rows.save` handed over, also where rows were not known by their key."""
+        if isinstance(self.rows, Multiset) or "keyed" in manifest:
+            self.rows.load(manifest, loader)
+            return
+        older = Multiset(self.rows.schema, self.keys, is_coded=self.is_coded)
+        older.load(manifest, loader)
+        for run in older.whole():
+            self._put(self.rows, run.rows, run.hashes, run.weights)
+
+    def _put(
+        self,
+        kept: Keyed,
+        rows: pa.RecordBatch,
+        hashes: UInt64Array,
+        weights: Int64Array | None,
+    ) -> None:
+        assert self._own is not None
+        kept.insert_rows(rows, weights, self._own.hashes(rows), hashes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +204,14 @@ class Pairing:
     def _left_changes(self, left: Side, epoch: Epoch) -> Joined:
         seek = self._seek(left, epoch, is_left=True)
         near = self._near(left, is_left=True)
-        found = self._right.rows.find(left.keys, left.hashes, seek=seek, near=near)
+        found = self._right.find(left, seek, near)
         mine = _at(left.rows, found.probes)
         return self._joined(mine, found.rows, left, found.probes, found.weights)
 
     def _right_changes(self, right: Side, epoch: Epoch) -> Joined:
         seek = self._seek(right, epoch, is_left=False)
         near = self._near(right, is_left=False)
-        found = self._left.rows.find(right.keys, right.hashes, seek=seek, near=near)
+        found = self._left.find(right, seek, near)
         others = _at(right.rows, found.probes)
         return self._joined(found.rows, others, right, found.probes, found.weights)
 

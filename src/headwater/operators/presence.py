@@ -19,6 +19,7 @@ from headwater.delta.delta import UInt64Array
 from headwater.operators.counts import Counts, Flips
 from headwater.operators.sides import Part, Side
 from headwater.state.equality import BoolArray
+from headwater.state.keyed import Keyed
 from headwater.state.matching import matching
 from headwater.state.multiset import Multiset
 from headwater.state.run import sorted_run
@@ -83,7 +84,7 @@ class Presence:
     """
 
     def __init__(
-        self, rows: Multiset, other: pa.Schema, keys: Sequence[str], *, wants: bool
+        self, rows: Multiset | Keyed, other: pa.Schema, keys: Sequence[str], *, wants: bool
     ) -> None:
         self._rows, self._wants = rows, wants
         fields = [pa.field(name, other.field(name).type) for name in keys]

@@ -8,7 +8,7 @@ equal rows, and a store must count them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlglot import exp
 
@@ -34,9 +34,23 @@ from headwater.plan.nodes import (
     Windows,
     WindowSpec,
 )
+from headwater.plan.pipeline import TopicDefinition, ViewPlan
 
 Key = tuple[str, ...]
 Keys = tuple[Key, ...]
+
+
+def keys_by_name(topics: Sequence[TopicDefinition], plans: Sequence[ViewPlan]) -> dict[str, Keys]:
+    """The keys of tables and views, by name.
+
+    Args:
+        plans: In an order in which each reads only earlier ones.
+
+    """
+    keys: dict[str, Keys] = {topic.name: (topic.key,) for topic in topics if topic.is_table}
+    for plan in plans:
+        keys[plan.name] = keys_of(plan.root, keys)
+    return keys
 
 
 def keys_of(node: Node, relations: Mapping[str, Keys]) -> Keys:  # noqa: PLR0911 - a kind, a line

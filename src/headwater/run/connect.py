@@ -17,8 +17,8 @@ from pathlib import Path
 from headwater.connectors.secrets import expanded
 from headwater.connectors.sink import Followed, Mode, Sink
 from headwater.errors import ConnectorError, DefinitionError
-from headwater.plan.pipeline import Pipeline, SinkDefinition, ViewPlan
-from headwater.plan.unique import Keys, keys_of
+from headwater.plan.pipeline import SinkDefinition
+from headwater.plan.unique import Keys, keys_by_name
 from headwater.runtime.runtime import Runtime
 from headwater.runtime.sinks import SinkRunner
 from headwater.runtime.view import ViewRunner
@@ -129,7 +129,7 @@ def sink_runners(runtime: Runtime) -> list[SinkRunner]:
             another version of its view, or does not fit it.
     """
     views = {view.name.lower(): view for view in runtime.loop.stepper.views}
-    keys = _keys(runtime.pipeline, [view.plan for view in views.values()])
+    keys = keys_by_name(runtime.pipeline.topics, [view.plan for view in views.values()])
     return [
         _runner(runtime, definition, views[definition.source.lower()], keys)
         for definition in runtime.pipeline.sinks
@@ -229,16 +229,6 @@ def _made(definition: SinkDefinition, followed: Followed, options: Options) -> S
             f"sink {definition.name} needs {error.name}, which is not installed",
             hint=f"pip install 'headwater[{connector.extra}]'",
         ) from None
-
-
-def _keys(pipeline: Pipeline, plans: list[ViewPlan]) -> dict[str, Keys]:
-    """The keys of tables and views, by name."""
-    keys: dict[str, Keys] = {
-        topic.name: (topic.key,) for topic in pipeline.topics if topic.is_table
-    }
-    for plan in plans:
-        keys[plan.name] = keys_of(plan.root, keys)
-    return keys
 
 
 def _key(

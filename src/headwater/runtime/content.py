@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
 
-from headwater.delta.delta import HASH, Delta, UInt64Array
+from headwater.delta.delta import HASH, OWN, Delta, Int64Array, UInt64Array
 from headwater.log.changes import ChangeLog
 from headwater.log.columns import WEIGHT as LOGGED_WEIGHT
 from headwater.operators.feed import KeyHash
 from headwater.operators.operator import Loader, Saver
+from headwater.operators.own_key import OwnKey
 from headwater.operators.statement import Engine, one_batch, plain
+from headwater.plan.nodes import Join, Map, Node, Scan, walk
 from headwater.plan.pipeline import ViewPlan
+from headwater.plan.unique import Keys, keys_of
 from headwater.schema.schema import Schema
+from headwater.state.keyed import Keyed
 from headwater.state.latest import Found
 from headwater.state.piled import Piled
 from headwater.state.run import conformed
@@ -80,11 +85,21 @@ class KeptContent:
 
     Args:
         hashes: Computes the hash over all columns, for deltas that carry none; None when all do.
+        own: What tells the rows apart, where it is known: they are then kept by it.
 
     """
 
-    def __init__(self, schema: Schema, changes: ChangeLog, hashes: KeyHash | None) -> None:
-        self._rows = Piled(schema.arrow, ())
+    def __init__(
+        self,
+        schema: Schema,
+        changes: ChangeLog,
+        hashes: KeyHash | None,
+        own: OwnKey | None = None,
+    ) -> None:
+        self._own = own
+        self._rows: Piled | Keyed = (
+            Piled(schema.arrow, ()) if own is None else Keyed(schema.arrow, own.names)
+        )
         self._plain = plain(schema)
         self._changes = changes
         self._hashes = hashes
@@ -100,12 +115,17 @@ class KeptContent:
         return not self._is_log
 
     def hashed(self, delta: Delta) -> Delta:
-        """The delta with the hash over its columns, if it must have one."""
-        if HASH in delta.rows.schema.names or (self._is_log and _only_adds(delta)):
-            return delta
-        assert self._hashes is not None
-        hashes = self._hashes.of(delta.rows)
-        return Delta(delta.rows.append_column(pa.field(HASH, pa.uint64()), hashes))
+        """The delta with the hashes that it must have."""
+        rows = delta.rows
+        if HASH not in rows.schema.names:
+            if self._is_log and _only_adds(delta):
+                return delta
+            assert self._hashes is not None
+            rows = rows.append_column(pa.field(HASH, pa.uint64()), self._hashes.of(rows))
+        if self._own is not None and rows.num_rows:
+            own = pa.array(self._own.hashes(rows))
+            rows = rows.append_column(pa.field(OWN, pa.uint64()), own)
+        return Delta(rows)
 
     def add(self, delta: Delta) -> None:
         """Take in what `hashed` returned, after the log has it."""
@@ -116,7 +136,7 @@ class KeptContent:
             rows = conformed(delta.rows, self._rows.schema)
             # Rows that cannot cancel others may wait unsorted.
             weights = None if _only_adds(delta) else delta.weights
-            self._rows.insert_rows(rows, delta.hashes, weights)
+            self._insert(rows, weights, delta.hashes, delta.own)
             return
         self._added += len(delta)
         if len(delta) <= _SMALL_ROWS:
@@ -141,7 +161,27 @@ class KeptContent:
         self._is_log = log is not None
         if log is not None:
             self._added, self._ready = log["added"], log["ready"]
-        self._rows.load(manifest["rows"], loader)
+        if self._own is None or "keyed" in manifest["rows"]:
+            self._rows.load(manifest["rows"], loader)
+            return
+        older = Piled(self._rows.schema, ())
+        older.load(manifest["rows"], loader)
+        for batch in older.snapshot().table().to_batches():
+            self._insert(batch, None, None, self._own.hashes(batch))
+
+    def _insert(
+        self,
+        rows: pa.RecordBatch | pa.Table,
+        weights: Int64Array | None,
+        hashes: UInt64Array | None,
+        own: UInt64Array | None,
+    ) -> None:
+        if isinstance(self._rows, Keyed):
+            assert own is not None
+            self._rows.insert_rows(rows, weights, own)
+        else:
+            assert hashes is not None
+            self._rows.insert_rows(rows, hashes, weights)
 
     def _make_ready(self, until: int) -> None:
         """Keep the rows of the log up to an offset."""
@@ -152,8 +192,9 @@ class KeptContent:
             read = read.slice(0, until - self._ready)
             assert bool((read.column(LOGGED_WEIGHT).to_numpy() == 1).all())
             rows = one_batch(read.select(names).cast(self._plain))
-            hashes = self._hashes.of(rows).to_numpy()
-            self._rows.insert_rows(conformed(rows, self._rows.schema), hashes, None)
+            own = None if self._own is None else self._own.hashes(rows)
+            hashes = self._hashes.of(rows).to_numpy() if own is None else None
+            self._insert(conformed(rows, self._rows.schema), None, hashes, own)
             self._ready += rows.num_rows
 
 
@@ -162,15 +203,32 @@ def _only_adds(delta: Delta) -> bool:
 
 
 def content_of(
-    plan: ViewPlan, changes: ChangeLog, engine: Engine, *, has_hash: bool
+    plan: ViewPlan,
+    changes: ChangeLog,
+    engine: Engine,
+    *,
+    has_hash: bool,
+    relations: Mapping[str, Keys] = MappingProxyType({}),
 ) -> LogContent | KeptContent:
     """What keeps the rows of a view.
 
     Args:
         has_hash: Whether the view's deltas carry the hash over all columns.
+        relations: The keys of the relations that are read, by name.
 
     """
     if plan.root.append_only:
         return LogContent(changes)
     hashes = None if has_hash else KeyHash(list(plan.schema.names), plan.schema, engine)
-    return KeptContent(plan.schema, changes, hashes)
+    keys = keys_of(plan.root, relations) if _is_of_tables(plan.root) else ()
+    own = OwnKey(min(keys, key=len), plan.schema, engine) if keys else None
+    return KeptContent(plan.schema, changes, hashes, own)
+
+
+def _is_of_tables(root: Node) -> bool:
+    """Whether a view has the rows of relations as they are, or side by side.
+
+    Of groups there are fewer, and an epoch is small: to hash their keys as well costs it more than
+    to compare them.
+    """
+    return all(isinstance(node, Scan | Map | Join) for node in walk(root))

@@ -24,6 +24,7 @@ from headwater.operators.late_schema import late_schema
 from headwater.operators.statement import Engine
 from headwater.plan.nodes import Scan, walk
 from headwater.plan.pipeline import Pipeline, ViewPlan
+from headwater.plan.unique import keys_by_name
 from headwater.plan.versions import table_of
 from headwater.runtime.build import build, closure
 from headwater.runtime.checkpoint import BatchLoader, Manifest
@@ -130,6 +131,7 @@ class Opening:
         # log.
         self._read = {table_of(scan.relation) for scan in scans}
         self.with_ticks = {scan.relation for scan in scans if scan.ticks}
+        self._keys = keys_by_name(pipeline.topics, plans)
 
     def run(
         self,
@@ -295,6 +297,7 @@ class Opening:
             has_ticks=plan.name in self.with_ticks,
             has_hash=has_hash,
             steps=plan.steps,
+            relations=self._keys,
         )
         columns = late_schema(plan.root)
         changes = self._log(plan, "changes", plan.schema, manifest)
@@ -302,7 +305,7 @@ class Opening:
             plan,
             dataflow,
             changes,
-            content_of(plan, changes, self._engine, has_hash=has_hash),
+            content_of(plan, changes, self._engine, has_hash=has_hash, relations=self._keys),
             late=None if columns is None else self._log(plan, "late", columns, manifest),
             failed=self._log(plan, "failed", FAILED, manifest),
         )
