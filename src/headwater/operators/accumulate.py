@@ -23,6 +23,7 @@ from headwater.operators.operator import Loader, Saver
 from headwater.operators.statement import Engine, Statement
 from headwater.plan.nodes import Merge
 from headwater.state.equality import taken
+from headwater.state.gather import taken as gathered
 from headwater.state.latest import Latest
 
 OLD = "__old"
@@ -174,7 +175,7 @@ def interleaved(
         order = np.argsort(groups, kind="stable")
         chosen = np.concatenate([gone, come + old.num_rows])[order]
         both = pa.concat_batches([old.cast(new.schema), new])
-        columns = [taken(column, chosen) for column in both.columns]
+        columns = gathered(both, chosen).columns
         weights, groups = weights[order], groups[order]
     names = [*new.schema.names, WEIGHT]
     columns.append(pa.array(weights))
