@@ -228,7 +228,7 @@ class Dataflow:
         relations: Mapping[str, Keys] = MappingProxyType({}),
     ) -> None:
         self._engine = engine
-        self._relations = relations
+        self._relations = dict(relations)
         self._steps = steps_of(root) | frozenset(steps)
         self._reads = frozenset(node.relation for node in walk(root) if isinstance(node, Scan))
         self._stages: list[_Stage] = []
