@@ -5,6 +5,11 @@ operators remember are immutable batches. A thread of the checkpointer's own wri
 the logs, and puts the manifest in place, while epochs go on. The logs may then hold more than the
 manifest's epoch: recovery steps the epochs after it again, and a log passes over what it has.
 
+One is due by what a recovery would do again (`runtime.pace`): when that is half of what it may
+take, the next one is begun, and when it is all of it epochs wait until that one is durable. So a
+recovery is short however long the log is, how fast a backlog is computed, and how slow the disk.
+Where little is done, the journal's length counts, and the time.
+
 A checkpoint that cannot be written ends the loop at its next turn, as what later ones build on is
 not there.
 """
@@ -22,6 +27,7 @@ from headwater.runtime.archiver import Archiver
 from headwater.runtime.budget import Budget, Pressure
 from headwater.runtime.checkpoint import Checkpoints, Manifest
 from headwater.runtime.opening import definitions, hashing, schemas
+from headwater.runtime.pace import Work
 
 if TYPE_CHECKING:
     from headwater.runtime.runtime import Runtime
@@ -32,6 +38,7 @@ class Checkpointer:
 
     Args:
         logs: Gives all logs that epochs and senders write.
+        owed_seconds: How long it took to do again what came after the last checkpoint.
 
     """
 
@@ -41,6 +48,8 @@ class Checkpointer:
         checkpoints: Checkpoints,
         archiver: Archiver,
         logs: Callable[[], Sequence[Topic | ChangeLog]],
+        *,
+        owed_seconds: float = 0.0,
     ) -> None:
         self._runtime = runtime
         self._checkpoints = checkpoints
@@ -48,7 +57,9 @@ class Checkpointer:
         self._logs = logs
         self._writer = Behind("headwater-checkpoint")
         self._budget = Budget(runtime.settings.memory_bytes)
-        self._note()
+        self._noted_at = runtime.clock.monotonic()
+        # What was done when the cut of the last checkpoint was made, and of the last durable one.
+        self._work_cut = self._work_durable = Work(-owed_seconds, *self._journaled())
 
     def take(self) -> None:
         """Take a checkpoint; it is durable on return. Between epochs only.
@@ -71,15 +82,38 @@ class Checkpointer:
         if pressure is Pressure.NOW:
             self._ease()
             return
-        if self._writer.is_busy:
+        if self._writer.is_busy and not self._is_recovery_long():
             return
         self._writer.wait()
-        settings, clock = self._runtime.settings, self._runtime.clock
-        grown = self._runtime.journal.written_bytes - self._noted_bytes
-        is_time = clock.monotonic() - self._noted_at >= settings.checkpoint_seconds
-        is_due = grown >= settings.checkpoint_bytes or (is_time and (grown or self._has_expired()))
-        if is_due or pressure is Pressure.SOON:
+        if self._is_due() or pressure is Pressure.SOON:
             self._writer.run(self._begin(maps=pressure is Pressure.SOON))
+
+    def _is_due(self) -> bool:
+        """Whether to begin one: by what a recovery would do again, the journal, or the time."""
+        settings, work = self._runtime.settings, self._work()
+        is_time = self._runtime.clock.monotonic() - self._noted_at >= settings.checkpoint_seconds
+        grown = work.size_bytes - self._work_cut.size_bytes
+        return (
+            2 * work.seconds_since(self._work_cut) >= settings.recovery_seconds
+            or grown >= settings.checkpoint_bytes
+            or (is_time and (grown > 0 or self._has_expired()))
+        )
+
+    def _is_recovery_long(self) -> bool:
+        """Whether a recovery might take too long after one more epoch."""
+        runtime = self._runtime
+        if runtime.loop.stepper.paused:
+            # No checkpoint is taken then, and nothing comes of waiting.
+            return False
+        owed = self._work().seconds_since(self._work_durable)
+        return owed + runtime.loop.pace.epoch_seconds >= runtime.settings.recovery_seconds
+
+    def _work(self) -> Work:
+        return Work(self._runtime.loop.pace.seconds, *self._journaled())
+
+    def _journaled(self) -> tuple[int, int]:
+        journal = self._runtime.journal
+        return journal.durable_lsn, journal.written_bytes
 
     def _ease(self) -> None:
         """Have what is remembered lie in files: stored by one checkpoint, mapped by the next."""
@@ -101,11 +135,6 @@ class Checkpointer:
         """Wait for what is being written."""
         self._writer.close()
 
-    def _note(self) -> None:
-        """The next one is due when so much or so long has passed from here on."""
-        self._noted_at = self._runtime.clock.monotonic()
-        self._noted_bytes = self._runtime.journal.written_bytes
-
     def _begin(self, *, maps: bool = False) -> Callable[[], None]:
         """Note what a checkpoint is to hold; return what writes it.
 
@@ -115,9 +144,10 @@ class Checkpointer:
         published; from the checkpoint before, recovery comes to the same end, with the same changes
         at the same offsets, or further, once what raised is mended.
         """
-        self._note()
         runtime = self._runtime
         runtime.loop.finish()
+        self._noted_at, self._work_cut = runtime.clock.monotonic(), self._work()
+        work = self._work_cut
         progress, stepper = runtime.loop.progress, runtime.loop.stepper
         if stepper.paused:
             return self._flush
@@ -158,7 +188,9 @@ class Checkpointer:
                 schemas=schemas(runtime.topics),
                 producers=producers.save(),
             )
-            runtime.journal.drop_before(self._checkpoints.put(manifest))
+            lsn_needed = self._checkpoints.put(manifest)
+            self._work_durable = work
+            runtime.journal.drop_before(lsn_needed)
             self._remove_unreferenced()
             self._archiver.wake()
 

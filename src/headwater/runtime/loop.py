@@ -9,9 +9,9 @@ The epoch's journal record holds all that the computation depended on, and a che
 out: recovery steps through the records again (`runtime.recovery`).
 
 An epoch that put out much, or has more behind it, is committed and published by a second thread
-while the next is computed: no step depends on what changes then. Epochs are committed in their
-order all the same. And while a large epoch is computed, files that the next one reads are opened
-and checked.
+while the next ones are computed (`runtime.commits`): no step depends on what changes then. Epochs
+are committed in their order all the same. And while a large epoch is computed, files that the next
+one reads are opened and checked.
 """
 
 from __future__ import annotations
@@ -28,14 +28,17 @@ from headwater.cores import Behind
 from headwater.errors import DefinitionError, HeadwaterError, StateError
 from headwater.heap import HEAP
 from headwater.runtime.checksum import checksum
+from headwater.runtime.commits import Commit, Commits
 from headwater.runtime.content import Content
 from headwater.runtime.epoch_times import EpochTimes
 from headwater.runtime.intake import Intake
+from headwater.runtime.pace import Pace
 from headwater.runtime.records import PAUSED, EpochRecord, Kind
 from headwater.runtime.senders import SenderWatermark
 from headwater.runtime.stepper import Cut, Stepper
 from headwater.runtime.view import Stepped
 from headwater.storage.journal import Journal
+from headwater.storage.ticket import Ticket
 
 EPOCH_ROWS_MAX = 1_500_000
 # Rows may be wide: an epoch takes in about so many bytes at most.
@@ -90,6 +93,7 @@ class EpochLoop:
     ) -> None:
         self.stepper = stepper
         self.progress = progress
+        self.pace = Pace(clock)
         self.published = threading.Condition()
         self.failure: HeadwaterError | BaseException | None = None
         self._intake = intake
@@ -98,7 +102,7 @@ class EpochLoop:
         self._checkpoint = checkpoint
         self._times = times or EpochTimes()
         self._epoch_rows_max = epoch_rows_max
-        self._behind = Behind("headwater-commit")
+        self._commits = Commits()
         self._ahead = Behind("headwater-ahead")
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -132,7 +136,7 @@ class EpochLoop:
             self._thread.join()
             self._thread = None
         self._ahead.close()
-        self._behind.close()
+        self._commits.close()
 
     def wait_for(self, tick: int, facts: int, timeout: float | None = None) -> bool:
         """Return once all before `tick` and `facts` is published; False after `timeout` seconds.
@@ -162,14 +166,17 @@ class EpochLoop:
         if cut.tick_to - cut.tick_from >= _LARGE_ROWS_MIN:
             HEAP.make_room()
             self._read_ahead(cut.tick_to)
-        steps = self.stepper.step(cut)
+        before = self._clock.monotonic()
+        with self.pace.working():
+            steps = self.stepper.step(cut)
+        self.pace.note(self.stepper.rows_read, self._clock.monotonic() - before)
         self.progress = Progress(cut.epoch, cut.tick_to, self.progress.facts + len(cut.facts))
         commit = self._commit_of(cut, steps)
-        self.finish()
         if self._is_worth_a_thread(cut, steps):
-            self._behind.run(commit)
+            self._failing(partial(self._commits.add, commit))
         else:
-            commit()
+            self.finish()
+            commit.run()
         return True
 
     def between(self, call: Callable[[], None]) -> None:
@@ -215,8 +222,11 @@ class EpochLoop:
                 journal has, and no checkpoint may be taken of it.
 
         """
+        self._failing(self._commits.wait)
+
+    def _failing(self, call: Callable[[], None]) -> None:
         try:
-            self._behind.wait()
+            call()
         except BaseException as error:
             self.failure = error
             raise
@@ -288,7 +298,9 @@ class EpochLoop:
 
     def _end_of(self, tick_from: int, tick_max: int) -> int:
         """Where an epoch is to end that begins at `tick_from`, as things are now."""
-        rows_max = min(self._epoch_rows_max, self._intake.rows_in(EPOCH_BYTES_MAX))
+        rows_max = min(
+            self._epoch_rows_max, self._intake.rows_in(EPOCH_BYTES_MAX), self.pace.rows_max
+        )
         return self.stepper.end_of(tick_from, rows_max, tick_max)
 
     def _read_ahead(self, tick_from: int) -> None:
@@ -327,29 +339,33 @@ class EpochLoop:
             view.is_apart for view in self.stepper.views if view.name in steps
         )
 
-    def _commit_of(self, cut: Cut, steps: Mapping[str, Stepped]) -> Callable[[], None]:
+    def _commit_of(self, cut: Cut, steps: Mapping[str, Stepped]) -> Commit:
         """What puts an epoch into the journal and then shows it, also when steps have gone on."""
         stepper, progress = self.stepper, self.progress
         paused, rows_taken = dict.fromkeys(stepper.paused, PAUSED), stepper.rows_taken
         tables = {name: table.content() for name, table in stepper.tables.items()}
 
-        def commit() -> None:
-            sums = {n: checksum(step.delta) for n, step in steps.items() if len(step.delta)}
+        def record() -> Ticket:
+            with self.pace.working():
+                sums = {n: checksum(step.delta) for n, step in steps.items() if len(step.delta)}
             record = EpochRecord(
                 progress.epoch, progress.tick, progress.facts, cut.time_us, sums | paused
             )
-            self._journal.append(Kind.EPOCH, [record.encode()]).wait()
-            for view in stepper.views:
-                if view.name in steps:
-                    view.publish(steps[view.name], cut.epoch)
-                    self.counts[view.name] += len(steps[view.name].delta)
+            return self._journal.append(Kind.EPOCH, [record.encode()])
+
+        def publish() -> None:
+            with self.pace.working():
+                for view in stepper.views:
+                    if view.name in steps:
+                        view.publish(steps[view.name], cut.epoch)
+                        self.counts[view.name] += len(steps[view.name].delta)
             self.counts.update(rows_taken)
             self._times.note(cut.epoch, cut.time_us)
             with self.published:
                 self.visible = self._look(progress, tables)
                 self.published.notify_all()
 
-        return commit
+        return Commit(record, publish)
 
     def _wait_for_work(self) -> None:
         seconds = _soonest(self._intake.note_idle(), 1.0)

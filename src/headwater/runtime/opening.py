@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
+from headwater.clock import Clock
 from headwater.errors import DefinitionError
 from headwater.log.changes import ChangeLog
 from headwater.log.rejected import rejected_definition
@@ -116,7 +117,9 @@ class Opening:
         columns: Mapping[str, Columns],
         epoch_rows_max: int,
         report: Report,
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._columns = columns
         self._pipeline = pipeline
         self._plans = plans
@@ -267,6 +270,7 @@ class Opening:
             times=EpochTimes(manifest.epoch_times) if manifest else None,
             evolve=lambda record: self._evolve_again(stepper, record),
             producers=Producers.load(manifest.producers if manifest else {}),
+            clock=self._clock,
         )
         recovery.run(journal, manifest.lsn if manifest else 0, self._report)
         return recovery

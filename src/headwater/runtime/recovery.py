@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from headwater.clock import Clock
 from headwater.errors import StateError
 from headwater.log.chunk import Chunk
 from headwater.log.topic import Topic
@@ -45,6 +46,7 @@ class Recovery:
         next_tick, facts, producers: What of the log is in the checkpoint.
         standings, times: Where consumer groups stand, and when epochs were, by the checkpoint.
         evolve: Gives a topic the columns that a record says, if it has not got them.
+        clock: For how long it takes.
         is_hash_known: False when checksums were made by another hash function.
     """
 
@@ -61,6 +63,7 @@ class Recovery:
         facts: list[Fact],
         evolve: Callable[[SchemaRecord], None],
         producers: Producers,
+        clock: Clock,
         standings: Sequence[Standing] = (),
         times: EpochTimes | None = None,
         is_hash_known: bool = True,
@@ -77,11 +80,14 @@ class Recovery:
         self.times = times or EpochTimes()
         self.producers = producers
         self.epochs_stepped = 0
+        self.seconds = 0.0
+        self._clock = clock
         self._evolve = evolve
         self._is_hash_known = is_hash_known
 
     def run(self, journal: Journal, from_lsn: int, report: Report) -> None:
         """Take in every record from `from_lsn` on."""
+        started = self._clock.monotonic()
         _check_reaches(journal, from_lsn)
         total = journal.next_lsn - from_lsn
         facts_known = len(self.facts)
@@ -107,6 +113,7 @@ class Recovery:
             if count % 1000 == 999:
                 report("recovering", count + 1, total)
         assert len(self.facts) == facts_known + facts_seen
+        self.seconds = self._clock.monotonic() - started
 
     def _take_delivery(self, record: Record) -> None:
         delivery, rows, rejected = Delivery.parse(record.payload)

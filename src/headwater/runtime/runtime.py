@@ -33,6 +33,8 @@ from headwater.storage.journal import Journal
 
 CHECKPOINT_BYTES = 64 << 20
 CHECKPOINT_SECONDS = 30.0
+# With a start of a second it is less than three.
+RECOVERY_SECONDS = 1.6
 Planned = Callable[[Pipeline], tuple[ViewPlan, ...]]
 
 
@@ -48,6 +50,8 @@ class Settings:
         epoch_rows_max: The largest epoch.
         checkpoint_bytes: A checkpoint is due when the journal has grown by so much since the last.
         checkpoint_seconds: Or when so long has passed, if anything was written.
+        recovery_seconds: Or when a recovery would take half as long as this to do again what came
+            since. Epochs wait for a checkpoint rather than let it take longer.
         rebuild: Views whose definition changed may be computed again from the log.
         memory_bytes: How much memory of its own the process may have: near it, checkpoints are
             taken sooner, and what they hold is mapped from their files. None: three quarters of
@@ -59,6 +63,7 @@ class Settings:
     epoch_rows_max: int = EPOCH_ROWS_MAX
     checkpoint_bytes: int = CHECKPOINT_BYTES
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    recovery_seconds: float = RECOVERY_SECONDS
     rebuild: bool = False
     memory_bytes: int | None = None
     is_synced: bool = True
@@ -208,6 +213,7 @@ class Runtime:
             columns=columns,
             epoch_rows_max=self.settings.epoch_rows_max,
             report=self.settings.report,
+            clock=self.clock,
         )
         self._stepwise = opening.with_ticks
         opened = opening.run(
@@ -243,7 +249,13 @@ class Runtime:
         self.consumers = Consumers(relations_of(self), self.positions, self.clock)
         if recovery.next_tick - recovery.tick >= PARALLEL_ROWS_MIN:
             self._engine.open_ahead()
-        self._checkpointer = Checkpointer(self, self._checkpoints, self._archiver, self._logs)
+        self._checkpointer = Checkpointer(
+            self,
+            self._checkpoints,
+            self._archiver,
+            self._logs,
+            owed_seconds=recovery.seconds,
+        )
         decision = opened.decision
         if manifest is None or decision.has_new_topics or decision.lines():
             # From here on the folder knows these definitions.

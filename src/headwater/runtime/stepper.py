@@ -152,6 +152,11 @@ class Stepper:
                     inputs[view.name] = as_input(stepped.delta, epoch.tick_last)
         return steps
 
+    @property
+    def rows_read(self) -> int:
+        """How many rows the last step took in of topics and tables that are computed."""
+        return sum(self.rows_taken.get(name, 0) for name in self._read_topics)
+
     def unready(self, tick_from: int, tick_to: int) -> list[Chore]:
         """What an epoch of these ticks would have to wait for, as `Topic.unready` has it."""
         return [
