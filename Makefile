@@ -7,6 +7,7 @@
 #   make fuzz    nonsense through every door, for longer than in the tests, or EXAMPLES=N of it
 #   make oracle  random queries against batch, for five minutes or ARGS="--seconds N"
 #   make kill    kill -9 under load, fifty times or ARGS="--kills N --seed S"
+#   make soak    steady load for an hour, or ARGS="--minutes N": does anything grow?
 #   make simulate  crashes, full and failing disks: ten thousand seeds or ARGS="--count N"
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -65,6 +66,9 @@ EXAMPLES ?= 2000
 fuzz: setup
 	HEADWATER_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/serve/test_fuzz.py \
 		tests/serve/test_fuzz_sql.py $(ARGS)
+
+soak: setup
+	$(BIN)/python -m bench.soak $(ARGS)
 
 bench: setup
 	$(BIN)/python bench/first.py $(ARGS)

@@ -117,6 +117,23 @@ def test_many_rows_come_in_pieces_of_whole_lines() -> None:
     assert b"".join(pieces) == b"".join(b'{"n":%d}\n' % n for n in range(150_000))
 
 
+@settings(max_examples=60, deadline=None)
+@given(bodies())
+def test_one_row_alone_is_written_as_among_others(drawn: tuple[Schema, bytes]) -> None:
+    schema, body = drawn
+    found = decode("ndjson", body, schema).rows
+    rows = pa.concat_tables([pa.Table.from_batches([found])] * 2).combine_chunks()
+
+    assert to_ndjson(rows) == b"".join(to_ndjson(rows.slice(n, 1)) for n in range(rows.num_rows))
+
+
+@pytest.mark.parametrize("micros", [-(2**62), -1, 0, 10, 1_500_000, 10**16, 2**62])
+def test_a_time_alone_is_written_as_among_others_in_any_year(micros: int) -> None:
+    rows = pa.table({"at": pa.array([micros] * 2, pa.timestamp("us"))})
+
+    assert to_ndjson(rows) == 2 * to_ndjson(rows.slice(0, 1))
+
+
 def test_a_slice_of_a_table_writes_only_its_rows() -> None:
     table = pa.table({"n": ["a", "b", "c", "d"]}).slice(1, 2)
 
