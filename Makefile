@@ -15,7 +15,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser postgres demo test check format bench oracle fuzz simulate kill clean
+.PHONY: help setup browser postgres demo test check format bench oracle fuzz simulate soak kill clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
