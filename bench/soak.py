@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -77,6 +77,8 @@ def app(lake: Path) -> hw.App:
         "bought",
         "SELECT c.ad, b.price FROM clicks c JOIN buys b ON c.id = b.click "
         "AND b.ts BETWEEN c.ts AND c.ts + INTERVAL '10 seconds' WHERE b.price % 10 = 0",
+        # Without a bound it would remember every row.
+        lateness="5 seconds",
     )
     found.view("prices", "SELECT ad % 10 AS part, sum(price) AS price FROM offers GROUP BY ALL")
     found.sink("per_second", hw.sinks.Parquet(str(lake / "per_second"), every="5 seconds"))
@@ -197,7 +199,10 @@ class Load:
             self.failures.append(error)
 
     def _send(self) -> None:
-        connection = http.client.HTTPConnection(self._host)
+        with closing(http.client.HTTPConnection(self._host)) as connection:
+            self._send_over(connection)
+
+    def _send_over(self, connection: http.client.HTTPConnection) -> None:
         started = time.perf_counter()
         for number in itertools.count():
             pause = started + number / SENDS_PER_SECOND - time.perf_counter()

@@ -50,7 +50,7 @@ class Settings:
         epoch_rows_max: The largest epoch.
         checkpoint_bytes: A checkpoint is due when the journal has grown by so much since the last.
         checkpoint_seconds: Or when so long has passed, if anything was written.
-        recovery_seconds: Or when a recovery would take half as long as this to do again what came
+        recovery_seconds: Or in time before a recovery would take so long to do again what came
             since. Epochs wait for a checkpoint rather than let it take longer.
         rebuild: Views whose definition changed may be computed again from the log.
         memory_bytes: How much memory of its own the process may have: near it, checkpoints are
