@@ -43,7 +43,7 @@ def rows_of(values: dict[Any, Any], collide: bool) -> Delta:
     collide=st.booleans(),
     saved_after=st.integers(0, 9),
     looks=st.sets(st.integers(0, 9)),
-    limits=st.sampled_from([Limits(), Limits(rows=6)]),
+    limits=st.sampled_from([Limits(), Limits(rows=6), Limits(rows=40, behind_rows=2)]),
 )
 def test_the_newest_row_of_a_key_is_found(
     puts: list[dict[Any, Any]], collide: bool, saved_after: int, looks: set[int], limits: Limits

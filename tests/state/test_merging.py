@@ -14,8 +14,8 @@ import pytest
 from headwater.state import spine as spines
 from headwater.state.loose import Loose
 from headwater.state.merging import MergeThread
-from headwater.state.run import Merge, Run, load_run
-from headwater.state.spine import Behind, Limits, Spine
+from headwater.state.run import Merge, load_run
+from headwater.state.spine import Behind, Limits, Merged, Spine
 from headwater.testing.checkpoint import MemoryCheckpoint
 
 SCHEMA = pa.schema([("n", pa.int64())])
@@ -49,13 +49,12 @@ class Late:
         return AtLast(call)
 
 
-def even(merge: Merge, _: bool) -> tuple[Run, np.ndarray]:
+def even(merge: Merge, _: bool) -> Merged:
     """Leaves out odd numbers that meet others."""
     is_kept = merge.rows.column("n").to_numpy() % 2 == 0
     if merge.order is not None:
         is_kept = is_kept[merge.order]
-    left_out = np.flatnonzero(~is_kept)
-    return merge.take(np.flatnonzero(is_kept), None), left_out
+    return Merged(merge.take(np.flatnonzero(is_kept), None), np.flatnonzero(~is_kept))
 
 
 class Grown:
@@ -69,7 +68,9 @@ class Grown:
 
     def new_spine(self) -> Spine:
         return Spine(
-            lambda merge, _: merge.run(), limits=LIMITS, behind=Behind(even, self._leave_out)
+            lambda merge, _: merge.run(),
+            limits=LIMITS,
+            behind=Behind(lambda: even, self._leave_out),
         )
 
     def _leave_out(self, some: np.ndarray) -> None:
@@ -139,14 +140,12 @@ def test_the_runs_of_a_merge_are_there_until_it_is_due(monkeypatch: pytest.Monke
 
 
 def test_what_a_merge_raises_is_told_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(_merge: Merge, _is_oldest: bool) -> tuple[Run, np.ndarray]:
+    def fails(_merge: Merge, _is_oldest: bool) -> Merged:
         raise MemoryError("no room")
 
     monkeypatch.setattr(spines, "MERGES", MergeThread())
     rows = Grown()
-    rows.spine = Spine(
-        lambda merge, _: merge.run(), limits=LIMITS, behind=Behind(fails, lambda _: None)
-    )
+    rows.spine = Spine(lambda merge, _: merge.run(), limits=LIMITS, behind=Behind(lambda: fails))
     hashes = np.arange(200, dtype=np.uint64)
     rows.step(hashes[:80], 0)
     rows.step(hashes[80:160], 80)

@@ -57,7 +57,7 @@ def shown(row: dict[str, Any]) -> tuple[Any, ...]:
     weighted=st.booleans(),
     collide=st.booleans(),
     saved_after=st.integers(0, 7),
-    limits=st.sampled_from([Limits(), Limits(rows=6)]),
+    limits=st.sampled_from([Limits(), Limits(rows=6), Limits(rows=40, behind_rows=2)]),
     merges_equal=st.booleans(),
 )
 def test_probes_find_what_was_inserted_under_an_equal_key(
@@ -120,7 +120,14 @@ coded = st.lists(
     parts=st.lists(coded, min_size=1, max_size=8),
     weighted=st.booleans(),
     saved_after=st.integers(0, 7),
-    limits=st.sampled_from([Limits(), Limits(rows=6), Limits(piece_rows=5, scan_rows=1)]),
+    limits=st.sampled_from(
+        [
+            Limits(),
+            Limits(rows=6),
+            Limits(rows=40, behind_rows=2),
+            Limits(piece_rows=5, scan_rows=1),
+        ]
+    ),
     looks=st.lists(st.lists(st.integers(-4, 10), max_size=3, unique=True), min_size=8, max_size=8),
 )
 def test_probes_by_code_find_what_was_inserted_in_order_of_arrival(
@@ -167,7 +174,7 @@ def test_probes_by_code_find_what_was_inserted_in_order_of_arrival(
     rows=entries,
     epochs=st.integers(1, 6),
     random=st.randoms(use_true_random=False),
-    limits=st.sampled_from([Limits(), Limits(rows=6)]),
+    limits=st.sampled_from([Limits(), Limits(rows=6), Limits(rows=40, behind_rows=2)]),
 )
 def test_a_snapshot_shows_each_row_as_often_as_it_is_there(
     rows: list[Any], epochs: int, random: Random, limits: Limits

@@ -67,7 +67,14 @@ def shown(row: dict[str, Any]) -> tuple[Any, ...]:
     weighted=st.booleans(),
     collide=st.booleans(),
     saved_after=st.integers(0, 7),
-    limits=st.sampled_from([Limits(), Limits(rows=6), Limits(weighted_rows=3, scan_rows=2)]),
+    limits=st.sampled_from(
+        [
+            Limits(),
+            Limits(rows=6),
+            Limits(rows=40, behind_rows=2),
+            Limits(weighted_rows=3, scan_rows=2),
+        ]
+    ),
 )
 def test_probes_find_what_was_inserted_under_an_equal_key(
     *,
@@ -119,7 +126,9 @@ def test_probes_find_what_was_inserted_under_an_equal_key(
     rows=entries,
     epochs=st.integers(1, 6),
     random=st.randoms(use_true_random=False),
-    limits=st.sampled_from([Limits(), Limits(rows=6), Limits(weighted_rows=3)]),
+    limits=st.sampled_from(
+        [Limits(), Limits(rows=6), Limits(rows=40, behind_rows=2), Limits(weighted_rows=3)]
+    ),
     collide=st.booleans(),
 )
 def test_a_snapshot_shows_each_row_as_often_as_it_is_there(

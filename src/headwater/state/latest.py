@@ -8,7 +8,7 @@ doubling of the state.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from headwater.state.loose import Loose
 from headwater.state.matching import matching
 from headwater.state.peek import Peek
 from headwater.state.run import Merge, Run, closing_of, conformed, load_run, merge
-from headwater.state.spine import Limits, Spine
+from headwater.state.spine import Behind, Limits, Merged, Spine
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class LatestSnapshot:
         """The number of keys. Counted anew at each call, without copying the rows."""
         keys = list(self._keys)
         return sum(
-            len(_newest(_merged_keys(runs, keys), keys, is_oldest=True))
+            len(_last(_merged_keys(runs, keys), keys, is_oldest=True))
             for runs in self._peek.parts()
             if runs
         )
@@ -60,7 +60,7 @@ class LatestSnapshot:
     def table(self) -> pa.Table:
         """The newest row of each key."""
         parts = [
-            _newest(merge(runs), self._keys, is_oldest=True).rows
+            _last(merge(runs), self._keys, is_oldest=True).rows
             for runs in self._peek.parts()
             if runs
         ]
@@ -88,7 +88,7 @@ class Latest:
         self.schema = pa.schema([pa.field(f.name, f.type) for f in schema])
         self.keys = tuple(keys)
         self._bound: tuple[str, int] | None = None
-        self._spine = Spine(self._settled, limits=limits)
+        self._spine = Spine(self._settled, limits=limits, behind=Behind(self._begin))
 
     def find(self, keys: pa.RecordBatch, hashes: UInt64Array) -> Found:
         """The newest row of each of `keys`; a null in a key is a value like any other.
@@ -196,15 +196,12 @@ class Latest:
                 break
         return found
 
+    def _begin(self) -> Callable[[Merge, bool], Merged]:
+        bound = self._bound
+        return lambda merge, is_oldest: Merged(_newest(merge, self.keys, bound, is_oldest))
+
     def _settled(self, merge: Merge, is_oldest: bool) -> Run:
-        run = _newest(merge, self.keys, is_oldest=is_oldest)
-        if self._bound is None or not len(run):
-            return run
-        column, bound = self._bound
-        kept = np.flatnonzero(closing_of(run.rows.column(column)) >= bound)
-        if len(kept) == len(run):
-            return run
-        return run.take(kept, None if run.weights is None else run.weights.take(kept))
+        return _newest(merge, self.keys, self._bound, is_oldest)
 
 
 def nulls(schema: pa.Schema, rows: int) -> pa.RecordBatch:
@@ -216,7 +213,21 @@ def _merged_keys(runs: Sequence[Run], keys: list[str]) -> Merge:
     return merge([Run(run.hashes, run.rows.select(keys), run.weights) for run in runs])
 
 
-def _newest(merge: Merge, keys: Sequence[str], *, is_oldest: bool) -> Run:
+def _newest(
+    merge: Merge, keys: Sequence[str], bound: tuple[str, int] | None, is_oldest: bool
+) -> Run:
+    """The last row of each key, of those that are not forgotten."""
+    run = _last(merge, keys, is_oldest=is_oldest)
+    if bound is None or not len(run):
+        return run
+    column, least = bound
+    kept = np.flatnonzero(closing_of(run.rows.column(column)) >= least)
+    if len(kept) == len(run):
+        return run
+    return run.take(kept, None if run.weights is None else run.weights.take(kept))
+
+
+def _last(merge: Merge, keys: Sequence[str], *, is_oldest: bool) -> Run:
     """The last row of each key; without the marks of gone keys where they hide nothing."""
     first = merge.first_alike(keys)
     kept: Int64Array | None = None

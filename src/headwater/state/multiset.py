@@ -36,7 +36,7 @@ from headwater.state.run import (
     merge,
     times_of,
 )
-from headwater.state.spine import Limits, Spine
+from headwater.state.spine import Behind, Limits, Merged, Spine
 from headwater.state.zones import Near, has_zones
 
 _BEFORE_ALL = int(np.iinfo(np.int64).min)
@@ -141,7 +141,8 @@ class Multiset:
         self._closing = closing
         self._merged = consolidated if merges_equal else cancelled
         self._is_coded = is_coded
-        self._spine = Spine(self._settled, limits=limits, is_coded=is_coded)
+        behind = Behind(self._begin)
+        self._spine = Spine(self._settled, limits=limits, is_coded=is_coded, behind=behind)
         self._rows = 0
         # Times below the bound are forgotten; the highest time so far, and that of the rows that
         # were there when all of them were last brought together.
@@ -360,16 +361,24 @@ class Multiset:
         self._thinned_rows = self._spine.size()[0]
         return True
 
+    def _begin(self) -> Callable[[Merge, bool], Merged]:
+        bound = self._bound
+        return lambda merge, _: Merged(self._above(merge, bound))
+
     def _settled(self, merge: Merge, _has_oldest: bool = True) -> Run:
+        return self._above(merge, self._bound)
+
+    def _above(self, merge: Merge, bound: int) -> Run:
+        """The run without what is forgotten at a bound."""
         run = self._merged(merge)
-        if self._bound == _BEFORE_ALL:
+        if bound == _BEFORE_ALL:
             return run
         times = run.times
         if self._closing is not None:
             times = closing_of(run.rows.column(self._closing))
-        if times is None or not (times < self._bound).any():
+        if times is None or not (times < bound).any():
             return run
-        kept = np.flatnonzero(times >= self._bound)
+        kept = np.flatnonzero(times >= bound)
         return run.take(kept, None if run.weights is None else run.weights.take(kept))
 
 

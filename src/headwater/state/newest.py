@@ -30,7 +30,7 @@ from headwater.state.matching import matching
 from headwater.state.peek import Peek
 from headwater.state.pile import Pile, PilePeek
 from headwater.state.run import Merge, Run, ascending, conformed, load_run, merge, times_of
-from headwater.state.spine import Behind, Limits, Spine
+from headwater.state.spine import Behind, Limits, Merged, Spine
 
 _PLACE, _VERSION = "__place", "__version"
 _LOWEST = int(np.iinfo(np.int64).min)
@@ -38,6 +38,8 @@ _LOWEST = int(np.iinfo(np.int64).min)
 _BATCH_ROWS = 1 << 16
 # So many rows wait before they are sorted though nobody looks.
 _WAITING_MAX = 1 << 18
+# Narrow rows, in epochs that leave a core idle.
+_LIMITS = Limits(behind_rows=1 << 19)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class Newest:
         keys: Sequence[str],
         *,
         newest_by: str | None = None,
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        limits: Limits = _LIMITS,
     ) -> None:
         self.schema = pa.schema([pa.field(f.name, f.type) for f in schema])
         self.keys = tuple(keys)
@@ -119,7 +121,7 @@ class Newest:
         own = [self.schema.field(name) for name in self.keys]
         self._placed = pa.schema([*own, *(pa.field(name, pa.int64()) for name in hidden)])
         self._pile = Pile(self.schema)
-        behind = Behind(self._without_older, self._pile.give_up)
+        behind = Behind(lambda: self._without_older, self._pile.give_up)
         self._spine = Spine(self._settled, limits=limits, behind=behind)
         self._waiting = 0
 
@@ -200,14 +202,15 @@ class Newest:
         return self._spine.runs()
 
     def _settled(self, merge: Merge, is_oldest: bool) -> Run:
-        run, older = self._without_older(merge, is_oldest)
-        self._pile.give_up(older)
-        return run
+        merged = self._without_older(merge, is_oldest)
+        if merged.left_out is not None:
+            self._pile.give_up(merged.left_out)
+        return merged.run
 
-    def _without_older(self, merge: Merge, _is_oldest: bool) -> tuple[Run, Int64Array]:
+    def _without_older(self, merge: Merge, _is_oldest: bool) -> Merged:
         """The newest row of each key, and the places in the pile of the others."""
         older = _older(merge, self.keys)
-        return _without(merge, older), _of(merge, _PLACE, older)
+        return Merged(_without(merge, older), _of(merge, _PLACE, older))
 
 
 def versions_of(column: pa.Array) -> Int64Array:

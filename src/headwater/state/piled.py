@@ -13,7 +13,7 @@ The pile forgets when half of its rows are held no more, so a row is copied for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +30,7 @@ from headwater.state.peek import Peek
 from headwater.state.pile import Pile, PilePeek
 from headwater.state.run import Merge, Run, closing_of, conformed, load_run, merge, summed
 from headwater.state.seen import Seen
-from headwater.state.spine import Limits, Spine
+from headwater.state.spine import Behind, Limits, Merged, Spine
 
 PLACE = "__place"
 # So many rows of the pile may be held no more, beside half of them, before it forgets some.
@@ -111,7 +111,11 @@ class Piled:
         self.narrow = pa.schema([schema.field(n) for n in dict.fromkeys([*keys, *beside])])
         self._placed = self.narrow.append(pa.field(PLACE, pa.int64()))
         self._pile = Pile(schema)
-        self._spine = Spine(lambda merge, _: _settled(merge, self._pile.peek()), limits=limits)
+        self._spine = Spine(
+            lambda merge, _: _settled(merge, self._pile.peek()),
+            limits=limits,
+            behind=Behind(self._begin),
+        )
         self._rows = 0
         self._closing = closing
         self._limits = limits
@@ -248,6 +252,10 @@ class Piled:
         placed = pa.RecordBatch.from_arrays([*narrow, pa.array(places)], schema=self._placed)
         self._spine.add(Loose(hashes, placed, weights))
         self._rows += len(hashes) if weights is None else int(weights.sum())
+
+    def _begin(self) -> Callable[[Merge, bool], Merged]:
+        pile = self._pile.peek()
+        return lambda merge, _: Merged(_settled(merge, pile))
 
     def _tidy(self) -> None:
         """Let the pile forget, if much of it is no longer held, once all of it is in the spine."""

@@ -75,7 +75,8 @@ class Limits:
         scan_rows: Fewer waiting rows than this are sorted at the first look.
         weighted_rows: So many rows with weights may wait. They may cancel others, and would be kept
             for ever where nobody looks; the more wait, the longer the epoch takes that sorts them.
-        behind_rows: Merges of so many rows may run beside the epochs.
+        behind_rows: Merges of so many rows run beside the epochs. Where epochs keep all cores busy
+            that takes a tenth longer, so it is for those that would hold one up for long.
 
     """
 
@@ -85,7 +86,7 @@ class Limits:
     joined_rows: int = 1 << 18
     scan_rows: int = 1 << 14
     weighted_rows: int = 1 << 13
-    behind_rows: int = 1 << 19
+    behind_rows: int = 1 << 22
 
     @property
     def joined_rows_max(self) -> int:
@@ -97,18 +98,32 @@ Settle = Callable[[Merge, bool], Run]
 
 
 @dataclass(frozen=True, slots=True)
+class Merged:
+    """What has become of runs that met.
+
+    Args:
+        run: The rows.
+        left_out: What is not among them, as its owner knows it; None where nobody asks.
+
+    """
+
+    run: Run
+    left_out: Int64Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Behind:
     """How runs that meet become one beside the epochs.
 
     Args:
-        settle: As that of a spine, and what it leaves out, in any form. It must depend on the runs
-            alone, and may be called from any thread.
-        leave_out: Takes that, at the step at which the merged run is taken up.
+        begin: Gives what does it: as `Settle`, and from any thread. What it depends on beside the
+            runs is what it was when it began.
+        leave_out: Told what a merge left out, at the step at which the merged run is taken up.
 
     """
 
-    settle: Callable[[Merge, bool], tuple[Run, Int64Array]]
-    leave_out: Callable[[Int64Array], None]
+    begin: Callable[[], Callable[[Merge, bool], Merged]]
+    leave_out: Callable[[Int64Array], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +133,7 @@ class _Merging:
     first: int
     count: int
     due_rows: int
-    done: Future[tuple[Run, Int64Array]]
+    done: Future[Merged]
 
     @property
     def end(self) -> int:
@@ -376,7 +391,7 @@ class Spine:
     def _merge_behind(self, first: int, count: int) -> None:
         """Let `count` runs become one beside the epochs."""
         assert self._behind is not None
-        settle, parts = self._behind.settle, self._runs[first : first + count]
+        settle, parts = self._behind.begin(), self._runs[first : first + count]
         is_oldest = first == 0 and not self._shards
         done = MERGES.submit(lambda: settle(merge(parts), is_oldest))
         due_rows = sum(map(len, parts)) // _DUE_SHARE
@@ -387,10 +402,10 @@ class Spine:
         if self._merging is None:
             return
         merging, self._merging = self._merging, None
-        run, left_out = merging.done.result()
-        self._runs[merging.first : merging.end] = _some(run)
-        if self._behind is not None:
-            self._behind.leave_out(left_out)
+        merged = merging.done.result()
+        self._runs[merging.first : merging.end] = _some(merged.run)
+        if merged.left_out is not None and self._behind and self._behind.leave_out:
+            self._behind.leave_out(merged.left_out)
 
     def _is_merged(self, older: Run, parts: Sequence[Run]) -> bool:
         """Whether runs are merged with the one before them."""
