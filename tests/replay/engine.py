@@ -27,6 +27,7 @@ from headwater.operators.statement import Engine, Statement
 from headwater.plan.nodes import Completeness, Node, Scan, walk
 from headwater.plan.pipeline import ViewDefinition, ViewPlan
 from headwater.plan.sources import sources_of
+from headwater.plan.unique import keys_by_name
 from headwater.run.compile import as_read
 from headwater.runtime.view import as_input
 from headwater.schema.schema import Schema
@@ -78,6 +79,7 @@ class Flows:
         self._engine = engine
         self._wanted = {scan.relation for plan in self.plans for scan in _scans(plan) if scan.ticks}
         self._is_stepwise = any(topic.name in self._wanted for topic in TOPICS if topic.is_table)
+        self._relations = keys_by_name(TOPICS, self.plans)
         self._built = {plan.name: self._build(plan) for plan in self.plans}
         self._shared = {name: _shared_by(flow) for name, flow in self._built.items()}
         self._plan_of = {plan.name: plan for plan in self.plans}
@@ -96,7 +98,11 @@ class Flows:
 
     def _build(self, plan: ViewPlan) -> Dataflow:
         return Dataflow(
-            plan.root, self._engine, has_ticks=plan.name in self._wanted, steps=plan.steps
+            plan.root,
+            self._engine,
+            has_ticks=plan.name in self._wanted,
+            steps=plan.steps,
+            relations=self._relations,
         )
 
     def run(
