@@ -71,7 +71,7 @@ def found(kept: Keyed, sought: list[int | None], collide: bool) -> list[list[Row
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     epochs=st.lists(epoch, min_size=1, max_size=10),
     collide=st.tuples(st.booleans(), st.booleans()),
