@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import headwater as hw
 from headwater.log.changes import ChangeLog
 from headwater.log.lane import SealAt
 from headwater.log.topic import Topic
+from headwater.run.compile import Compiled
 from headwater.run.evolve import evolved
 from headwater.runtime.consumer import Commit
 from headwater.runtime.evolution import Wish
@@ -56,6 +58,11 @@ def app(*, is_evolved: bool = False) -> hw.App:
     return app
 
 
+@cache
+def _compiled(is_evolved: bool) -> Compiled:
+    return app(is_evolved=is_evolved).compile()
+
+
 def sales(*rows: tuple[str, object, int]) -> bytes:
     """Lines of sales: item, price, and seconds from the start."""
     lines = (
@@ -70,7 +77,7 @@ class Shop:
 
     def __init__(self, folder: Path, *, is_evolved: bool = False, rebuild: bool = False) -> None:
         self.clock = ManualClock(START_US)
-        compiled = app(is_evolved=is_evolved).compile()
+        compiled = _compiled(is_evolved)
         settings = Settings(checkpoint_seconds=1e9, rebuild=rebuild)
         self.runtime = Runtime(
             compiled.pipeline, compiled.plans, LocalDisk(folder), self.clock, settings

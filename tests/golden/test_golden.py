@@ -21,10 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from golden.shop import Shop, sales, told
 from golden.write import FOLDERS
+from headwater.log.content import arrow_file, parquet_file
+from headwater.log.index import INDEX_KEY, Index
 from headwater.runtime.checkpoint import BatchLoader, Checkpoints, Manifest, _file_of
 from headwater.runtime.deliveries import Delivery, Repeat
 from headwater.runtime.opening import hashing
@@ -187,6 +190,24 @@ def test_files_of_state_are_written_again_as_they_are(golden: Path) -> None:
         # Another version of Arrow may lay out the same rows in another way.
         if written_by["pyarrow"] == version("pyarrow"):
             assert bytes(_file_of(batch)) == bytes(content)
+
+
+def test_segments_are_written_again_as_they_are(golden: Path) -> None:
+    written_by = json.loads((golden / "told.json").read_text())["written_by"]
+    seen = set()
+    for path in sorted((golden / "data").glob("*/*/**/*.*")):
+        is_arrow = path.suffix == ".arrow"
+        rows = pa.ipc.open_file(path.read_bytes()).read_all() if is_arrow else pq.read_table(path)
+        stored = rows.schema.metadata[INDEX_KEY]
+        index = Index.decode(stored)
+        kept(json.loads(stored), json.loads(index.encode()))
+        # The first indexes had no checksum.
+        if written_by["pyarrow"] == version("pyarrow") and b"crc32" in stored:
+            parts = arrow_file(rows, index) if is_arrow else parquet_file(rows, index)
+            assert joined([part.content for part in parts]) == path.read_bytes()
+        seen.add(path.suffix)
+
+    assert seen == {".arrow", ".parquet"}
 
 
 def test_a_checkpoint_of_every_version_is_found(golden: Path) -> None:

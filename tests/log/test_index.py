@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.log.index import Index
+from headwater.storage.sealed import sealed_json, unsealed_json
 
 int64s = st.integers(-(2**63), 2**63 - 1)
 columns = st.lists(st.tuples(int64s, int64s), max_size=20)
@@ -37,7 +39,24 @@ def test_chunks_of_one_row_take_a_few_bytes_each() -> None:
 
 
 def test_another_format_is_refused() -> None:
-    value = json.loads(Index.of([0, 1], [[5]]).encode())
+    value = unsealed_json(Index.of([0, 1], [[5]]).encode(), sealed_from=0)
 
     with pytest.raises(ValueError, match="format 99"):
-        Index.decode(json.dumps({**value, "format": 99}).encode())
+        Index.decode(sealed_json({**value, "format": 99}))
+
+
+def test_an_index_of_before_has_no_checksum() -> None:
+    index = Index.of([0, 1], [[5]])
+    value = unsealed_json(index.encode(), sealed_from=0)
+
+    assert Index.decode(json.dumps(value).encode()).encode() == index.encode()
+
+
+def test_no_bit_of_an_index_can_change_unseen() -> None:
+    whole = Index.of([0, 3, 4], [[5, 9], [7, 7]]).encode()
+    for at in range(len(whole)):
+        changed = bytearray(whole)
+        changed[at] ^= 1
+        # A changed key of the checksum leaves an index of before, which is as it was.
+        with suppress(ValueError):
+            assert Index.decode(bytes(changed)).encode() == whole

@@ -6,7 +6,8 @@ integers, one value a chunk, so a search in it is a bisection and its cost is th
 that of rows.
 
 Stored, it is JSON under the key `headwater.index` in the metadata of the file (of the Arrow schema,
-of the Parquet footer): `{"format": 1, "chunks": n, "columns": [starts, mark 0, mark 1, ...]}`. Each
+of the Parquet footer): `{"format": 1, "chunks": n, "columns": [starts, mark 0, mark 1, ...]}`, with
+a checksum (`storage.sealed`; the first files had none), as nothing else guards a footer. Each
 column is int64, differenced, its bytes put plane by plane (all lowest bytes first), compressed with
 zstd, in base64: dense positions and ticks come down to almost nothing, arrivals to a byte or two.
 """
@@ -14,7 +15,6 @@ zstd, in base64: dense positions and ticks come down to almost nothing, arrivals
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.delta.delta import Int64Array
+from headwater.storage.sealed import sealed_json, unsealed_json
 
 INDEX_KEY = b"headwater.index"
 _FORMAT = 1
@@ -70,7 +71,7 @@ class Index:
     def encode(self) -> bytes:
         """Bytes for a file's metadata."""
         columns = [_pack(column) for column in (self.starts, *self.marks)]
-        return json.dumps({"format": _FORMAT, "chunks": len(self), "columns": columns}).encode()
+        return sealed_json({"format": _FORMAT, "chunks": len(self), "columns": columns})
 
     @staticmethod
     def decode(content: bytes) -> Index:
@@ -80,7 +81,7 @@ class Index:
             ValueError: It is something else.
 
         """
-        value = json.loads(content)
+        value = unsealed_json(content, sealed_from=_FORMAT + 1)
         if value["format"] != _FORMAT:
             raise ValueError(f"its index has format {value['format']}, not {_FORMAT}")
         chunks = int(value["chunks"])

@@ -186,7 +186,7 @@ class Checkpoints:
         if value["format"] > FORMAT:
             raise StateError(
                 f"{path} has format {value['format']}, this Headwater reads up to {FORMAT}",
-                hint="use the newer Headwater that wrote it",
+                hint="run the newer Headwater that wrote it: pip install --upgrade headwater",
             )
         try:
             manifest = Manifest(**value)

@@ -130,7 +130,9 @@ class Runtime:
     @property
     def notices(self) -> list[str]:
         """What was found at the start and is mended, in words."""
-        return list(self._checkpoints.damage)
+        torn_bytes = self.journal.torn_bytes
+        torn = f"the journal: {torn_bytes:,} bytes of a last, unfinished write were cut off"
+        return [*self._checkpoints.damage, *([torn] if torn_bytes else [])]
 
     def settle(self, timeout: float | None = None) -> bool:
         """Return when all that is visible in the log now is computed, committed and published.

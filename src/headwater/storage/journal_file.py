@@ -155,11 +155,15 @@ def records(content: pa.Buffer, good_bytes: int, lsn_from: int) -> Iterator[Reco
 def _is_header_whole(view: memoryview, lsn_first: int, path: str) -> bool:
     if len(view) < HEADER_BYTES:
         return False
-    magic, version, _, lsn = _FILE_HEADER.unpack_from(view)
+    magic, version, checksum, lsn = _FILE_HEADER.unpack_from(view)
     if magic == _MAGIC and version > VERSION:
+        # Who knows what a newer version checks: it is left alone in any case.
+        fits = checksum == zlib.crc32(_FILE_HEADER.pack(magic, version, 0, lsn))
         raise StateError(
-            f"{path} has format {version}; this Headwater reads formats up to {VERSION}",
-            hint="run the newer Headwater that wrote it: pip install --upgrade headwater",
+            f"{path} has format {version}; this Headwater reads formats up to {VERSION}"
+            + ("" if fits else " (or its header is damaged)"),
+            hint="run the newer Headwater that wrote it: pip install --upgrade headwater"
+            + ("" if fits else f"; if there is none, restore {path} from a copy"),
         )
     return lsn == lsn_first and bytes(view[:HEADER_BYTES]) == file_header(lsn_first, version)
 

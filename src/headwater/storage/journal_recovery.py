@@ -100,8 +100,9 @@ def _check_torn(disk: Disk, path: str, scan: Scan, *, is_last: bool) -> None:
         if scan.sound_at is not None
         else "newer files follow it"
     )
+    what = f"record {scan.lsn_end}" if scan.good_bytes else "its header"
     raise StateError(
-        f"{where} is damaged at byte {scan.good_bytes}, in record {scan.lsn_end}: {after}",
+        f"{where} is damaged at byte {scan.good_bytes}, in {what}: {after}",
         hint=f"restore {where} from a copy; without one, all from record {scan.lsn_end} on is lost",
     )
 

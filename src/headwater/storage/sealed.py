@@ -42,7 +42,10 @@ def unsealed_json(data: bytes, *, sealed_from: int) -> dict[str, Any]:
         ValueError: It is not what was written.
 
     """
-    value = json.loads(data)
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise ValueError(f"it is cut off, or no JSON: {error}" if data else "it is empty") from None
     if not isinstance(value, dict) or type(value.get("format")) is not int:
         raise ValueError("it is no object with a format")
     crc = value.pop(_KEY, None)
