@@ -78,7 +78,7 @@ def found(kept: Keyed, sought: list[int | None], collide: bool) -> list[list[Row
     saves=st.sets(st.integers(0, 9)),
     loads=st.sets(st.integers(0, 9)),
     looks=st.sets(st.integers(0, 9)),
-    limits=st.sampled_from([Limits(), Limits(rows=6)]),
+    limits=st.sampled_from([Limits(), Limits(rows=6), Limits(behind_rows=2)]),
     waiting_max=st.sampled_from([1, 5, 1 << 20]),
     random=st.randoms(use_true_random=False),
 )

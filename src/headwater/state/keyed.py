@@ -31,7 +31,7 @@ from headwater.state.multiset import Found, Matches
 from headwater.state.peek import Peek
 from headwater.state.pile import Pile, PilePeek
 from headwater.state.run import Merge, Run, ascending, load_run, merge, summed
-from headwater.state.spine import Behind, Limits, Spine
+from headwater.state.spine import Behind, Limits, Merged, Spine
 
 PLACE = "__place"
 # A row that is gone has this place.
@@ -90,7 +90,7 @@ class Keyed:
         own = [pa.field(name, schema.field(name).type) for name in self._names]
         self._placed = pa.schema([*own, pa.field(PLACE, pa.int64())])
         self._pile = Pile(schema)
-        behind = Behind(self._without_outdone, self._pile.give_up)
+        behind = Behind(lambda: self._without_outdone, self._pile.give_up)
         self._spine = Spine(self._settled, limits=limits, behind=behind)
         self._rows = self._waiting = 0
 
@@ -193,17 +193,19 @@ class Keyed:
         return runs
 
     def _settled(self, merge: Merge, is_oldest: bool) -> Run:
-        run, outdone = self._without_outdone(merge, is_oldest)
-        self._pile.give_up(outdone)
-        return run
+        merged = self._without_outdone(merge, is_oldest)
+        if merged.left_out is not None:
+            self._pile.give_up(merged.left_out)
+        return merged.run
 
-    def _without_outdone(self, merge: Merge, is_oldest: bool) -> tuple[Run, Int64Array]:
+    def _without_outdone(self, merge: Merge, is_oldest: bool) -> Merged:
         """The newest row or mark of each key, and the places in the pile of the other rows."""
         is_kept = _are_kept(merge, self._names, with_marks=not is_oldest)
         if is_kept.all():
-            return merge.run(), _NOWHERE
+            return Merged(merge.run())
         outdone = _places(merge, np.flatnonzero(~is_kept))
-        return merge.take(np.flatnonzero(is_kept), None), outdone[outdone != _GONE]
+        run = merge.take(np.flatnonzero(is_kept), None)
+        return Merged(run, outdone[outdone != _GONE])
 
     def _sought(self, keys: pa.RecordBatch, low: UInt64Array) -> tuple[Int64Array, Int64Array]:
         """For keys of which no two are equal what is found for each, in the order of arrival.
