@@ -10,10 +10,12 @@ import pytest
 
 import headwater as hw
 from headwater.errors import StateError
+from headwater.runtime import checkpoint
 from headwater.runtime.ingest import Ingest
 from headwater.runtime.runtime import Runtime, Settings
 from headwater.runtime.senders import SenderWatermark
 from headwater.sql import declare
+from headwater.storage.blobs import Blobs
 from headwater.testing.clock import ManualClock
 from headwater.testing.disk import FakeDisk
 
@@ -97,6 +99,23 @@ def test_the_checkpoint_before_serves(disk: FakeDisk, harm: Callable[[FakeDisk],
     again = opened(disk.crash())
     assert (totals(again), again.notices) == (after(4), [])
     again.close()
+
+
+def test_a_start_reads_only_so_much_of_the_state(
+    disk: FakeDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = newest(disk, "state")
+    flip(disk, path, 300)
+    monkeypatch.setattr(checkpoint, "_CHECKED_TOGETHER_MAX", disk.size(path) - 1)
+
+    found = checkpoint.Checkpoints(Blobs(disk))
+
+    assert found.newest() is not None
+    assert not found.damage
+    monkeypatch.setattr(checkpoint, "_CHECKED_TOGETHER_MAX", disk.size(path))
+    again = checkpoint.Checkpoints(Blobs(disk))
+    assert again.newest() is not None
+    assert len(again.damage) == 1
 
 
 def test_when_no_checkpoint_is_whole_each_is_named(disk: FakeDisk) -> None:

@@ -7,9 +7,9 @@ in place last and atomically; a crash before that leaves the checkpoint before i
 
 The newest two are kept, with all files that either names and the journal since the older one. A
 start checks the newest and the state that it names, and falls back to the one before if a byte of
-them is not what was written. (Files of state above 64 MiB are only looked at: to read all of a
-large state would take longer than a start may.) Manifest and state carry their own checksums; the
-bytes are in `storage.sealed`.
+them is not what was written. (Of a large state only the newest files are read, 512 MiB of them, and
+none above 64 MiB: to read all of it would take longer than a start may. The others are looked at.)
+Manifest and state carry their own checksums; the bytes are in `storage.sealed`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ KEPT = 2
 # Manifests of this format and above have a checksum.
 _SEALED_FROM = 2
 _CHECKED_BYTES_MAX = 64 << 20
+_CHECKED_TOGETHER_MAX = 512 << 20
 _FOLDER = "checkpoints"
 _STATE = "state"
 
@@ -201,10 +202,14 @@ class Checkpoints:
         Raises:
             ValueError: One is missing or is not what was written.
         """
-        for name in sorted(_names_in(manifest)):
+        left = _CHECKED_TOGETHER_MAX
+        # Names begin with the number of the checkpoint that wrote them.
+        for name in sorted(_names_in(manifest), reverse=True):
             try:
                 file = self._blobs.map(name)
-                unsealed(file, is_checked=file.size <= _CHECKED_BYTES_MAX)
+                is_checked = file.size <= min(left, _CHECKED_BYTES_MAX)
+                unsealed(file, is_checked=is_checked)
+                left -= file.size if is_checked else 0
             except FileNotFoundError:
                 raise ValueError(f"{name} is missing") from None
             except ValueError as error:
