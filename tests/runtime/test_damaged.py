@@ -142,6 +142,14 @@ def test_a_checkpoint_of_before_has_no_checksum_and_is_read(disk: FakeDisk) -> N
     runtime.close()
 
 
+def test_a_journal_without_any_checkpoint_is_not_read(disk: FakeDisk) -> None:
+    for path in [path for path in disk.paths() if path.startswith("checkpoints/")]:
+        disk.damage(path, None)
+
+    with pytest.raises(StateError, match="no checkpoint in checkpoints/"):
+        opened(disk)
+
+
 def test_a_journal_that_ends_too_early_is_not_gone_on_with(disk: FakeDisk) -> None:
     (path,) = (path for path in disk.paths() if path.startswith("journal/"))
     disk.damage(path, disk.peek(path)[:24])

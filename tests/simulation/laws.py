@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import duckdb
@@ -17,50 +17,82 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headwater.runtime.runtime import Runtime
+from headwater.runtime.statuses import status_of
+from headwater.runtime.table import TableRunner
+from headwater.runtime.view import ViewRunner
 from headwater.testing.deltas import assert_same
 from headwater.testing.disk import FakeDisk
-from simulation.life import ALL, Life, World, Wrong
-from simulation.pipelines import Drawn
-from simulation.sending import Known
+from simulation import consuming, keeping
+from simulation.life import Life
+from simulation.sending import Batch
+from simulation.world import ALL, World, Wrong
 
 
 def check(life: Life) -> None:
     """Check every law at the end of a life in which all was sent and computed."""
     check_rows(life.world, life.runtime)
     check_contents(life.runtime)
-    check_batch(life.drawn, life.runtime)
+    check_batch(life)
+    keeping.check(life)
+    for group in life.world.groups:
+        consuming.drain(life, group)
 
 
 def check_rows(world: World, runtime: Runtime) -> None:
-    """What was acknowledged is there once, and nothing else but what may have been."""
+    """What was acknowledged is there once, and nothing else but what may have been.
+
+    Of logs only what is kept is there; what came was counted.
+    """
     batches = [batch for sender in world.senders for batch in sender.batches]
     for name, topic in runtime.topics.items():
+        of_topic = [batch for batch in batches if batch.topic == name]
         found = Counter(id_ for rows in partitions_of(topic) for id_ in rows["id"].to_pylist())
         rejected = runtime.rejected[name].read_offsets(0, 0, ALL, ["record"])
         lines = Counter(line.decode() for line in rejected.column("record").to_pylist())
-        of_topic = [batch for batch in batches if batch.topic == name]
         for kind, there, sent in (
-            ("row", found, lambda batch: batch.rows),
-            ("rejected row", lines, lambda batch: batch.bad),
+            ("row", found, [x for batch in of_topic for x in batch.rows]),
+            ("rejected row", lines, [x for batch in of_topic for x in batch.bad]),
         ):
-            known = Counter(x for b in of_topic if b.known is Known.ACKNOWLEDGED for x in sent(b))
-            maybe = {x for b in of_topic if b.known is Known.UNSURE for x in sent(b)}
-            if lost := known - there:
+            lost, surplus = Counter(sent) - there, there - Counter(sent)
+            if lost and topic.definition.life.is_endless:
                 raise Wrong(f"{kind}s of {name} were acknowledged and are gone: {list(lost)}")
-            if surplus := {x: n for x, n in (there - known).items() if x not in maybe or n > 1}:
+            if surplus:
                 raise Wrong(f"{kind}s of {name} are there more often than sent: {surplus}")
+        check_counts(runtime, name, of_topic)
         check_values(name, topic, {k: v for b in of_topic for k, v in b.rows.items()})
+
+
+def check_counts(runtime: Runtime, name: str, batches: Sequence[Batch]) -> None:
+    """Received = accepted + rejected + duplicate, of a topic and of each producer."""
+    status = next(topic for topic in status_of(runtime, [], "").topics if topic.name == name)
+    accepted, rejected = sum(len(b.rows) for b in batches), sum(len(b.bad) for b in batches)
+    if (status.rows, status.rejected) != (accepted, rejected):
+        raise Wrong(f"{name} counts {status.rows} and {status.rejected}: {accepted}, {rejected}")
+    least = sum(batch.repeats * batch.count for batch in batches)
+    most = least + sum(batch.repeats_unsure * batch.count for batch in batches)
+    if not least <= status.duplicate <= most:
+        raise Wrong(f"{name} counts {status.duplicate} duplicates, and not {least} to {most}")
+    if status.received != status.rows + status.rejected + status.duplicate:
+        raise Wrong(f"{name} does not add up: {status}")
+    numbered = [batch for batch in batches if batch.sequence is not None]
+    told = [sum(getattr(p, kind) for p in status.producers) for kind in ("accepted", "rejected")]
+    if told != [sum(len(b.rows) for b in numbered), sum(len(b.bad) for b in numbered)]:
+        raise Wrong(f"the producers of {name} do not add up: {status.producers}")
+    if sum(producer.duplicate for producer in status.producers) != status.duplicate:
+        raise Wrong(f"the duplicates of {name} do not add up: {status.producers}")
 
 
 def check_values(name: str, topic, sent: Mapping[int, dict]) -> None:
     for rows in partitions_of(topic):
         for row in rows.to_pylist():
             wanted = sent[row["id"]]
-            ts = row.get("ts")
-            found = {key: row[key] for key in wanted if key != "ts"}
-            if ts is not None:
-                found["ts"] = ts.isoformat()
-            if found != wanted:
+            found = {key: value for key, value in row.items() if not key.startswith("_")}
+            if "ts" in found:
+                found["ts"] = found["ts"].isoformat()
+            if "weight" in found:
+                found["load"] = found.pop("weight")
+            missing = {"note", "load"} if name == "hits" else set()
+            if found != {k: v for k, v in wanted.items() if k in found or k not in missing}:
                 raise Wrong(f"a row of {name} is {found} and was {wanted}")
 
 
@@ -88,32 +120,69 @@ def check_contents(runtime: Runtime) -> None:
             raise Wrong(f"{view.name} does not hold the sum of its changes")
 
 
-def check_batch(drawn: Drawn, runtime: Runtime) -> None:
-    """Each view holds what DuckDB says of the same rows."""
+def check_batch(life: Life) -> None:
+    """Each view, and each table, holds what DuckDB says of the same rows."""
+    runtime = life.runtime
     inputs = {name: in_order(topic) for name, topic in runtime.topics.items()}
+    inputs["hits"] = as_first_named(inputs["hits"])
+    if "logs" in inputs:
+        inputs["logs"] = sent_logs(life.world, inputs["logs"].schema)
+    for name, table in runtime.loop.stepper.tables.items():
+        inputs[name] = standing(inputs[name], table.definition.newest_by)
+        held = pa.Table.from_batches(table.content().batches(), plain(table))
+        compare(name, held, inputs[name])
     views = {view.name: view for view in runtime.loop.stepper.views}
-    for name, text in drawn.means.items():
-        held = content_of(views[name])
-        try:
-            assert_same(held, asked(text, inputs).cast(held.schema))
-        except AssertionError as error:
-            raise Wrong(f"{name} is not what batch says: {error}") from error
+    for name, text in life.drawn.means.items():
+        compare(name, content_of(views[name]), asked(text, inputs))
+
+
+def compare(name: str, held: pa.Table, wanted: pa.Table) -> None:
+    """Compare what is held with what it should be."""
+    try:
+        assert_same(held, wanted.cast(held.schema))
+    except AssertionError as error:
+        raise Wrong(f"{name} is not what batch says: {error}") from error
+
+
+def plain(table: TableRunner) -> pa.Schema:
+    """The columns of a table's content, in which any may hold nulls."""
+    return pa.schema([(column.name, column.type.arrow) for column in table.definition.schema])
+
+
+def as_first_named(hits: pa.Table) -> pa.Table:
+    """Hits as an author has them who knows their load by its first name."""
+    return hits.rename_columns(["load" if n == "weight" else n for n in hits.column_names])
+
+
+def sent_logs(world: World, schema: pa.Schema) -> pa.Table:
+    """All logs that were ever sent, though some of them are gone."""
+    batches = [batch for sender in world.senders for batch in sender.batches]
+    rows = [row for batch in batches if batch.topic == "logs" for row in batch.rows.values()]
+    return pa.Table.from_pylist(rows, schema)
 
 
 def asked(text: str, inputs: Mapping[str, pa.Table]) -> pa.Table:
-    """What DuckDB says of rows, of a table's those that stand."""
+    """What DuckDB says of rows."""
     connection = duck()
-    for name in ("clicks", "hits"):
-        connection.register(name, inputs[name])
-    sent = inputs["ads"].append_column("place", pa.array(range(inputs["ads"].num_rows), pa.int64()))
-    connection.register("ads_sent", sent)
-    return connection.sql(f"WITH ads AS ({_STANDING}) {text}").to_arrow_table()
+    for name, rows in inputs.items():
+        connection.register(name, rows)
+    return connection.sql(text).to_arrow_table()
 
 
-_STANDING = (
-    "SELECT id, ad, name FROM ads_sent "
-    "QUALIFY row_number() OVER (PARTITION BY ad ORDER BY place DESC) = 1"
-)
+def standing(rows: pa.Table, newest_by: str | None) -> pa.Table:
+    """Of the rows that were sent to a table those that stand: of each ad the newest."""
+    newest: dict[int, dict] = {}
+    for row in rows.to_pylist():
+        before = newest.get(row["ad"])
+        if before is None or _version(row, newest_by) >= _version(before, newest_by):
+            newest[row["ad"]] = row
+    return pa.Table.from_pylist([*newest.values()], rows.schema)
+
+
+def _version(row: dict, newest_by: str | None) -> int:
+    # A null is the lowest; where no column says it, what came last is the newest.
+    version = None if newest_by is None else row[newest_by]
+    return -1 if version is None else version
 
 
 @cache
@@ -143,22 +212,39 @@ def log_of(changes) -> list[dict]:
     return [row for each in changes.batches() for row in each.to_pylist()]
 
 
-def check_sinks(life: Life) -> None:
-    """Each sink has the changes of its view up to where it is, each once and in order."""
-    for sink in life.sinks:
-        view = sink._view
-        files = files_of(life.world.store, view.name)
-        changes = view.changes.read(0, ALL)
-        if not view.plan.root.append_only:
-            columns = changes.column_names
+def check_closed(life: Life) -> None:
+    """What is outside is as it is to be when the pipeline is closed."""
+    keeping.check_archive(life)
+    for runner in life.sinks:
+        view = runner._view
+        if runner.status().state != "stopped":
+            raise Wrong(f"the sink of {view.name} is {runner.status()}")
+        if runner.definition.connector == "store":
+            check_store(life.world, view)
         else:
-            columns = [name for name in changes.column_names if name != "_weight"]
-        stored = [row for table in files for row in table.select(columns).to_pylist()]
-        wanted = changes.select(columns).to_pylist()
-        if stored != wanted[: len(stored)]:
-            raise Wrong(f"the files of {view.name}'s sink are not what it published")
-        if sink.status().state != "stopped" or len(stored) != len(wanted):
-            raise Wrong(f"the sink of {view.name} is {sink.status()}")
+            check_files(life.world, view)
+
+
+def check_store(world: World, view: ViewRunner) -> None:
+    """The store has the content of a view."""
+    content = world.store.of(view.name)
+    held = Counter(tuple(row.values()) for row in content_of(view).to_pylist())
+    rows = {row: count for row, count in content.rows.items() if count}
+    if rows != held or content.position != view.changes.next_offset():
+        raise Wrong(f"the store at {content.position} does not hold {view.name}: {rows}, {held}")
+
+
+def check_files(world: World, view: ViewRunner) -> None:
+    """The files of a sink have the changes of its view, each once and in order."""
+    files = files_of(world.files, view.name)
+    changes = view.changes.read(0, ALL)
+    if not view.plan.root.append_only:
+        columns = changes.column_names
+    else:
+        columns = [name for name in changes.column_names if name != "_weight"]
+    stored = [row for table in files for row in table.select(columns).to_pylist()]
+    if stored != changes.select(columns).to_pylist():
+        raise Wrong(f"the files of {view.name}'s sink are not what it published")
 
 
 def files_of(store: FakeDisk, view: str) -> list[pa.Table]:

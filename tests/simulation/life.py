@@ -5,58 +5,29 @@ All of it runs as in production, threads and all, over a disk and a clock of the
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from random import Random
 
-import pyarrow as pa
-
 from headwater.connectors.parquet import ParquetSink
+from headwater.connectors.sink import Sink
 from headwater.delta.watermark import AFTER_ALL
-from headwater.errors import HeadwaterError, StateError
+from headwater.errors import DefinitionError, HeadwaterError, StateError
 from headwater.plan.pipeline import SinkDefinition
+from headwater.run.compile import compile_pipeline
+from headwater.run.evolve import evolved
 from headwater.runtime.ingest import Ingest
 from headwater.runtime.runtime import Runtime, Settings
 from headwater.runtime.sinks import SinkRunner
+from headwater.runtime.view import ViewRunner
 from headwater.storage.blobs import Blobs
-from headwater.testing.clock import ManualClock
-from headwater.testing.disk import FakeDisk
+from headwater.testing.standins import patched
 from headwater.testing.turns import Ended, Turns
-from simulation.machine import Fault, Machine
-from simulation.pipelines import TIMED, Drawn
-from simulation.sending import START, Batch, Known, Sender
-
-ALL = 1 << 40
-
-
-class Wrong(AssertionError):  # noqa: N818 - it is raised as a judgement
-    """A law does not hold."""
-
-
-@dataclass
-class Seen:
-    """What readers have seen, over all lives.
-
-    Args:
-        changes: What each view had published.
-        epoch: The newest that was visible.
-
-    """
-
-    changes: dict[str, pa.Table] = field(default_factory=dict)
-    epoch: int = 0
-
-
-@dataclass
-class World:
-    """What outlives a life."""
-
-    disk: FakeDisk
-    store: FakeDisk
-    clock: ManualClock
-    senders: list[Sender]
-    seen: Seen = field(default_factory=Seen)
-    trace: deque[str] = field(default_factory=deque)
+from simulation import consuming, delivering, keeping
+from simulation.machine import ARCHIVE, Fault, Machine
+from simulation.pipelines import STEPS, TIMED, Drawn, columns_of
+from simulation.sending import START
+from simulation.stores import StoreSink
+from simulation.world import ALL, World, Wrong
 
 
 class Life:
@@ -73,8 +44,12 @@ class Life:
         self.turns = turns
         self.random = random
         self.trouble: list[str] = []
+        self.is_closing = False
+        world.store.is_well = False
         self.machine = Machine(world.disk, turns, fault, random, world.trace)
-        self.store = Machine(world.store, turns, Fault("none"), random, world.trace)
+        self.files = Machine(world.files, turns, Fault("none"), random, world.trace)
+        self.lake = Machine(world.lake, turns, Fault("none"), random, world.trace)
+        ARCHIVE.machine = self.lake
         settings = Settings(
             epoch_rows_max=random.choice([5, 40, 1000]),
             checkpoint_bytes=random.choice([2_000, 6_000, 64 << 20]),
@@ -83,42 +58,60 @@ class Life:
         )
         compiled = drawn.compiled
         self.runtime = Runtime(
-            compiled.pipeline, compiled.plans, self.machine, world.clock, settings
+            compiled.pipeline,
+            compiled.plans,
+            self.machine,
+            world.clock,
+            settings,
+            planned=lambda pipeline: compile_pipeline(pipeline).plans,
         )
         self.sinks: list[SinkRunner] = []
+        self.members: list[Callable[[], bool]] = []
         decision = self.runtime.decision
         for name in (*decision.build, *decision.rebuild, *decision.drop):
             world.seen.changes.pop(name, None)
-            for path in world.store.paths():
+            world.store.empty(name)
+            for path in world.files.paths():
                 if path.startswith(f"{name}/"):
-                    world.store.damage(path, None)
+                    world.files.damage(path, None)
         self.ingest = Ingest(self.runtime.intake, world.clock)
+        self.note_columns()
 
     def start(self) -> None:
         """Begin to compute, and to fill the sinks."""
         self.runtime.start()
         for view in self.runtime.loop.stepper.views[-1:]:
-            sink = ParquetSink(
-                Blobs.open(_Below(self.store, view.name)),
-                is_append_only=view.plan.root.append_only,
-            )
+            kind = "store" if self.drawn.number % 3 else "files"
             runner = SinkRunner(
-                SinkDefinition(f"{view.name}_parquet", view.name, "parquet", {}),
+                SinkDefinition(f"{view.name}_{kind}", view.name, kind, {}),
                 view,
-                sink,
+                self.sink(view, kind),
                 self.world.clock,
                 published=self.runtime.loop.published,
                 rows_max=self.random.choice([3, 1000]),
                 every_seconds=self.random.choice([0.0, 2.0]),
+                admit=lambda position, view=view: _admit(view, position),
             )
             self.sinks.append(runner)
             runner.start()
+
+    def sink(self, view: ViewRunner, kind: str) -> Sink:
+        """A sink for a view."""
+        if kind == "store":
+            return StoreSink(self.world.store, view.name, self.turns, self.random)
+        blobs = Blobs.open(_Below(self.files, view.name))
+        return ParquetSink(blobs, is_append_only=view.plan.root.append_only)
 
     def live(self) -> None:
         """Have all senders send, until they are done or something is wrong."""
         for sender in self.world.senders:
             random = Random(self.random.random())
-            self.turns.begin(lambda sender=sender, random=random: self.send(sender, random), "send")
+            self.turns.begin(
+                lambda sender=sender, random=random: delivering.send_all(self, sender, random),
+                "send",
+            )
+        for group in self.world.groups:
+            consuming.join(self, group)
         for _ in range(self.random.randint(2, 20)):
             self.turns.sleep(self.random.choice([0.001, 0.02, 0.5, 3.0]))
             if self.is_in_trouble():
@@ -132,6 +125,7 @@ class Life:
         what = self.random.random()
         try:
             if what < 0.1:
+                self.world.note_time()
                 clock.set_wall(clock.now_us() + self.random.choice([-3600, -2, 5, 86_400]) * 10**6)
             elif what < 0.2:
                 at = self.random.randint(0, 200) * 10**6
@@ -139,51 +133,33 @@ class Life:
                 self.runtime.intake.advance("clicks", until)
             elif what < 0.3:
                 self.runtime.settle(20.0)
+            elif what < 0.31:
+                self.evolve()
+            elif what < 0.35:
+                self.lake.is_away = not self.lake.is_away
         except StateError as error:
-            self.trouble.append(str(error))
+            self.refused(error)
+
+    def evolve(self) -> None:
+        """Change the columns of hits while it runs, unless that would break a view."""
+        at = columns_of(self.runtime.topics["hits"].definition.schema)
+        if at < len(STEPS):
+            try:
+                evolved(self.runtime, "hits", STEPS[at], dry_run=False)
+            except DefinitionError:
+                return
+            self.note_columns()
+
+    def note_columns(self) -> None:
+        """Note which columns hits have for sure."""
+        at = columns_of(self.runtime.topics["hits"].definition.schema)
+        if at < self.world.columns:
+            raise Wrong(f"the columns of hits are those of before: {at}, not {self.world.columns}")
+        self.world.columns = at
 
     def is_in_trouble(self) -> bool:
         """Whether whoever runs the pipeline would stop it now."""
         return bool(self.trouble or self.runtime.journal.failure or self.runtime.loop.failure)
-
-    def send(self, sender: Sender, random: Random) -> None:
-        """A sender's thread."""
-        for batch in sender.batches:
-            if batch.known is Known.UNSURE and self.has(batch):
-                batch.known = Known.ACKNOWLEDGED
-            if batch.known is Known.ACKNOWLEDGED:
-                continue
-            self.turns.sleep(random.choice([0.0, 0.0, 0.01, 1.0]))
-            try:
-                self.send_batch(batch)
-            except StateError as error:
-                self.trouble.append(str(error))
-                return
-
-    def send_batch(self, batch: Batch) -> None:
-        definition = self.runtime.topics[batch.topic].definition
-        batch.known = Known.UNSURE
-        receipt = self.ingest.send(definition, batch.body(), partition=batch.partition)
-        if (receipt.accepted, receipt.rejected) != (len(batch.rows), len(batch.bad)):
-            raise Wrong(f"{receipt} for {len(batch.rows)} good rows and {len(batch.bad)} bad ones")
-        batch.known = Known.ACKNOWLEDGED
-
-    def has(self, batch: Batch) -> bool:
-        """Whether the log has a batch; it has all of it, or nothing."""
-        runtime = self.runtime
-        rows = runtime.topics[batch.topic].read_offsets(batch.partition, 0, ALL, ["id"])
-        found = [id_ for id_ in rows.column("id").to_pylist() if id_ in batch.rows]
-        records = runtime.rejected[batch.topic].read_offsets(0, 0, ALL, ["record"])
-        known = [record.decode() for record in records.column("record").to_pylist()]
-        bad = [line for line in known if line in batch.bad]
-        if sorted(found) not in ([], sorted(batch.rows)) or sorted(bad) not in (
-            [],
-            sorted(batch.bad),
-        ):
-            raise Wrong(f"a batch of {batch.topic} is there in part: {found}, {bad}")
-        if batch.rows and batch.bad and bool(found) != bool(bad):
-            raise Wrong(f"of a batch of {batch.topic} only one half is there: {found}, {bad}")
-        return bool(found or bad) or not (batch.rows or batch.bad)
 
     def look(self) -> None:
         """Read what is published: what was there is there, unchanged."""
@@ -200,16 +176,30 @@ class Life:
                 if not again.combine_chunks().equals(before.combine_chunks()):
                     raise Wrong(f"changes of {view.name} that were seen are not as they were")
             seen.changes[view.name] = table
+        keeping.look(self)
 
     def finish(self) -> None:
-        """Let all windows close and all be computed."""
+        """Let all windows close and all be computed; nobody reads or confirms any more."""
+        self.lake.is_away = False
+        self.is_closing = True
+        if not self.turns.block(lambda: all(is_done() for is_done in self.members), 600.0):
+            raise Wrong("a member of a group does not end")
         for topic in TIMED:
             self.runtime.intake.advance(topic, AFTER_ALL)
         if not self.runtime.settle(600.0):
             raise Wrong("it does not settle")
+        self.world.store.is_well = True
+        if not self.turns.block(lambda: not any(s.status().lag for s in self.sinks), 600.0):
+            raise Wrong(f"a sink does not catch up: {[s.status() for s in self.sinks]}")
+
+    def refused(self, error: StateError) -> None:
+        """Somebody was refused. While a pipeline is being closed that is as it should be."""
+        if not self.is_closing:
+            self.trouble.append(str(error))
 
     def close(self) -> None:
         """Stop in the order in which a pipeline is stopped."""
+        self.is_closing = True
         self.runtime.loop.stop()
         for sink in self.sinks:
             sink.stop()
@@ -254,15 +244,15 @@ def lived(
     """
     turns = Turns(random, world.clock)
     is_done = False
-    with turns.patched():
+    with patched(turns):
         life = None
         try:
             life = Life(world, drawn, turns, fault, random)
             life.start()
             life.live()
             if then is not None and not life.is_in_trouble():
-                turns.block(lambda: life.is_in_trouble() or _is_sent(world), 600.0)
-                if _is_sent(world):
+                turns.block(lambda: life.is_in_trouble() or world.is_sent, 600.0)
+                if world.is_sent:
                     life.finish()
                     life.look()
                     then(life)
@@ -284,9 +274,11 @@ def lived(
     is_power = fault.kind in ("off", "off within") or random.random() < 0.5
     world.disk.room_bytes = None
     world.disk = world.disk.crash() if is_power else world.disk.kill()
-    world.store = world.store.crash() if is_power else world.store.kill()
+    world.files = world.files.crash() if is_power else world.files.kill()
+    world.lake = world.lake.crash() if is_power else world.lake.kill()
     return is_done
 
 
-def _is_sent(world: World) -> bool:
-    return all(sender.is_done for sender in world.senders)
+def _admit(view: ViewRunner, position: int) -> None:
+    if position > view.changes.next_offset():
+        raise Wrong(f"the store has {position} changes of {view.name}, which was never published")

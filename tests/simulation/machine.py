@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 from headwater.errors import StateError
+from headwater.storage.blobs import Blobs
 from headwater.testing.disk import FakeDisk
 from headwater.testing.turns import Turns
 
@@ -66,6 +67,7 @@ class Machine:
         self.disk = disk
         self.calls = 0
         self.is_refusing = False
+        self.is_away = False
         self._turns = turns
         self._fault = fault
         self._random = random
@@ -128,11 +130,13 @@ class Machine:
         """The same for a call of one of its files."""
         turns, fault = self._turns, self._fault
         turns.pause()
+        if self.is_away:
+            raise StateError(f"cannot {name} {path}: it is not there")
         if self._random.random() < fault.slow:
             turns.sleep(self._random.uniform(0.01, 3.0))
         self.calls += 1
         plain = _NAME_OF_OBJECT.sub(r".\1.unfinished", path)
-        self._trace.append(f"{self.calls:4} {turns.now}: {name} {plain}")
+        self._trace.append(f"{self.calls:4} {turns.now.name}: {name} {plain}")
         if self.calls == fault.call and fault.kind in ("kill", "off"):
             self.disk.switch_off()
             turns.power_off()
@@ -143,6 +147,19 @@ class Machine:
                 turns.power_off()
             self.is_refusing = True
             raise
+
+
+class Archive:
+    """Where the folders of archives are: on a disk of the life that goes on now."""
+
+    machine: Machine
+
+    def blobs(self) -> Blobs:
+        """What a folder's store finds there."""
+        return Blobs(self.machine)
+
+
+ARCHIVE = Archive()
 
 
 class _File:

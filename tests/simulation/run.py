@@ -27,13 +27,25 @@ from headwater.log.changes import ChangeLog
 from headwater.log.lane import SealAt
 from headwater.log.topic import Topic
 from headwater.storage.journal import Journal
+from headwater.storage.store import FolderStore
 from headwater.testing.clock import ManualClock
 from headwater.testing.disk import FakeDisk
 from simulation import damage, laws
-from simulation.life import Life, World, Wrong, lived
-from simulation.machine import Fault, fault_of
-from simulation.pipelines import PIPELINES, Drawn, drawn
+from simulation.engines import Shared
+from simulation.life import Life, lived
+from simulation.machine import ARCHIVE, Fault, fault_of
+from simulation.pipelines import (
+    PIPELINES,
+    STEPS,
+    Drawn,
+    drawn,
+    names_of,
+    partitions_of,
+    topics_of,
+)
 from simulation.sending import senders_of
+from simulation.stores import Store
+from simulation.world import Group, World, Wrong
 
 # So many seeds are given out before the next are: half of them for each of two cores.
 BLOCK = 2048
@@ -46,6 +58,9 @@ def small() -> Iterator[None]:
     """Have all that grows large be cut small: files of the journal, segments, piles."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("headwater.state.piled._GARBAGE_MIN", 2)
+        patch.setattr("headwater.operators.statement.Instance", Shared)
+        patch.setattr("headwater.log.lane.MANY", 4)
+        patch.setattr(FolderStore, "_blobs", lambda _store: ARCHIVE.blobs())
         patch.setitem(Journal.open.__func__.__kwdefaults__, "file_bytes_max", 4096)
         for kind in (Topic, ChangeLog):
             patch.setitem(kind.open.__func__.__kwdefaults__, "seal_at", SealAt(rows=25))
@@ -61,32 +76,41 @@ def simulate(seed: int) -> World:
     """
     random = Random(seed)
     number = seed % PIPELINES
-    world = World(
-        FakeDisk(random.getrandbits(32)),
-        FakeDisk(random.getrandbits(32)),
-        ManualClock(),
-        senders_of(random, 1 + number % 2),
-        trace=TRACE,
-    )
     TRACE.clear()
-    version = 0
+    world = made(number, random)
+    version = columns = 0
     with small():
         for life in range(random.choice([1, 1, 2, 2, 3])):
             fault = fault_of(random, is_first=life == 0)
-            lived(world, drawn(number, version), fault, random)
+            lived(world, drawn(number, version, columns), fault, random)
             if random.random() < 0.2:
-                damage.check(world, drawn(number, version), random)
+                damage.check(world, drawn(number, version, columns), random)
             version |= random.random() < 0.2
-        finished(world, drawn(number, version), random)
+            if world.columns >= columns and random.random() < 0.3:
+                columns = min(world.columns + 1, len(STEPS))
+        finished(world, drawn(number, version, columns), random)
         if random.random() < 0.1:
-            again(world, drawn(number, version, is_again=True), random)
+            again(world, drawn(number, version, columns, is_again=True), random)
     return world
+
+
+def made(number: int, random: Random) -> World:
+    """A world in which a pipeline has not lived yet."""
+    disks = [FakeDisk(random.getrandbits(32)) for _ in range(3)]
+    topics = topics_of(number)
+    senders = senders_of(random, {topic: partitions_of(number, topic) for topic in topics})
+    readable = [*topics[-2:], *names_of(number)]
+    groups = [
+        Group(f"group-{n}", random.choice(readable), random.choice([1, 1, 2]))
+        for n in range(random.choice([0, 1, 1]))
+    ]
+    return World(*disks, Store(), ManualClock(), senders, groups, trace=TRACE)
 
 
 def finished(world: World, pipeline: Drawn, random: Random) -> None:
     """Live until all is sent, and check the laws."""
     for _ in range(2):
-        if lived(world, pipeline, Fault("none"), random, then=laws.check, closed=laws.check_sinks):
+        if lived(world, pipeline, Fault("none"), random, then=laws.check, closed=laws.check_closed):
             return
     raise Wrong("a life without a fault does not come to its end")
 

@@ -17,7 +17,7 @@ import pytest
 from simulation.pipelines import PIPELINES
 from simulation.run import failures, simulate
 
-SEEDS = 32
+SEEDS = 2_000
 FAILED = (12, 160, 1020, 1031, 1040, 1116, 1155)
 
 

@@ -44,6 +44,7 @@ class Source:
     """What a statement reads under one name: a stable object around the current rows."""
 
     def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
         self._nothing = schema.empty_table()
         self._rows: Rows = self._nothing
         self._morsel_rows: int | None = None

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from headwater.errors import DefinitionError
+from headwater.errors import DefinitionError, StateError
 from headwater.plan.pipeline import Pipeline, TopicDefinition
 from headwater.runtime.checkpoint import Manifest
 from headwater.runtime.records import Kind, SchemaRecord
@@ -82,9 +82,11 @@ def columns_of(
     Raises:
         DefinitionError: The folder has a topic that is not declared, or one whose rows cannot be
             read as they are declared now.
+        StateError: There is no checkpoint, and the journal has what comes after one.
 
     """
     if manifest is None:
+        _check_empty(journal)
         return {topic.name: _new(topic, now_us) for topic in pipeline.topics}
     declared = {topic.name: topic for topic in pipeline.topics}
     recorded = [
@@ -140,6 +142,19 @@ def _rest(topic: TopicDefinition) -> str:
     if topic.newest_by:
         parts.append(f"the newest by {topic.newest_by}")
     return "; ".join(parts)
+
+
+def _check_empty(journal: Journal) -> None:
+    """Refuse a journal that has records though there is no checkpoint.
+
+    The first start takes one before anything is written: it was there, and is gone. With it is gone
+    what the rows in the journal were written as.
+    """
+    if next(iter(journal.read(journal.first_lsn)), None) is not None:
+        raise StateError(
+            "the journal has records, and there is no checkpoint in checkpoints/",
+            hint="restore the files in checkpoints/ from a copy",
+        )
 
 
 def _new(topic: TopicDefinition, now_us: int) -> Columns:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -88,6 +89,7 @@ class Opened:
     decision: Decision
 
 
+@cache
 def hashing() -> str:
     """What state is sorted by and checksums are made of: DuckDB's hashes, and codes of keys."""
     return f"duckdb {version('duckdb')} and codes of numbers"
