@@ -139,6 +139,90 @@ def test_stepwise_versions_come_out_alike_however_cut(engine: Engine, rows: Any,
     assert said(cut) == said(by_row)
 
 
+DELETABLE = schema(a="BIGINT", v="INTEGER", gone="BOOLEAN")
+deletions = st.lists(
+    st.tuples(
+        st.integers(0, 2), st.none() | st.integers(0, 3), st.sampled_from([None, False, True])
+    ),
+    max_size=25,
+)
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    rows=deletions,
+    cuts=st.lists(st.integers(1, 25), max_size=6),
+    newest_by=st.sampled_from([None, "v"]),
+    unread=st.booleans(),
+)
+def test_a_deleted_key_is_gone_until_a_newer_row_comes(
+    engine: Engine, rows: Any, cuts: Any, newest_by: str | None, unread: bool
+) -> None:
+    upsert = UpsertOperator(DELETABLE, ("a",), engine, newest_by=newest_by, deleted_by="gone")
+    bounds = [0, *sorted({cut for cut in cuts if cut < len(rows)}), len(rows)]
+    total = []
+    for low, high in itertools.pairwise(bounds):
+        here = table(DELETABLE, rows[low:high])
+        if unread:
+            upsert.put(here)
+        else:
+            total.append(zset(upsert.step(here).rows))
+
+    newest = newest_of(rows) if newest_by else {row[0]: row for row in rows}
+    expected = zset(table(DELETABLE, [row for row in newest.values() if not row[2]]))
+    assert zset(upsert.snapshot().table()) == expected
+    assert upsert.snapshot().rows == sum(expected.values())
+    assert unread or added(total) == expected
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    rows=deletions,
+    cuts=st.lists(st.integers(1, 25), max_size=6),
+    newest_by=st.sampled_from([None, "v"]),
+)
+def test_stepwise_deletions_come_out_alike_however_cut(
+    engine: Engine, rows: Any, cuts: Any, newest_by: str | None
+) -> None:
+    upsert, alone = (
+        UpsertOperator(
+            DELETABLE,
+            ("a",),
+            engine,
+            newest_by=newest_by,
+            deleted_by="gone",
+            has_ticks=True,
+            is_stepwise=stepwise,
+        )
+        for stepwise in (True, False)
+    )
+    log = table(DELETABLE, rows, __tick=range(len(rows)))
+    bounds = [0, *sorted({cut for cut in cuts if cut < len(rows)}), len(rows)]
+
+    cut = [upsert.step(log.slice(low, high - low)) for low, high in itertools.pairwise(bounds)]
+    by_row = [alone.step(log.slice(place, 1)) for place in range(len(rows))]
+
+    def said(changes: list[Delta]) -> list[Any]:
+        return [frozen(row) for change in changes for row in change.rows.to_pylist()]
+
+    assert said(cut) == said(by_row)
+
+
+def test_a_deletion_withdraws_the_row_and_says_nothing_more(engine: Engine) -> None:
+    upsert = UpsertOperator(DELETABLE, ("a",), engine, deleted_by="gone")
+    upsert.step(table(DELETABLE, [(1, 5, False)]))
+
+    out = upsert.step(table(DELETABLE, [(1, None, True), (2, None, True)]))
+
+    found = [(r["a"], r["v"], r["__weight"]) for r in out.rows.to_pylist()]
+    assert found == [(1, 5, -1)]
+    assert not len(upsert.step(table(DELETABLE, [(1, None, True)])))
+
+
 def test_what_was_put_unread_is_found_when_it_is_read(engine: Engine) -> None:
     upsert = UpsertOperator(ROWS, KEYS, engine)
     upsert.put(table(ROWS, [(1, "x", 1.0, None), (1, "x", 2.0, None)]))

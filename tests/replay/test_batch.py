@@ -48,6 +48,24 @@ def test_a_table_with_versions_holds_the_highest_in_any_order() -> None:
     assert [(row["id"], row["price"]) for row in found] == [(1, 11), (2, 21), (3, 30)]
 
 
+def test_a_table_with_deletions_holds_what_is_not_deleted() -> None:
+    columns = "id BIGINT, price BIGINT, v INTEGER, gone BOOLEAN"
+    offers = declare.topic("offers", columns, key="id", newest_by="v", deleted_by="gone")
+    pipeline = Pipeline("test", (offers,), (declare.view("all_", "FROM offers ORDER BY id"),))
+    rows = pa.table(
+        {
+            "id": [1, 1, 2, 2, 3, 3, 4],
+            "price": [10, None, None, 20, 30, None, 40],
+            "v": [1, 2, 5, 4, 1, 0, None],
+            "gone": [False, True, True, None, None, True, True],
+        }
+    )
+
+    found = batch(pipeline, {"offers": rows})["all_"].to_pylist()
+
+    assert [(row["id"], row["price"]) for row in found] == [(3, 30)]
+
+
 def test_columns_are_cast_and_missing_ones_take_their_default() -> None:
     rows = pa.table({"ad": pa.array([7], pa.int16()), "ts": ["2024-05-06 07:08:09"]})
 

@@ -236,3 +236,19 @@ def test_over_http_and_on_the_command_line() -> None:
         assert listed[1]["columns"][0]["aliases"] == ["ad"]
         assert "version 2" in run("clicks").output
         assert run("clicks", "--widen", "ad").exit_code == 2
+
+
+def test_a_deleted_key_stays_deleted_when_columns_change() -> None:
+    app = hw.App("shop")
+    columns = "item BIGINT, pieces INTEGER, v BIGINT, gone BOOLEAN DEFAULT false"
+    app.table("stock", columns, key="item", newest_by="v", deleted_by="gone")
+    with app.start(listen=None) as live:
+        live.send("stock", [{"item": 1, "pieces": 3, "v": 3}, {"item": 2, "pieces": 3, "v": 3}])
+        live.delete("stock", 1, version=5)
+        live.evolve("stock", rename={"gone": "deleted", "v": "version"}, add="note VARCHAR")
+        row = {"item": 1, "pieces": 4, "version": 4, "note": None}
+        live.send("stock", [row, {**row, "item": 3}])
+        live.delete("stock", 2, version=4)
+        live.settle()
+
+        assert [row["item"] for row in live.content("stock").to_pylist()] == [3]

@@ -215,6 +215,9 @@ class MemoryService:
         found = [row for row in content if str(row[column]) == key[column]]
         return pa.Table.from_pylist(found) if found else None
 
+    def delete(self, table: str, key: Mapping[str, str]) -> Receipt:
+        raise DefinitionError(f"table {table} takes no deletions")
+
     def changes(self, view: str, offset_from: int, rows_max: int, wait_seconds: float) -> pa.Table:
         if view not in self.views:
             raise DefinitionError(f"there is no view {view}", hint=f"views: {list(self.views)}")

@@ -61,6 +61,7 @@ OPERATIONS = [
     ("GET", "/topics/{name}/rejected"),
     ("POST", "/topics/{name}/rejected"),
     ("GET", "/tables/{name}/row"),
+    ("DELETE", "/tables/{name}/row"),
     ("GET", "/views/{name}"),
     ("GET", "/views/{name}/changes"),
     ("GET", "/consumers"),

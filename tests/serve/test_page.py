@@ -311,6 +311,7 @@ def test_the_api_is_explained_without_another_host(page: Page) -> None:
         "/topics/{name}/rejected",
         "/topics/{name}/rejected",
         "/tables/{name}/row",
+        "/tables/{name}/row",
         "/views/{name}",
         "/views/{name}/changes",
         "/consumers",

@@ -109,6 +109,32 @@ def test_versions_in_sql_equal_the_same_in_python() -> None:
     assert table.newest_by == "updated"
 
 
+def test_deletions_in_sql_equal_the_same_in_python() -> None:
+    text = "CREATE TABLE offers (id BIGINT PRIMARY KEY, gone BOOLEAN) WITH (deleted_by = 'Gone')"
+
+    table = one(text)
+
+    assert table == declare.topic("offers", "id BIGINT, gone BOOLEAN", key="id", deleted_by="gone")
+    assert isinstance(table, TopicDefinition)
+    assert table.deleted_by == "gone"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("TABLE t (id BIGINT PRIMARY KEY, b INT) WITH (deleted_by = 'b')", "b is INT", "gone BOOL"),
+        ("TABLE t (b BOOLEAN PRIMARY KEY) WITH (deleted_by = 'b')", "part of the key", "gone BOOL"),
+        ("TABLE t (id BIGINT PRIMARY KEY) WITH (deleted_by = 'b')", "no column b", "columns"),
+        ("TOPIC t (b BOOLEAN) WITH (deleted_by = 'b')", "no primary key", "name its key"),
+    ],
+)
+def test_wrong_deletions_are_refused(text: str, message: str, hint: str) -> None:
+    lines = refused(f"CREATE {text}").splitlines()
+
+    assert message in lines[0]
+    assert hint in lines[-1]
+
+
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [

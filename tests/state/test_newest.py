@@ -24,6 +24,7 @@ row = st.tuples(
     st.sampled_from([None, "a", "b"]),
     st.integers(0, 99),
     st.one_of(st.none(), st.integers(0, 4)),
+    st.sampled_from([False, False, True]),
 )
 puts = st.lists(st.lists(row, max_size=12), min_size=1, max_size=10)
 
@@ -36,12 +37,12 @@ def rows_of(rows: list[Any], collide: bool) -> Delta:
 
 def newest_of(rows: list[Any], by_version: bool) -> dict[Any, Any]:
     held: dict[Any, Any] = {}
-    for k, s, n, v in rows:
+    for k, s, n, v, gone in rows:
         before = held.get((k, s))
         version = -1 if v is None else v
         if before is None or not by_version or version >= before[1]:
-            held[k, s] = (n, version)
-    return held
+            held[k, s] = (n, version, gone)
+    return {key: row[:2] for key, row in held.items() if not row[2]}
 
 
 def as_held(rows: Any) -> dict[Any, Any]:
@@ -72,7 +73,7 @@ def test_the_newest_row_of_a_key_is_found_whatever_waits_or_is_stored(  # noqa: 
     waiting_max: int,
 ) -> None:
     newest_by = "v" if by_version else None
-    held = Newest(SCHEMA, KEYS, newest_by=newest_by, limits=limits)
+    held = Newest(SCHEMA, KEYS, newest_by=newest_by, has_deletions=True, limits=limits)
     every, store = rows_of([(k, s, 0, 0) for k, s in EVERY], collide), MemoryCheckpoint()
     come: list[Any] = []
     before = newest._WAITING_MAX, checkpoint.MAPPED_BYTES_MIN
@@ -80,12 +81,14 @@ def test_the_newest_row_of_a_key_is_found_whatever_waits_or_is_stored(  # noqa: 
     try:
         for number, put in enumerate(puts):
             change = rows_of(put, collide)
-            held.put(change.visible(), change.hashes)
+            held.put(change.visible(), change.hashes, np.array([row[4] for row in put], np.bool_))
             come += put
             if number in saves:
                 manifest = held.save(store)
                 if number in loads:
-                    held = Newest(SCHEMA, KEYS, newest_by=newest_by, limits=limits)
+                    held = Newest(
+                        SCHEMA, KEYS, newest_by=newest_by, has_deletions=True, limits=limits
+                    )
                     held.load(manifest, store)
             expected = newest_of(come, by_version)
             snapshot = held.snapshot()
@@ -119,6 +122,17 @@ def test_what_was_overwritten_is_let_go() -> None:
     rows, size_bytes = held.size()
     assert rows < 3 * 200
     assert size_bytes < 3 * overwritten(rounds=1, keys=200).size()[1]
+
+
+def test_of_deleted_keys_nothing_is_left_where_nothing_older_can_come() -> None:
+    held = Newest(SCHEMA, ["k"], has_deletions=True)
+    rows = rows_of([(k, "a", 0, 0) for k in range(200)], False)
+    for gone in (False, True):
+        held.put(rows.visible(), rows.hashes, np.full(200, gone))
+        held.find(rows.rows.select(["k"]).slice(0, 1), rows.hashes[:1])
+
+    assert held._spine.size()[0] == 0
+    assert held.snapshot().rows == 0
 
 
 def test_what_was_given_up_is_known_after_a_load() -> None:

@@ -2,8 +2,9 @@
 
 The newest row of each key is the content: the last, or the one with the highest version. Within an
 epoch the newest row of a key wins; it withdraws the newest row there was. A row that says what is
-already known changes nothing. An epoch costs its rows, whatever the size of the table; one of a
-table whose changes nobody reads costs about the hashes of its keys.
+already known changes nothing; one that says that its key is deleted withdraws what there was. An
+epoch costs its rows, whatever the size of the table; one of a table whose changes nobody reads
+costs about the hashes of its keys.
 
 Where somebody decides lateness over the table's rows, each row withdraws the one before it, also
 within an epoch: what held when a window closed must not depend on where the epoch was cut.
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlglot import exp
 
 from headwater.delta.delta import HASH, TICK, WEIGHT, Delta, Int64Array, UInt64Array
@@ -40,6 +42,7 @@ class UpsertOperator:
         schema: The table's columns.
         keys: Its primary key.
         newest_by: The column by which the newest row is known; None: it is the last.
+        deleted_by: The column that is true of a row that deletes its key; None: no row does.
         has_ticks: True when the rows carry `__tick`; the changes then carry that of their row.
         is_stepwise: True when what was replaced within an epoch comes out too.
 
@@ -52,14 +55,18 @@ class UpsertOperator:
         engine: Engine,
         *,
         newest_by: str | None = None,
+        deleted_by: str | None = None,
         has_ticks: bool = False,
         is_stepwise: bool = False,
     ) -> None:
         self._rows = plain(schema)
         self._keys = list(keys)
         self._newest_by = newest_by
+        self._deleted_by = deleted_by
         self._has_ticks = has_ticks
-        self._held = Newest(self._rows, keys, newest_by=newest_by)
+        self._held = Newest(
+            self._rows, keys, newest_by=newest_by, has_deletions=deleted_by is not None
+        )
         self._hash = KeyHash(self._keys, schema, engine)
         self._is_stepwise = is_stepwise
         choose = _each_row if is_stepwise else _last_rows
@@ -70,7 +77,7 @@ class UpsertOperator:
     def put(self, rows: pa.Table) -> None:
         """Take the table's new rows, in the order of the log, where nobody asks what changed."""
         content = one_batch(rows.select(self._rows.names)).cast(self._rows)
-        self._held.put(content, self.hashes(content))
+        self._held.put(content, self.hashes(content), self._deletions(content))
 
     def step(self, rows: Rows) -> Delta:
         """Take the table's new rows, in the order of the log; return how the content changed.
@@ -85,17 +92,20 @@ class UpsertOperator:
         newest, hashes, ticks, before = self._newest(table)
         found = self._held.find(newest.select(self._keys), hashes)
         old, existed = found.rows, np.asarray(found.mask)
+        gone = self._deletions(newest)
         is_last = np.ones(len(hashes), dtype=np.bool_)
         if before is not None:
             follows = before >= 0
             is_last[before[follows]] = False
             places = np.where(follows, len(hashes) + before, np.arange(len(hashes)))
             old = pa.concat_batches([old.cast(newest.schema), newest]).take(pa.array(places))
-            existed = existed | follows
+            existed = np.where(follows, True if gone is None else ~gone[before], existed)
         changed = ~self._unchanged(old, newest, existed)
         last = np.flatnonzero(is_last)
-        self._held.put(newest.take(pa.array(last)), hashes.take(last))
-        changes = interleaved(old, existed & changed, newest, changed, ticks)
+        gone_last = None if gone is None else gone[last]
+        self._held.put(newest.take(pa.array(last)), hashes.take(last), gone_last)
+        added = changed if gone is None else changed & ~gone
+        changes = interleaved(old, existed & changed, newest, added, ticks)
         return Delta(changes.cast(self.schema))
 
     def hashes(self, rows: pa.RecordBatch) -> UInt64Array:
@@ -117,6 +127,14 @@ class UpsertOperator:
     def state_size(self) -> tuple[int, int]:
         """Rows and bytes of the content."""
         return self._held.size()
+
+    def _deletions(self, rows: pa.RecordBatch) -> BoolArray | None:
+        """Which rows delete their key; None where none can."""
+        if self._deleted_by is None:
+            return None
+        column = pc.fill_null(rows.column(self._deleted_by), False)
+        found: BoolArray = column.to_numpy(zero_copy_only=False)
+        return found
 
     def _current(self, rows: pa.Table) -> pa.Table:
         """The rows without those of which a newer version is known."""

@@ -49,6 +49,8 @@ class TopicDefinition:
         key: Primary key columns; empty for a topic.
         newest_by: Of a table the column by which the newest row of a key is known, whatever the
             order in which rows come, and the last of those with equal ones; None: it is the last.
+        deleted_by: Of a table the BOOLEAN column that is true of a row that deletes its key; None:
+            no row does.
         event_time: The TIMESTAMP column that says when an event happened, or None.
         delay_us: How far the watermark stays behind the highest event time.
         idle_us: A partition silent for so long no longer holds the watermark back; None: it does.
@@ -75,6 +77,7 @@ class TopicDefinition:
     watermark_by: str | None = None
     ready: float = 1.0
     newest_by: str | None = None
+    deleted_by: str | None = None
     versions: Versions | None = field(default=None, compare=False, repr=False)
     life: Life = Life()  # noqa: RUF009 - frozen
 
@@ -86,7 +89,13 @@ class TopicDefinition:
     @property
     def bearing(self) -> tuple[str, ...]:
         """The columns by which rows are told apart and put in order; they must stay."""
-        named = (*self.key, self.newest_by, self.event_time, self.watermark_by)
+        named = (
+            *self.key,
+            self.newest_by,
+            self.deleted_by,
+            self.event_time,
+            self.watermark_by,
+        )
         return tuple(name for name in named if name is not None)
 
     @property

@@ -175,11 +175,21 @@ def _load(
             query = query.where(exp.Not(this=exp.Is(this=value, expression=exp.null())))
     order = exp.Ordered(this=exp.column(exp.to_identifier(_PLACE, quoted=True)))
     if topic.is_table:
-        query.set("qualify", exp.Qualify(this=_is_newest(topic, order)))
+        query.set("qualify", exp.Qualify(this=_is_content(topic, order)))
     create = exp.Create(
         this=_table(topic.name), kind="TABLE", expression=query.order_by(order.copy())
     )
     _run(connection, create.sql("duckdb"), topic.name)
+
+
+def _is_content(topic: TopicDefinition, order: exp.Ordered) -> exp.Expr:
+    """Whether a row is the newest of its key, and does not delete it."""
+    is_newest = _is_newest(topic, order)
+    if topic.deleted_by is None:
+        return is_newest
+    deleted = exp.column(exp.to_identifier(topic.deleted_by, quoted=True))
+    is_there = exp.Not(this=exp.Is(this=deleted, expression=exp.true()))
+    return exp.And(this=is_newest, expression=exp.Paren(this=is_there))
 
 
 def _is_newest(topic: TopicDefinition, order: exp.Ordered) -> exp.Expr:

@@ -22,6 +22,7 @@ from headwater.operators.query import answer
 from headwater.run import garbage
 from headwater.run.compile import Compiled, compile_pipeline
 from headwater.run.connect import sink_runners
+from headwater.run.deletion import deletion
 from headwater.run.evolve import evolved
 from headwater.runtime.consumer import LEASE_SECONDS, ROWS_MAX, Consumer, joined
 from headwater.runtime.consumers import Consumers
@@ -353,6 +354,25 @@ class Live:
         assert find is not None, f"{name} is a table"
         found = find(*self._lookup(name).key(key))
         return pa.Table.from_batches([found.rows]) if found.mask[0] else None
+
+    def delete(self, table: str, key: Key, *, version: Any = None) -> Receipt:
+        """Delete the row of a key from a table with `deleted_by`; return when that is durable.
+
+        That is a row like any other, of which that column is true; of many keys such rows can be
+        sent as one batch.
+
+        Args:
+            key: As for `get`; given by column it may hold the version too.
+            version: Where the table has `newest_by`: what the deletion has there.
+
+        Raises:
+            DefinitionError: There is no such table, it has another key or takes no deletions, or it
+                needs a version.
+            StateError: The log cannot be written.
+        """
+        name = self._named(table, self._runtime.loop.stepper.tables, "table")
+        definition = self._runtime.topics[name].definition
+        return self.send(name, [deletion(definition, self._lookup(name), key, version)])
 
     def changes(
         self,

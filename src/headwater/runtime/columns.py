@@ -62,6 +62,7 @@ class Columns:
             event_time=self._name(named.event_time, names),
             watermark_by=self._name(named.watermark_by, names),
             newest_by=self._name(named.newest_by, names),
+            deleted_by=self._name(named.deleted_by, names),
             versions=versions,
         )
 
@@ -141,6 +142,8 @@ def _rest(topic: TopicDefinition) -> str:
         parts.append(f"a watermark for each {topic.watermark_by}, ready at {topic.ready:g}")
     if topic.newest_by:
         parts.append(f"the newest by {topic.newest_by}")
+    if topic.deleted_by:
+        parts.append(f"deleted by {topic.deleted_by}")
     return "; ".join(parts)
 
 

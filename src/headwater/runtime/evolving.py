@@ -47,7 +47,7 @@ def evolved_table(
     assert reading is not None
     is_read = table.is_read
     fresh = TableRunner(definition, engine, is_read=is_read, is_stepwise=is_stepwise)
-    for batch in table.content().batches():
+    for batch in table.known():
         rows = reading.read(batch)
         ticks = pa.array(np.zeros(rows.num_rows, dtype=np.int64))
         names = [*rows.schema.names, TICK]

@@ -7,6 +7,7 @@ looks up what a row withdraws.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -38,6 +39,7 @@ class TableRunner:
             definition.key,
             engine,
             newest_by=definition.newest_by,
+            deleted_by=definition.deleted_by,
             has_ticks=True,
             is_stepwise=is_stepwise,
         )
@@ -62,6 +64,10 @@ class TableRunner:
         """What the table holds now; cheap."""
         snapshot = self._upsert.snapshot()
         return Content(lambda: snapshot.rows, snapshot.batches, snapshot.find)
+
+    def known(self) -> Iterator[pa.RecordBatch]:
+        """What the table holds, and what it knows of keys that were deleted."""
+        return self._upsert.snapshot().batches(deleted=True)
 
     def save(self, saver: Saver) -> Any:
         """A JSON value for `load`."""

@@ -79,6 +79,15 @@ class Service(Protocol):
         """The row of a key, its values by column and as text; None where there is none."""
         ...
 
+    def delete(self, table: str, key: Mapping[str, str]) -> Receipt:
+        """Delete the row of a key; return when it is durable. Blocks.
+
+        Args:
+            key: Its values by column and as text, and where there are versions the deletion's.
+
+        """
+        ...
+
     def changes(self, view: str, offset_from: int, rows_max: int, wait_seconds: float) -> pa.Table:
         """Changes from an offset on, with `_weight`, `_epoch` and `_offset`, in order.
 

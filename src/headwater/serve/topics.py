@@ -6,17 +6,15 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import TypeAdapter
 
 from headwater.runtime.status import OFFSET_FIRST, ProducerStatus, Receipt
 from headwater.serve.api import FAILURES, Api
 from headwater.serve.body import form_of, inflated, read_body
 from headwater.serve.formats import Format, response, wanted
-from headwater.serve.models import ErrorDetail, RefusedReceipt, RowsSent, RowsWanted
+from headwater.serve.models import RefusedReceipt, RowsSent, RowsWanted
 from headwater.serve.offsets import topic_offset
 from headwater.serve.pools import Work
-
-_RECEIPTS = TypeAdapter(Receipt)
+from headwater.serve.receipts import answer
 
 _ROW = {"ad": 7, "visitor": "ann", "ts": "2026-01-01T12:00:00Z"}
 _SENT: dict[str, Any] = {
@@ -125,7 +123,7 @@ def topic_routes(api: Api) -> APIRouter:
                 sequence=wish.sequence,
             )
 
-        return _answer(await api.pools.run(Work.SEND, work))
+        return answer(await api.pools.run(Work.SEND, work))
 
     @routes.get("/rows", summary="Read rows", responses={**FAILURES, **_READ})
     async def rows(
@@ -145,9 +143,9 @@ def topic_routes(api: Api) -> APIRouter:
         def work() -> Response:
             first = topic_offset(api.service, name, wish.offset_from, wish.partition)
             found = api.service.rows(name, first, wish.limit, wish.partition)
-            answer = response(found, spelling)
-            answer.headers.update(_headers(found, first))
-            return answer
+            page = response(found, spelling)
+            page.headers.update(_headers(found, first))
+            return page
 
         return await api.pools.run(Work.READ, work)
 
@@ -172,20 +170,3 @@ def _headers(rows: pa.Table, asked_from: int) -> dict[str, str]:
         return {}
     gone = int(first) - asked_from
     return {FIRST_OFFSET: first.decode()} | ({ROWS_GONE: str(gone)} if gone > 0 else {})
-
-
-def _answer(receipt: Receipt) -> Response:
-    if receipt.accepted or not receipt.rejected:
-        return Response(_RECEIPTS.dump_json(receipt), media_type="application/json")
-    first = receipt.rejections[0].reason if receipt.rejections else "see the rejected rows"
-    error = ErrorDetail(
-        kind="record",
-        message=(
-            f"the row was rejected: {first}"
-            if receipt.rejected == 1
-            else f"all {receipt.rejected:,} rows were rejected, the first because: {first}"
-        ),
-        hint=f"they are kept, with their bytes, in {receipt.topic}$rejected",
-    )
-    answer = RefusedReceipt(error=error, **_RECEIPTS.dump_python(receipt))
-    return Response(answer.model_dump_json(), status_code=422, media_type="application/json")

@@ -39,6 +39,7 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
     watermark_by: str | None = None,
     ready: float | None = None,
     newest_by: str | None = None,
+    deleted_by: str | None = None,
     retention: Duration | None = None,
     retention_bytes: str | int | None = None,
     archive: str | None = None,
@@ -57,6 +58,7 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
         watermark_by: The column that names a row's sender: each has a watermark of its own.
         ready: The share of the senders that must have passed a window's end for it to close.
         newest_by: Of a table the column by which the newest row of a key is known.
+        deleted_by: Of a table the BOOLEAN column that is true of a row that deletes its key.
         retention: Rows that arrived longer ago are let go.
         retention_bytes: The oldest rows are let go where the topic takes more.
         archive: The folder or bucket to which older files are moved.
@@ -83,6 +85,7 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
         watermark_by=watermark_by,
         ready=1.0 if ready is None else float(ready),
         newest_by=newest_by,
+        deleted_by=deleted_by,
         life=Life(
             retention_us=None if retention is None else microseconds(retention, "retention"),
             retention_bytes=None if retention_bytes is None else parse_size(retention_bytes),
@@ -117,6 +120,7 @@ class TopicSettings:
         watermark_by: str | None,
         ready: float,
         newest_by: str | None,
+        deleted_by: str | None,
         life: Life,
     ) -> TopicDefinition:
         """The definition, its column names spelled as the schema spells them."""
@@ -149,6 +153,7 @@ class TopicSettings:
             watermark_by=by,
             ready=ready,
             newest_by=None if newest_by is None else self._versioned(schema, newest_by, key),
+            deleted_by=None if deleted_by is None else self._deleting(schema, deleted_by, keys),
             life=life,
         )
 
@@ -169,6 +174,23 @@ class TopicSettings:
                 f"newest_by needs numbers or times that ascend, and {column} is "
                 f"{schema[column].type}",
                 "use a BIGINT, a TIMESTAMP or a DATE",
+            )
+        return column
+
+    def _deleting(self, schema: Schema, name: str, key: tuple[str, ...]) -> str:
+        """The column that says of a row that it deletes its key."""
+        column = self._column(schema, name, "deleted_by")
+        if not key:
+            raise self._error(
+                f"{self._name} has deleted_by = {column} and no primary key",
+                "what is deleted is the row of a key, in a table: name its key",
+            )
+        if not pa.types.is_boolean(schema[column].type.arrow) or column in key:
+            kind = "part of the key" if column in key else str(schema[column].type)
+            raise self._error(
+                f"deleted_by needs a column that is true of a row that deletes its key, and "
+                f"{column} is {kind}",
+                "add a column of its own: gone BOOLEAN",
             )
         return column
 

@@ -35,12 +35,13 @@ TOPIC_OPTIONS = (
     "watermark_by",
     "ready",
     "newest_by",
+    "deleted_by",
     "retention",
     "retention_bytes",
     "archive",
 )
 # Those that can be wrong in most ways: an error underlines the first of them that is set.
-_TRICKY = ("watermark_by", "ready", "newest_by", "retention", "archive")
+_TRICKY = ("watermark_by", "ready", "newest_by", "deleted_by", "retention", "archive")
 VIEW_OPTIONS = ("lateness", "accumulation")
 
 
@@ -199,6 +200,7 @@ def _relation(words: _Words, kind: str) -> Definition:
         watermark_by=options.text("watermark_by"),
         ready=options.share("ready"),
         newest_by=options.text("newest_by"),
+        deleted_by=options.text("deleted_by"),
         life=Life(
             retention_us=options.duration("retention", None),
             retention_bytes=options.size("retention_bytes"),

@@ -8,6 +8,10 @@ and a look-up takes the newest. Then the older rows are given up, and the pile l
 The newest row is the last that came; or, with a version column, the one with the highest version,
 whatever the order in which rows came, and the last of those with equal ones. A null is the lowest
 version.
+
+A row may say that its key is deleted. It is held like any other, its place marked by being
+negative, and is found as nothing: so an older version that comes after it changes nothing. Without
+versions it goes when there is no older row left that it could hide.
 """
 
 from __future__ import annotations
@@ -54,12 +58,18 @@ class NewestSnapshot:
     @property
     def rows(self) -> int:
         """The number of keys. Counted anew at each call, without reading the rows."""
-        return sum(len(run) for run in self._runs())
+        return sum(int((_places(run) >= 0).sum()) for run in self._runs())
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """The newest row of each key, by hash."""
+    def batches(self, *, deleted: bool = False) -> Iterator[pa.RecordBatch]:
+        """The newest row of each key, by hash.
+
+        Args:
+            deleted: Whether the rows that say that a key is deleted are among them.
+
+        """
         for run in self._runs():
-            places = run.rows.column(_PLACE).to_numpy()
+            places = _places(run)
+            places = _stored(places) if deleted else places[places >= 0]
             for start in range(0, len(places), _BATCH_ROWS):
                 yield self._pile.take(places[start : start + _BATCH_ROWS])
 
@@ -80,11 +90,13 @@ class NewestSnapshot:
         best = newest_place(self._peek.places_of(sought))
         if best is None:
             return Found(np.zeros(1, dtype=np.bool_), nulls(self._pile.schema, 1))
-        row = self._pile.row(best)
+        row = self._pile.row(best if best >= 0 else ~best)
         own = [row.column(name) for name in self._keys]
         same = rows_equal(keys.columns, None, own, None, null_equal=True)
         if same is not None and not same.all():
             return None
+        if best < 0:
+            return Found(np.zeros(1, dtype=np.bool_), nulls(self._pile.schema, 1))
         return Found(np.ones(1, dtype=np.bool_), row)
 
     def _runs(self) -> Iterator[Run]:
@@ -102,6 +114,7 @@ class Newest:
         keys: The key columns; not empty.
         newest_by: The column by which the newest row is known: a timestamp, a date or an integer.
             None: it is the last that was put.
+        has_deletions: Whether rows may say that a key is deleted.
         limits: How large the runs may grow before they are split by hash.
 
     """
@@ -112,11 +125,13 @@ class Newest:
         keys: Sequence[str],
         *,
         newest_by: str | None = None,
+        has_deletions: bool = False,
         limits: Limits = _LIMITS,
     ) -> None:
         self.schema = pa.schema([pa.field(f.name, f.type) for f in schema])
         self.keys = tuple(keys)
         self._newest_by = newest_by
+        self._has_deletions = has_deletions
         hidden = [_PLACE] if newest_by is None else [_VERSION, _PLACE]
         own = [self.schema.field(name) for name in self.keys]
         self._placed = pa.schema([*own, *(pa.field(name, pa.int64()) for name in hidden)])
@@ -125,12 +140,15 @@ class Newest:
         self._spine = Spine(self._settled, limits=limits, behind=behind)
         self._waiting = 0
 
-    def put(self, rows: pa.RecordBatch, hashes: UInt64Array) -> None:
+    def put(
+        self, rows: pa.RecordBatch, hashes: UInt64Array, is_deletion: BoolArray | None = None
+    ) -> None:
         """Take rows in, in the order in which they came; a key may be there several times.
 
         Args:
             rows: Columns are taken by name.
             hashes: The hashes of the key columns.
+            is_deletion: Which rows say that their key is deleted; None for none.
 
         """
         if not rows.num_rows:
@@ -139,7 +157,11 @@ class Newest:
         columns = [rows.column(name) for name in self.keys]
         if self._newest_by is not None:
             columns.append(pa.array(versions_of(rows.column(self._newest_by))))
-        columns.append(pa.array(self._pile.add(rows)))
+        places = self._pile.add(rows)
+        if is_deletion is not None:
+            assert self._has_deletions
+            places = np.where(is_deletion, ~places, places)
+        columns.append(pa.array(places))
         placed = pa.RecordBatch.from_arrays(columns, schema=self._placed)
         self._spine.add(Loose(hashes, placed, None))
         self._waiting += rows.num_rows
@@ -207,10 +229,12 @@ class Newest:
             self._pile.give_up(merged.left_out)
         return merged.run
 
-    def _without_older(self, merge: Merge, _is_oldest: bool) -> Merged:
-        """The newest row of each key, and the places in the pile of the others."""
+    def _without_older(self, merge: Merge, is_oldest: bool) -> Merged:
+        """The newest row of each key, and where in the pile the others are."""
         older = _older(merge, self.keys)
-        return Merged(_without(merge, older), _of(merge, _PLACE, older))
+        if self._has_deletions and is_oldest and self._newest_by is None:
+            older = np.union1d(older, _deletions(merge))
+        return Merged(_without(merge, older), _stored(_of(merge, _PLACE, older)))
 
 
 def versions_of(column: pa.Array) -> Int64Array:
@@ -222,7 +246,7 @@ def versions_of(column: pa.Array) -> Int64Array:
 
 
 def newest_place(found: Iterable[tuple[pa.RecordBatch, range]]) -> int | None:
-    """The place in the pile of the newest of some rows, of which the older stand first."""
+    """The place of the newest of some rows, of which the older stand first."""
     rows = [(some, at) for some, places in found for at in places]
     if not rows:
         return None
@@ -290,6 +314,21 @@ def _without(merge: Merge, some: Int64Array) -> Run:
     return merge.take(np.flatnonzero(is_kept), None)
 
 
+def _deletions(merge: Merge) -> Int64Array:
+    """Where in the merged run rows are that say that their key is deleted."""
+    return np.flatnonzero(_of(merge, _PLACE, np.arange(len(merge), dtype=np.int64)) < 0)
+
+
+def _places(run: Run) -> Int64Array:
+    found: Int64Array = run.rows.column(_PLACE).to_numpy()
+    return found
+
+
+def _stored(places: Int64Array) -> Int64Array:
+    """Where rows lie in the pile; the place of one that deletes its key is negative."""
+    return np.where(places < 0, ~places, places)
+
+
 def _of(merge: Merge, column: str, places: Int64Array) -> Int64Array:
     """A hidden column of some rows of the merged run."""
     at = places if merge.order is None else merge.order.take(places)
@@ -320,6 +359,8 @@ def _sought(
 ) -> tuple[Int64Array, Int64Array]:
     """The place of the newest row of each key, and its version; -1 and the lowest: there is none.
 
+    It is negative too where that row says that its key is deleted.
+
     An older run stands before a newer one.
     """
     # Sorted probes are cut by the range of each run, and near each other in memory.
@@ -341,7 +382,7 @@ def _ascending(
         high = int(np.searchsorted(hashes, run.hashes[-1], side="right"))
         probes, places = matching(run, keys.slice(low, high - low), hashes[low:high], names)
         probes += low
-        mine = run.rows.column(_PLACE).to_numpy().take(places)
+        mine = _places(run).take(places)
         if _VERSION in run.rows.schema.names:
             own = run.rows.column(_VERSION).to_numpy().take(places)
             # What waits may have a key several times. Of several writes to one place numpy keeps
