@@ -5,10 +5,10 @@ operators remember are immutable batches. A thread of the checkpointer's own wri
 the logs, and puts the manifest in place, while epochs go on. The logs may then hold more than the
 manifest's epoch: recovery steps the epochs after it again, and a log passes over what it has.
 
-One is due by what a recovery would do again (`runtime.pace`): it is begun in time before that takes
-as long as it may, at half of that at the earliest; and when it would take so long epochs wait until
-that one is durable. So a recovery is short however long the log is, how fast a backlog is computed,
-and how slow the disk. Where little is done, the journal's length counts, and the time.
+One is due by what a recovery would do again (`runtime.pace`): it is begun well before that takes as
+long as it may, and when it would take longer epochs wait until one is durable. So a recovery is
+short however long the log is, how fast a backlog is computed, and how slow the disk. Where little
+is done, the journal's length counts, and the time.
 
 A checkpoint that cannot be written ends the loop at its next turn, as what later ones build on is
 not there.
@@ -31,6 +31,10 @@ from headwater.runtime.pace import Work
 
 if TYPE_CHECKING:
     from headwater.runtime.runtime import Runtime
+
+# A checkpoint is begun at this part of what a recovery may take: the rest is for writing it, which
+# takes longer the more was done since, and epochs should not have to wait for it.
+_BEGUN_SHARE = 5 / 8
 
 
 class Checkpointer:
@@ -60,8 +64,6 @@ class Checkpointer:
         self._noted_at = runtime.clock.monotonic()
         # What was done when the cut of the last checkpoint was made, and of the last durable one.
         self._work_cut = self._work_durable = Work(-owed_seconds, *self._journaled())
-        # What more was done while the last one was written.
-        self._seconds_meanwhile = runtime.settings.recovery_seconds / 2
 
     def take(self) -> None:
         """Take a checkpoint; it is durable on return. Between epochs only.
@@ -96,10 +98,8 @@ class Checkpointer:
         is_time = self._runtime.clock.monotonic() - self._noted_at >= settings.checkpoint_seconds
         grown = work.size_bytes - self._work_cut.size_bytes
         since, limit = work.seconds_since(self._work_cut), settings.recovery_seconds
-        # In time, so that no epoch waits for it; where it is quick and epochs are small, late.
-        ahead = min(limit / 2, self._seconds_meanwhile + 2 * self._runtime.loop.pace.epoch_seconds)
         return (
-            since + ahead >= limit
+            since >= limit * _BEGUN_SHARE
             or grown >= settings.checkpoint_bytes
             or (is_time and (grown > 0 or self._has_expired()))
         )
@@ -195,7 +195,6 @@ class Checkpointer:
             )
             lsn_needed = self._checkpoints.put(manifest)
             self._work_durable = work
-            self._seconds_meanwhile = self._work().seconds_since(work)
             runtime.journal.drop_before(lsn_needed)
             self._remove_unreferenced()
             self._archiver.wake()
