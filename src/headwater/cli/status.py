@@ -150,7 +150,7 @@ def _waiting(told: Told) -> list[RenderableType]:
 
     lines = [f"{v['name']} waits for {w['text']}" for v in told["views"] for w in v["waits"]]
     lines += [
-        f"{t['name']} keeps {t['rows_kept']:,} rows, since {moment(t['oldest_us'])}"
+        f"{t['name']} keeps {t['rows_kept']:,} rows, since {moment(t['oldest_us'])}{_compacted(t)}"
         for t in told["topics"]
         if t["rows_kept"] < t["rows"]
     ]
@@ -161,6 +161,11 @@ def _waiting(told: Told) -> list[RenderableType]:
     ]
     lines += [f"watermark of {t['name']}: {t['held_by']}" for t in told["topics"] if t["held_by"]]
     return ["", *(Text(line, style="dim") for line in lines)] if lines else []
+
+
+def _compacted(topic: Told) -> str:
+    rows = topic["rows_compacted"]
+    return f"; {rows:,} were replaced by newer ones and are gone" if rows else ""
 
 
 def _table(name: str, *columns: str) -> Table:

@@ -22,11 +22,13 @@ class Chunk:
     """Rows of one append, or a cut of them; or of several appends, as they are stored.
 
     Args:
-        offset_first: The offset of the first row in its partition.
+        offset_first: The offset of the first row in its partition. The others follow it; but not
+            those of a file that was compacted.
         tick_first: Its place in the log's one order.
         arrived_us: When the append arrived, the last of several.
         rows: The rows, in the topic's Arrow schema; fewer columns where fewer were asked for.
-        leaps: Where rows of other topics stand between its rows; None when they stand nowhere.
+        leaps: Where rows of other topics stand between its rows, or such as were compacted; None
+            when they stand nowhere.
         zones: What is known of its event times; None where nothing is.
 
     """
@@ -98,9 +100,22 @@ def chunks_of(
     """The rows at positions [from, to) of a partition, append by append."""
     pieces = snapshot.pieces(*span, columns, marks=2)
     return [
-        Chunk(partition, position, tick + position - start, arrived_us, rows)
-        for position, start, (tick, arrived_us), rows in pieces
+        Chunk(
+            partition,
+            position,
+            tick + position - start,
+            arrived_us,
+            rows,
+            None if positions is None else _leaps(positions + (tick - start)),
+        )
+        for position, start, (tick, arrived_us), rows, positions in pieces
     ]
+
+
+def _leaps(ticks: Int64Array) -> Leaps | None:
+    """The stretches of rows with these ticks."""
+    rows = np.flatnonzero(np.diff(ticks, prepend=ticks[0] - 2) != 1)
+    return Leaps(rows, ticks[rows]) if len(rows) > 1 else None
 
 
 def stored_chunk(stored: Stored, time_column: str | None) -> Chunk:
@@ -112,6 +127,11 @@ def stored_chunk(stored: Stored, time_column: str | None) -> Chunk:
     """
     position, starts = stored.position, stored.starts
     ticks, arrivals = stored.marks[:2]
+    if stored.positions is not None:
+        chunks = np.searchsorted(starts, stored.positions, side="right") - 1
+        found = stored.positions + (ticks - starts)[chunks]
+        arrived_us = int(arrivals[-1])
+        return Chunk(0, position, int(found[0]), arrived_us, stored.rows, _leaps(found))
     rows: Int64Array = np.maximum(starts - position, 0)
     ticks = ticks + (rows + position - starts)
     # Appends between which nothing stands are one stretch.

@@ -58,13 +58,13 @@ def with_places(
     columns: Sequence[str],
     *,
     partition: int,
-    position: int,
+    positions: Int64Array,
     arrivals: Int64Array,
 ) -> list[pa.Array]:
-    """The `columns` of a batch whose first row stands at `position`, hidden ones made."""
+    """The `columns` of a batch whose rows stand at `positions`, hidden ones made."""
     made = {
         PARTITION: pa.array(np.full(batch.num_rows, partition, dtype=np.int32)),
-        OFFSET: offsets(position, position + batch.num_rows),
+        OFFSET: pa.array(positions),
         ARRIVED: pa.array(arrivals).cast(PLACE_FIELDS[2].type),
     }
     return [made[name] if name in made else batch.column(name) for name in columns]

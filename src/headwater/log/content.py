@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from headwater.cores import Chore
 from headwater.delta.delta import Int64Array
 from headwater.errors import StateError
+from headwater.log.columns import OFFSET
 from headwater.log.index import INDEX_KEY, Index
 from headwater.log.stretches import Checked, Part
 from headwater.log.tail import cut
@@ -227,6 +228,7 @@ class ParquetContent:
         source: Opens it for reading by ranges.
         schema: The Arrow types that the rows had when they were written.
         damage: Turns what a reader says of unreadable bytes into an error that names the file.
+        rows: How many it has; None: as many as its index has positions.
 
     """
 
@@ -235,8 +237,10 @@ class ParquetContent:
         source: Callable[[], pa.NativeFile],
         schema: pa.Schema,
         damage: Callable[[], AbstractContextManager[None]],
+        rows: int | None = None,
     ) -> None:
         self._source = source
+        self._kept: Int64Array | None = None
         self._damage = damage
         self._schema = schema
         with damage():
@@ -244,7 +248,7 @@ class ParquetContent:
             self.index = Index.decode(self._metadata.metadata[INDEX_KEY])
             groups = range(self._metadata.num_row_groups)
             self._ends = _ends([self._metadata.row_group(g).num_rows for g in groups])
-            _check_rows(self.index, int(self._ends[-1]))
+            _check_rows(self.index, int(self._ends[-1]), rows)
         self._last: tuple[int, tuple[str, ...], list[pa.RecordBatch]] | None = None
 
     @property
@@ -252,7 +256,19 @@ class ParquetContent:
         """The index and the last row group."""
         last = self._last
         decoded = sum(batch.nbytes for batch in last[2]) if last else 0
-        return self.index.size_bytes + int(decoded)
+        kept = 0 if self._kept is None else self._kept.nbytes
+        return self.index.size_bytes + int(decoded) + kept
+
+    @property
+    def kept(self) -> Int64Array:
+        """The offset of each row, as the file says; remembered."""
+        if self._kept is None:
+            with self._damage():
+                reader = pq.ParquetFile(
+                    self._source(), metadata=self._metadata, page_checksum_verification=True
+                )
+                self._kept = reader.read(columns=[OFFSET]).column(0).to_numpy()
+        return self._kept
 
     def read(
         self, row_from: int, row_to: int, columns: Sequence[str] | None
@@ -303,8 +319,9 @@ def _ends(lengths: list[int]) -> Int64Array:
     return np.cumsum([0, *lengths], dtype=np.int64)
 
 
-def _check_rows(index: Index, rows: int) -> None:
-    expected = int(index.starts[-1] - index.starts[0])
+def _check_rows(index: Index, rows: int, expected: int | None = None) -> None:
+    if expected is None:
+        expected = int(index.starts[-1] - index.starts[0])
     if rows != expected:
         raise ValueError(f"it has {rows} rows and its index says {expected}")
 

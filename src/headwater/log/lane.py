@@ -120,6 +120,12 @@ class Lane:
         return segments[0].position_first if segments else tail.starts[0]
 
     @property
+    def rows_kept(self) -> int:
+        """How many rows it has."""
+        segments, tail = self._now
+        return sum(s.entry.rows_kept for s in segments) + tail.starts[-1] - tail.starts[0]
+
+    @property
     def size_bytes(self) -> int:
         """Bytes in files and in memory."""
         segments, tail = self._now

@@ -23,7 +23,7 @@ _ARRIVED = 1
 # So many files hold what a topic keeps, if it does not keep all; none is made smaller than this.
 _FILES_KEPT = 8
 _FILE_BYTES_MIN = 1 << 20
-# What goes to an archive gets there after about so long, however few the rows are.
+# What goes to an archive, or is compacted, is so after about so long, however few the rows are.
 _DAY_US = 24 * 3_600_000_000
 
 
@@ -69,7 +69,7 @@ def sealed_by(life: Life, seal_at: SealAt) -> SealAt:
         size_bytes = min(size_bytes, max(_FILE_BYTES_MIN, life.retention_bytes // _FILES_KEPT))
     if life.retention_us is not None:
         span_us = max(1, life.retention_us // _FILES_KEPT)
-    elif life.archive is not None:
+    elif life.archive is not None or life.is_compact:
         span_us = _DAY_US
     return replace(seal_at, size_bytes=size_bytes, span_us=span_us)
 

@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.cores import Chore
+from headwater.delta.delta import Int64Array
 from headwater.errors import ConnectorError, StateError
 from headwater.log.content import ArrowContent, Content, ParquetContent, damage_of
 from headwater.log.index import Index
@@ -52,6 +53,7 @@ class Entry:
         summed_up: The column that marks after the appends' own tell of; None where an earlier
             version wrote them, which did not say.
         version: With which version of the topic's columns it was written.
+        rows: Of a file that was compacted how many rows it has; None: one at each position.
 
     """
 
@@ -66,6 +68,12 @@ class Entry:
     summed_up: str | None = None
     version: int = 1
     is_archived: bool = False
+    rows: int | None = None
+
+    @property
+    def rows_kept(self) -> int:
+        """How many rows it has."""
+        return self.position_to - self.position_first if self.rows is None else self.rows
 
     @property
     def is_hot(self) -> bool:
@@ -78,6 +86,8 @@ class Entry:
         if self.version == 1:
             # So that a log whose columns never changed has the manifest that it always had.
             del saved["version"]
+        if self.rows is None:
+            del saved["rows"]
         return saved
 
     @staticmethod
@@ -146,8 +156,15 @@ class SegmentFiles:
         """The path in the data folder of the file called `name` in a manifest."""
         return f"{self._folder}/{name}"
 
-    def write(self, name: str, parts: Sequence[Part], index: Index) -> Segment:
-        """Store a file of rows with this index as a segment; it is durable on return."""
+    def write(
+        self, name: str, parts: Sequence[Part], index: Index, rows: int | None = None
+    ) -> Segment:
+        """Store a file of rows with this index as a segment; it is durable on return.
+
+        Args:
+            rows: How many there are, where the index has more positions.
+
+        """
         contents = [part.content for part in parts]
         self._blobs.put(self.path(name), contents)
         with self._lock:
@@ -164,8 +181,10 @@ class SegmentFiles:
             firsts=tuple(int(column[0]) for column in index.marks),
             highest=tuple(int(column.max()) for column in index.marks),
             stretches=stretches_of(parts) if is_arrow(name) else (),
-            summed_up=self.summed_up,
+            # What the index tells of event times it tells of all rows.
+            summed_up=self.summed_up if rows is None else None,
             version=1 if self._versions is None else self._versions.newest.number,
+            rows=rows,
         )
         return Segment(entry, self, self._opened(entry, is_new=True) if entry.is_hot else None)
 
@@ -224,7 +243,7 @@ class SegmentFiles:
         path, content = self.path(entry.name), self.map(entry)
         if not is_arrow(entry.name):
             return ParquetContent(
-                partial(pa.BufferReader, content), schema, partial(damage_of, path)
+                partial(pa.BufferReader, content), schema, partial(damage_of, path), entry.rows
             )
         checked = None if is_new else self._checked(entry, content)
         return ArrowContent(path, content, schema, checked)
@@ -349,8 +368,9 @@ class Segment:
 
     def first_with(self, mark: int, value: int, chunk_from: int) -> int | None:
         """The first chunk from `chunk_from` on that has rows whose `mark` is at least `value`."""
-        if self.entry.summed_up not in (None, self._files.summed_up):
-            # It tells of the column that had the event time once.
+        is_known = mark < len(self.entry.highest)
+        if not is_known or self.entry.summed_up not in (None, self._files.summed_up):
+            # It was compacted, or tells of the column that had the event time once.
             return chunk_from if chunk_from < len(self.content.index) else None
         if self.entry.highest[mark] < value:
             return None
@@ -392,12 +412,31 @@ class Segment:
         self, position_from: int, position_to: int, columns: Sequence[str] | None
     ) -> list[pa.RecordBatch]:
         """The rows at [position_from, position_to)."""
-        first, reading = self.position_first, self._reading
+        rows, reading = self._rows(position_from, position_to), self._reading
         if reading is None:
-            return self.content.read(position_from - first, position_to - first, columns)
-        needed = reading.needed(columns)
-        stored = self.content.read(position_from - first, position_to - first, needed)
-        return [reading.read(rows, columns) for rows in stored]
+            return self.content.read(*rows, columns)
+        stored = self.content.read(*rows, reading.needed(columns))
+        return [reading.read(batch, columns) for batch in stored]
+
+    def kept(self, position_from: int, position_to: int) -> Int64Array | None:
+        """Where the rows stand that `read` gives; None: at all of these positions."""
+        if self.entry.rows is None:
+            return None
+        first, last = self._rows(position_from, position_to)
+        return self._all_kept[first:last]
+
+    @property
+    def _all_kept(self) -> Int64Array:
+        content = self.content
+        assert isinstance(content, ParquetContent), f"{self.entry.name} is compacted"
+        return content.kept
+
+    def _rows(self, position_from: int, position_to: int) -> tuple[int, int]:
+        """The rows of the file [from, to) that stand at these positions."""
+        if self.entry.rows is None:
+            return position_from - self.position_first, position_to - self.position_first
+        first, last = np.searchsorted(self._all_kept, [position_from, position_to]).tolist()
+        return first, last
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 Appends, flushes and seals leave it as it is, so a reader holds no lock. Finding a place costs two
 bisections, one over the parts and one over a part's chunks; reading costs the chunks touched.
+
+Positions are dense and stay what they were. Of a part that was compacted (`log.compaction`) rows
+are gone: to read it gives fewer rows than positions, and `kept` says where they stand.
 """
 
 from __future__ import annotations
@@ -83,6 +86,10 @@ class Part(Protocol):
         """The rows at [position_from, position_to), as they are stored."""
         ...
 
+    def kept(self, position_from: int, position_to: int) -> Int64Array | None:
+        """Where the rows stand that `read` gives; None: at all of these positions."""
+        ...
+
     def unready(self, columns: Sequence[str]) -> list[Chore]:
         """What reading these columns for the first time would have to wait for."""
         ...
@@ -95,6 +102,7 @@ class Piece(NamedTuple):
         position: Where its first row stands.
         start: Where its chunk began.
         marks: The chunk's first marks, as many as were asked for.
+        positions: Where each row stands; None: one after the other.
 
     """
 
@@ -102,6 +110,7 @@ class Piece(NamedTuple):
     start: int
     marks: tuple[int, ...]
     rows: pa.RecordBatch
+    positions: Int64Array | None = None
 
 
 class Stored(NamedTuple):
@@ -112,6 +121,7 @@ class Stored(NamedTuple):
         starts: Where each of its chunks begins, the first perhaps before `position`.
         marks: The first marks of its chunks, as many as were asked for and are known.
         end: Where the last of its chunks ends, perhaps after the rows.
+        positions: Where each row stands; None: one after the other.
 
     """
 
@@ -120,6 +130,7 @@ class Stored(NamedTuple):
     starts: Int64Array
     marks: tuple[Int64Array, ...]
     end: int
+    positions: Int64Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +185,11 @@ class Snapshot:
         chunk = part.chunk_by_mark(0, value - 1) + 1
         return part.starts(chunk, chunk)[0]
 
-    def mark_at(self, position: int) -> int:
-        """Mark 0 of the chunk that has `position`."""
+    def mark_at(self, position: int, mark: int = 0) -> int:
+        """The mark of the chunk that has `position`."""
         part = next(self._between(position, position + 1))
         chunk = part.chunk_at(position)
-        return part.marks(0, chunk, chunk + 1)[0]
+        return part.marks(mark, chunk, chunk + 1)[0]
 
     def tick_at(self, position: int) -> int:
         """The tick of the row at `position`."""
@@ -202,9 +213,32 @@ class Snapshot:
         for part in self._between(position_from, position_to):
             low, high = max(position_from, part.position_first), min(position_to, part.position_to)
             first, last = part.chunk_at(low), part.chunk_at(high - 1) + 1
-            bounds = np.clip(part.starts(first, last), low, high)
+            starts, kept = part.starts(first, last), part.kept(low, high)
+            bounds = np.clip(starts, low, high) if kept is None else np.searchsorted(kept, starts)
             found.append(np.repeat(part.marks(mark, first, last), np.diff(bounds)))
         return np.concatenate(found)
+
+    def positions(self, position_from: int, position_to: int) -> Int64Array:
+        """Where the rows stand that `read` gives."""
+        found = [np.empty(0, dtype=np.int64)]
+        for part in self._between(position_from, position_to):
+            low, high = max(position_from, part.position_first), min(position_to, part.position_to)
+            kept = part.kept(low, high)
+            found.append(np.arange(low, high) if kept is None else kept)
+        return np.concatenate(found)
+
+    def position_after(self, position: int, rows: int) -> int:
+        """The position after so many rows from `position` on, or after all rows."""
+        if rows <= 0:
+            return position
+        for part in self._between(position, self.position_to):
+            low = max(position, part.position_first)
+            kept = part.kept(low, part.position_to)
+            count = part.position_to - low if kept is None else len(kept)
+            if count >= rows:
+                return low + rows if kept is None else int(kept[rows - 1]) + 1
+            rows -= count
+        return max(position, self.position_to)
 
     def highest(self, mark: int, position_from: int, position_to: int) -> Highest:
         """The highest of a mark that sums up rows, as far as it is known of [from, to)."""
@@ -249,7 +283,11 @@ class Snapshot:
             starts = part.starts(first, last)
             columns_of_marks = [part.marks(mark, first, last) for mark in range(marks)]
             found = list(zip(*columns_of_marks, strict=True))
-            yield from _cut_up(part.read(low, high, columns), low, starts, found)
+            batches, kept = part.read(low, high, columns), part.kept(low, high)
+            if kept is None:
+                yield from _cut_up(batches, low, starts, found)
+            else:
+                yield from _cut_up_kept(batches, kept, starts, found)
 
     def stored(
         self,
@@ -274,16 +312,21 @@ class Snapshot:
             starts, ends = bounds[:-1], bounds[1:]
             known = range(marks + sums if part.is_summed_up else marks)
             found = [np.array(part.marks(n, first, last), dtype=np.int64) for n in known]
+            kept, row = part.kept(low, high), 0
             for rows in part.read(low, high, columns):
-                at = low
+                at, positions = low, None
                 low += rows.num_rows
+                if kept is not None:
+                    positions = kept[row : row + rows.num_rows]
+                    at, low = int(positions[0]), int(positions[-1]) + 1
+                    row += rows.num_rows
                 chunks = slice(
                     int(np.searchsorted(starts, at, side="right")) - 1,
                     int(np.searchsorted(starts, low)),
                 )
                 of_chunks = tuple(column[chunks] for column in found)
                 end = int(ends[chunks][-1])
-                yield Stored(at, rows, starts[chunks], of_chunks, end)
+                yield Stored(at, rows, starts[chunks], of_chunks, end, positions)
 
     def _between(self, position_from: int, position_to: int) -> Iterator[Part]:
         """The parts that have positions in [position_from, position_to)."""
@@ -309,3 +352,20 @@ def _cut_up(
             cut = batch if count == rows else batch.slice(row, count)
             yield Piece(position, starts[chunk], marks[chunk], cut)
             row, position = row + count, position + count
+
+
+def _cut_up_kept(
+    batches: list[pa.RecordBatch],
+    kept: Int64Array,
+    starts: list[int],
+    marks: list[tuple[int, ...]],
+) -> Iterator[Piece]:
+    """Cut batches, the rows of which stand at the positions `kept`, where chunks begin."""
+    for batch in batches:
+        here, kept = kept[: batch.num_rows], kept[batch.num_rows :]
+        bounds = np.searchsorted(here, starts)
+        for chunk in np.flatnonzero(np.diff(bounds)).tolist():
+            low, high = int(bounds[chunk]), int(bounds[chunk + 1])
+            positions = here[low:high]
+            rows = batch.slice(low, high - low)
+            yield Piece(int(positions[0]), starts[chunk], marks[chunk], rows, positions)

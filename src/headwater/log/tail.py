@@ -154,6 +154,10 @@ class TailPart:
             found.append(cut(chosen, start, position_from, position_to))
         return found
 
+    def kept(self, position_from: int, position_to: int) -> None:
+        """Nothing in memory was compacted."""
+        del position_from, position_to
+
     def unready(self, columns: Sequence[str]) -> list[Chore]:
         """Nothing: it is in memory."""
         del columns

@@ -44,6 +44,7 @@ from headwater.log.columns import (
     times_us,
     with_places,
 )
+from headwater.log.compaction import BoolArray, Compactable, Settled, compactable, compacted
 from headwater.log.index import Index
 from headwater.log.lane import (
     DEFAULT_SEAL_AT,
@@ -119,6 +120,7 @@ class Topic:
         self._saved: Manifest | None = None
         # Whether another goes on from it: then its files are that one's to combine and move.
         self._is_past = False
+        self._settled = Settled(set(), 0)
 
     @classmethod
     def open(  # noqa: PLR0913 - what it is, where it is, and what it was
@@ -194,7 +196,18 @@ class Topic:
     @property
     def rows_kept(self) -> int:
         """How many rows it has."""
-        return sum(lane.position_to - lane.position_first for lane in self._lanes)
+        return sum(lane.rows_kept for lane in self._lanes)
+
+    @property
+    def rows_let_go(self) -> int:
+        """How many rows its retention let go; the first of each partition."""
+        return sum(lane.position_first for lane in self._lanes)
+
+    @property
+    def rows_compacted(self) -> int:
+        """How many rows are gone between others, because newer ones have replaced them."""
+        spans = sum(lane.position_to - lane.position_first for lane in self._lanes)
+        return spans - self.rows_kept
 
     @property
     def oldest_us(self) -> int | None:
@@ -308,6 +321,41 @@ class Topic:
 
         """
         self._archive.note(manifests, tick_to)
+        if self.definition.life.is_compact:
+            on_disk = [names_in([manifest]) for manifest in manifests]
+            self._settled = Settled(set.intersection(*on_disk) if on_disk else set(), tick_to)
+
+    def compactable(self, read_to: Sequence[int]) -> Compactable:
+        """The files of which rows may go that newer ones have replaced.
+
+        Args:
+            read_to: Up to which offset of each partition nobody waits for rows.
+
+        """
+        if self._is_past or not self.definition.life.is_compact:
+            return Compactable(tuple(() for _ in self._lanes), 0)
+        return compactable(self._lanes, self._settled, read_to)
+
+    def compact(
+        self, partition: int, group: Sequence[Segment], is_kept: Sequence[BoolArray]
+    ) -> bool:
+        """Write files that follow each other as one, with the rows that are kept.
+
+        Store a new manifest, then `remove_unreferenced`.
+
+        Args:
+            group: As `compactable` gave them.
+            is_kept: Which rows of each file are kept.
+
+        Returns:
+            False if they were let go meanwhile, or the topic goes on with other columns.
+
+        """
+        if self._is_past:
+            return False
+        lane = self._lanes[partition]
+        made = compacted(self._shape, self._files, f"{partition}-", group, is_kept)
+        return lane.replace(group, made)
 
     def archive(self) -> bool:
         """Move a sealed file to the archive, if the topic has one; return whether more are due.
@@ -385,7 +433,7 @@ class Topic:
             span = snapshot.position_of_tick(tick_from), snapshot.position_of_tick(tick_to)
             if span[0] < span[1]:
                 highest_us = zones.highest_us(snapshot, span, self._time_column)
-                arrived_us = int(snapshot.marks_by_row(_ARRIVED, span[1] - 1, span[1])[0])
+                arrived_us = snapshot.mark_at(span[1] - 1, _ARRIVED)
                 found.append(Newest(partition, highest_us, arrived_us))
         return found
 
@@ -488,8 +536,8 @@ class Topic:
         wanted = self._all_names() if columns is None else columns
         snapshot = self._lanes[partition].snapshot()
         low = max(offset_from, snapshot.position_first)
-        high = min(low + rows_max, snapshot.position_to)
-        batches = self._with_places(partition, snapshot, (low, max(low, high)), wanted)
+        high = snapshot.position_after(low, rows_max)
+        batches = self._with_places(partition, snapshot, (low, high), wanted)
         return pa.Table.from_batches(batches, self._schema_of(wanted))
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -529,10 +577,11 @@ class Topic:
         assert event_time_us is not None
         assert self._time_column is not None, f"topic {self.definition.name} has no event time"
         for start, end in snapshot.chunks_with(zones.HIGHEST, event_time_us):
-            rows = pa.Table.from_batches(snapshot.read(start, end, (self._time_column,)))
-            is_match = times_us(rows.column(0)) >= event_time_us
+            rows = snapshot.read(start, end, (self._time_column,))
+            times = [times_us(pa.chunked_array([batch.column(0)])) for batch in rows]
+            is_match = np.concatenate([np.empty(0, np.int64), *times]) >= event_time_us
             if is_match.any():
-                return start + int(np.argmax(is_match))
+                return int(snapshot.positions(start, end)[np.argmax(is_match)])
         return snapshot.position_to
 
     def arrived_us(self, partition: int, offset: int) -> int | None:
@@ -547,7 +596,7 @@ class Topic:
         part = snapshot.parts[number]
         if isinstance(part, Segment) and part.entry.is_archived:
             return part.low(_ARRIVED)
-        return int(snapshot.marks_by_row(_ARRIVED, offset, offset + 1)[0])
+        return snapshot.mark_at(offset, _ARRIVED)
 
     # Inside.
 
@@ -585,20 +634,21 @@ class Topic:
         if len(own) == len(columns) and own:
             return snapshot.read(*span, own)
         schema = self._schema_of(columns)
+        positions = snapshot.positions(*span)
         arrivals = snapshot.marks_by_row(_ARRIVED, *span)
-        found, position = [], span[0]
+        found, row = [], 0
         # A batch without a column would not know how many rows it has.
         for batch in snapshot.read(*span, own or self.schema.names[:1]):
-            row = position - span[0]
+            rows = slice(row, row + batch.num_rows)
             arrays = with_places(
                 batch,
                 columns,
                 partition=partition,
-                position=position,
-                arrivals=arrivals[row : row + batch.num_rows],
+                positions=positions[rows],
+                arrivals=arrivals[rows],
             )
             found.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
-            position += batch.num_rows
+            row = rows.stop
         return found
 
     def _summarise(self, table: pa.Table, rows: Int64Array) -> tuple[Int64Array, ...]:

@@ -23,6 +23,7 @@ from headwater.log.snapshot import Snapshot
 # The first of the marks of a topic's chunks after the two that appends are given: see `summaries`.
 HIGHEST = 2
 COUNT = 3
+_NEVER = int(np.iinfo(np.int64).min)
 _MOST = np.uint64(np.iinfo(np.int64).max)
 
 
@@ -98,7 +99,9 @@ def highest_us(snapshot: Snapshot, span: tuple[int, int], column: str) -> int:
         for unknown in known.unknown
         for rows in snapshot.read(*unknown, (column,))
     ]
-    return max(times if known.value is None else [*times, known.value])
+    found = times if known.value is None else [*times, known.value]
+    # Where all rows were compacted there is no time.
+    return max(found, default=_NEVER)
 
 
 def _times(column: pa.Array) -> Int64Array:

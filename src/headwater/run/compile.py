@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from headwater.operators.describe import Describer
 from headwater.pipeline.code import code_fingerprint, function_fingerprint
+from headwater.plan.compacted import check_compaction
 from headwater.plan.nodes import Scan, walk
 from headwater.plan.pipeline import Pipeline, ViewDefinition, ViewPlan
 from headwater.plan.steps import is_by_row, steps_of_readers
@@ -30,7 +31,9 @@ def compile_pipeline(pipeline: Pipeline) -> Compiled:
         DefinitionError: A view is wrong; the place in its text is underlined.
     """
     with Describer(pipeline.functions) as describe:
-        return Compiled(pipeline, as_read(_plans(pipeline, describe)))
+        plans = as_read(_plans(pipeline, describe))
+    check_compaction(pipeline, plans)
+    return Compiled(pipeline, plans)
 
 
 def _plans(pipeline: Pipeline, describe: Describe) -> list[ViewPlan]:

@@ -26,6 +26,7 @@ from headwater.operators.late_schema import late_schema
 from headwater.operators.statement import Engine
 from headwater.plan.nodes import Scan, walk
 from headwater.plan.pipeline import Pipeline, ViewPlan
+from headwater.plan.sources import sources_of
 from headwater.plan.unique import keys_by_name
 from headwater.plan.versions import table_of
 from headwater.runtime.build import build, closure
@@ -348,13 +349,32 @@ class Opening:
         }
         if not self._is_state_known:
             read |= {name: {name} for name, topic in topics.items() if topic.definition.is_table}
-        gone = {name: topic.rows_total - topic.rows_kept for name, topic in topics.items()}
-        return tuple(
+        gone = {name: topic.rows_let_go for name, topic in topics.items()}
+        return self._compacted(read, topics) + tuple(
             f"{name}: computed without the first {gone[topic]:,} rows of {topic}, which its "
             "retention let go: it says another thing than over all rows"
             for name, relations in read.items()
             for topic in topics
             if topic in relations and gone[topic]
+        )
+
+    def _compacted(
+        self, read: Mapping[str, set[str]], topics: Mapping[str, Topic]
+    ) -> tuple[str, ...]:
+        """What is said of views that ask what a table held at the time of other rows."""
+        timed = {
+            name
+            for name in read
+            for plan in closure((name,), self._plans)
+            if plan.steps or any(sources_of(node) for node in walk(plan.root))
+        }
+        gone = {name: topic.rows_compacted for name, topic in topics.items()}
+        return tuple(
+            f"{name}: computed without {gone[topic]:,} rows of {topic} that newer ones have "
+            "replaced: it does not say what it said of the time when they held"
+            for name in read
+            for topic in topics
+            if name in timed and topic in read[name] and gone[topic]
         )
 
     def _build(

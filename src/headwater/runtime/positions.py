@@ -14,7 +14,7 @@ does not go back by a crash.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -48,6 +48,21 @@ class Positions:
         """Every group in every relation that it reads, by name."""
         with self._lock:
             return [standing for _, standing in sorted(self._shown.items())]
+
+    def read_to(self, relation: str, ends: Sequence[int]) -> list[int]:
+        """Up to which position of each partition every group has confirmed the rows.
+
+        Args:
+            ends: Where the partitions end.
+
+        """
+        found = list(ends)
+        for standing in self.all():
+            if standing.relation == relation and standing.positions is not None:
+                # A partition that is new since is read from its first row.
+                places = [*standing.positions, *(0 for _ in found)]
+                found = [min(pair) for pair in zip(found, places, strict=False)]
+        return found
 
     def change(
         self, group: str, relation: str, to: Callable[[Standing | None], Standing | None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from headwater.runtime.archiver import Archiver
 from headwater.runtime.checkpoint import Checkpoints
 from headwater.runtime.checkpointer import Checkpointer
 from headwater.runtime.columns import Columns, columns_of, is_same, pipeline_of
+from headwater.runtime.compactor import Compactor
 from headwater.runtime.consumers import Consumers
 from headwater.runtime.evolution import versions_of
 from headwater.runtime.evolving import evolve
@@ -207,7 +209,8 @@ class Runtime:
         if not is_same(known, self.pipeline):
             plans = self._plans_of(known, [found.notice for found in columns.values()])
         self.pipeline, self.plans = known, plans
-        self._archiver = Archiver(self._logs, self._kept_elsewhere)
+        self._archiver = Archiver(self._logs, self._kept_elsewhere, self._compact)
+        self._compactor = Compactor(self.clock, self._read_to, lambda: self._archiver.is_stopping)
         opening = Opening(
             known,
             plans,
@@ -286,6 +289,17 @@ class Runtime:
     def _kept_elsewhere(self) -> list[Topic]:
         """The topics of which files may be in an archive."""
         return [*self.topics.values(), *self.rejected.values()]
+
+    def _compact(self, hand: threading.Lock) -> None:
+        for topic in self.topics.values():
+            self._compactor.turn(topic, hand)
+
+    def _read_to(self, topic: Topic) -> list[int]:
+        """Up to where every consumer group has read each partition of a topic."""
+        return self.positions.read_to(
+            topic.definition.name,
+            [topic.next_offset(n) for n in range(topic.definition.partitions)],
+        )
 
     def _logs(self) -> list[Topic | ChangeLog]:
         views = self.loop.stepper.views

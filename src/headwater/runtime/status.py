@@ -148,7 +148,9 @@ class TopicStatus:
         duplicate: Rows of producers' batches that the log had already.
         producers: The named producers that were heard of last, at most 100.
         producers_known: How many are remembered.
-        rows_kept: How many of the accepted rows are still there; the others were let go.
+        rows_kept: How many of the accepted rows are still there; the others were let go, or taken
+            out by compaction.
+        rows_compacted: How many rows are gone between others, as newer ones have replaced them.
         oldest_us: When the oldest row that is kept arrived, or a little earlier; None for none.
         offsets_first: The first offset that is kept, for each partition; empty where not known.
         rejected_kept: How many of the rejected rows are still there.
@@ -178,6 +180,7 @@ class TopicStatus:
     offsets_first: tuple[int, ...] = ()
     rejected_kept: int = 0
     archived_bytes: int = 0
+    rows_compacted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ def _topic(runtime: Runtime, name: str, rates: Mapping[str, float]) -> TopicStat
         offsets_first=tuple(topic.first_offset(p) for p in range(definition.partitions)),
         rejected_kept=runtime.rejected[name].rows_kept,
         archived_bytes=topic.archived_bytes,
+        rows_compacted=topic.rows_compacted,
     )
 
 

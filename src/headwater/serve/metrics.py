@@ -69,6 +69,12 @@ TOPIC = (
     Metric("topic_received_rows_total", "counter", "All rows that were sent", lambda t: t.received),
     Metric("topic_computed_rows_total", "counter", "Rows the views took in", lambda t: t.computed),
     Metric("topic_lag_rows", "gauge", "Accepted rows not yet computed", _lag),
+    Metric(
+        "topic_compacted_rows",
+        "gauge",
+        "Rows of a table that are gone between others, as newer ones have replaced them",
+        lambda t: t.rows_compacted,
+    ),
     Metric("topic_kept_rows", "gauge", "Accepted rows that are still there", lambda t: t.rows_kept),
     Metric(
         "topic_oldest_seconds",

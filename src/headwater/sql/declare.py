@@ -43,6 +43,8 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
     retention: Duration | None = None,
     retention_bytes: str | int | None = None,
     archive: str | None = None,
+    compact: bool = False,
+    tombstones_for: Duration | None = None,
 ) -> TopicDefinition:
     """Declare a topic, or with a key a table.
 
@@ -62,6 +64,8 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
         retention: Rows that arrived longer ago are let go.
         retention_bytes: The oldest rows are let go where the topic takes more.
         archive: The folder or bucket to which older files are moved.
+        compact: Of a table: rows go that newer ones of their key have replaced.
+        tombstones_for: How long rows that delete their key are kept; by default a day.
 
     Raises:
         DefinitionError: The columns cannot be read, or do not fit the other settings.
@@ -90,6 +94,10 @@ def topic(  # noqa: PLR0913 - a topic has these settings, all but two by keyword
             retention_us=None if retention is None else microseconds(retention, "retention"),
             retention_bytes=None if retention_bytes is None else parse_size(retention_bytes),
             archive=archive,
+            is_compact=bool(compact),
+            tombstones_us=None
+            if tombstones_for is None
+            else microseconds(tombstones_for, "tombstones_for"),
         ),
     )
 
@@ -141,6 +149,7 @@ class TopicSettings:
         by = None if watermark_by is None else self._sender(schema, watermark_by, time)
         self._check_ready(ready, by)
         self._check_life(life)
+        self._check_compaction(life, keys, deleted_by, newest_by)
         return TopicDefinition(
             self._name,
             schema.not_null((*keys, by) if by else keys),
@@ -204,6 +213,33 @@ class TopicSettings:
                 ArchivePlace.parse(life.archive)
             except DefinitionError as error:
                 raise self._error(error.message, error.hint or "") from None
+
+    def _check_compaction(
+        self, life: Life, keys: tuple[str, ...], deleted_by: str | None, newest_by: str | None
+    ) -> None:
+        if life.is_compact and not keys:
+            raise self._error(
+                f"{self._name} is to be compacted and has no primary key",
+                "the newest row of each key is kept of a table: name its key",
+            )
+        if life.is_compact and life.archive is not None:
+            raise self._error(
+                f"{self._name} is to be compacted and has an archive",
+                "choose one: what is in an archive is not written again",
+            )
+        if life.tombstones_us is None:
+            return
+        if not life.is_compact or deleted_by is None:
+            raise self._error(
+                f"{self._name} has tombstones_for, and no deletion of it ever goes",
+                "that needs deleted_by = 'gone' and compact = true",
+            )
+        if newest_by is not None:
+            raise self._error(
+                f"{self._name} has tombstones_for and newest_by = {newest_by}: an older row may "
+                "come however late, and would be there again if the deletion were forgotten",
+                "leave tombstones_for out: deletions with a version are kept",
+            )
 
     def _sender(self, schema: Schema, name: str, time: str | None) -> str:
         """The column that names the sender."""

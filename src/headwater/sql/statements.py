@@ -39,9 +39,20 @@ TOPIC_OPTIONS = (
     "retention",
     "retention_bytes",
     "archive",
+    "compact",
+    "tombstones_for",
 )
 # Those that can be wrong in most ways: an error underlines the first of them that is set.
-_TRICKY = ("watermark_by", "ready", "newest_by", "deleted_by", "retention", "archive")
+_TRICKY = (
+    "watermark_by",
+    "ready",
+    "newest_by",
+    "deleted_by",
+    "retention",
+    "archive",
+    "tombstones_for",
+    "compact",
+)
 VIEW_OPTIONS = ("lateness", "accumulation")
 
 
@@ -205,6 +216,8 @@ def _relation(words: _Words, kind: str) -> Definition:
             retention_us=options.duration("retention", None),
             retention_bytes=options.size("retention_bytes"),
             archive=options.text("archive"),
+            is_compact=options.truth("compact"),
+            tombstones_us=options.duration("tombstones_for", None),
         ),
     )
 
@@ -346,6 +359,17 @@ class _Options:
             raise DefinitionError(
                 f"{name} is {value}, not a share", place=place, hint=f"{name} = 0.95"
             ) from None
+
+    def truth(self, name: str) -> bool:
+        """Whether the setting is there and true."""
+        if name not in self.found:
+            return False
+        value, place = self.found[name]
+        if value.lower() not in ("true", "false"):
+            raise DefinitionError(
+                f"{name} is {value}, not true or false", place=place, hint=f"{name} = true"
+            )
+        return value.lower() == "true"
 
     def integer(self, name: str, default: int) -> int:
         """The setting as a whole number."""
