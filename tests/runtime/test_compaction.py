@@ -32,7 +32,12 @@ Row = dict[str, Any]
 
 
 @cache
-def stocks(newest_by: str | None = None, partitions: int = 1, more: int = 0) -> Compiled:
+def stocks(
+    newest_by: str | None = None,
+    partitions: int = 1,
+    more: int = 0,
+    tombstones_for: str = "1 day",
+) -> Compiled:
     app = hw.App("stocks")
     app.table(
         "stock",
@@ -42,7 +47,7 @@ def stocks(newest_by: str | None = None, partitions: int = 1, more: int = 0) -> 
         deleted_by="gone",
         partitions=partitions,
         compact=True,
-        tombstones_for=None if newest_by else "1 day",
+        tombstones_for=None if newest_by else tombstones_for,
     )
     app.view("total", f"SELECT shop, sum(pieces) + {more} AS n FROM stock GROUP BY shop")
     return app.compile()
@@ -213,26 +218,54 @@ def test_a_crash_in_any_call_changes_no_answer(newest_by: str | None, part: int)
         again.close()
 
 
-def test_deletions_go_when_their_time_is_over_and_nothing_is_hidden_by_them() -> None:
+@pytest.mark.parametrize(("tombstones_for", "stay"), [("1 day", False), ("1000 days", True)])
+def test_deletions_go_when_their_time_is_over(tombstones_for: str, stay: bool) -> None:
     disk, clock = FakeDisk(1), ManualClock()
-    run = Run(disk, clock, stocks())
+    run = Run(disk, clock, stocks(tombstones_for=tombstones_for))
     for _ in lived(run, range(6)):
         pass
     deleted = {key for key, row in newest(6, None).items() if row["gone"]}
-    assert deleted & {(r["item"], r["shop"]) for r in run.rows() if r["gone"]}
 
-    # Other keys come, for weeks.
+    # Other keys come, for a week.
     definition = run.runtime.topics["stock"].definition
-    for number in range(40):
+    for number in range(16):
         row = {"item": 100, "shop": "c", "pieces": 1, "v": number, "gone": False}
-        run.ingest.send(definition, [row] * 12)
+        run.ingest.send(definition, [row] * 30)
         run.step()
         run.turn()
         clock.advance(13 * HOUR)
 
     left = {(r["item"], r["shop"]) for r in run.rows()}
-    assert not deleted & left
-    assert left == {key for key in newest(6, None) if key not in deleted} | {(100, "c")}
+    assert deleted
+    assert deleted & left == (deleted if stay else set())
+    assert left - deleted == {*newest(6, None), (100, "c")} - deleted
+    run.close()
+
+
+def test_a_deletion_stays_while_older_rows_are_not_looked_at() -> None:
+    disk, clock = FakeDisk(1), ManualClock()
+    run = Run(disk, clock, stocks(partitions=2))
+    run.runtime.consumers.create("audit", "stock")
+    definition = run.runtime.topics["stock"].definition
+
+    def send(partition: int, *items: int, gone: bool = False) -> None:
+        rows = [{"item": i, "shop": "a", "pieces": 1, "v": 1, "gone": gone} for i in items]
+        run.ingest.send(definition, rows, partition=partition)
+        run.step()
+        run.turn()
+        clock.advance(25 * HOUR)
+
+    send(0, 1)
+    send(0, 2)
+    send(0, 3)
+    send(1, 1, gone=True)
+    for _ in range(8):
+        send(1, *range(10, 20))
+        position = run.runtime.topics["stock"].next_offset(1)
+        run.runtime.consumers.seek("audit", "stock", partition=1, position=position)
+
+    assert run.status().topics[0].rows_compacted > 20
+    assert [row["gone"] for row in run.rows() if row["item"] == 1] == [False, True]
     run.close()
 
 
