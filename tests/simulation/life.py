@@ -57,6 +57,10 @@ class Life:
             rebuild=True,
         )
         compiled = drawn.compiled
+        texts = {plan.name: plan.fingerprint for plan in compiled.plans}
+        # A start that ends before it has said so may have built these anew.
+        before = world.fingerprints
+        world.unsure |= {n for n in texts | before if texts.get(n) != before.get(n)}
         self.runtime = Runtime(
             compiled.pipeline,
             compiled.plans,
@@ -68,7 +72,9 @@ class Life:
         self.sinks: list[SinkRunner] = []
         self.members: list[Callable[[], bool]] = []
         decision = self.runtime.decision
-        for name in (*decision.build, *decision.rebuild, *decision.drop):
+        anew = {*decision.build, *decision.rebuild, *decision.drop, *world.unsure}
+        world.fingerprints, world.unsure = texts, set()
+        for name in sorted(anew):
             world.seen.changes.pop(name, None)
             world.store.empty(name)
             for path in world.files.paths():

@@ -73,6 +73,8 @@ class World:
         store: Which takes what sinks write, in transactions.
         columns: The columns of hits that the folder has for sure, by number.
         latest_us: The latest time of day that was ever shown.
+        fingerprints: Those of the views of the last start that came about.
+        unsure: Views that a start may have built anew that did not come about.
 
     """
 
@@ -86,6 +88,8 @@ class World:
     seen: Seen = field(default_factory=Seen)
     columns: int = 0
     latest_us: int = 0
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)
     trace: deque[str] = field(default_factory=deque)
 
     @property

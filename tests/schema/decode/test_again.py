@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headwater.schema.decode import RejectedRecord, decode
@@ -60,6 +60,7 @@ JUNK = st.one_of(
 )
 
 
+@example([b"\t[", b" [1] ", b"\n[]"])
 @given(st.lists(JUNK, max_size=12))
 def test_none_is_lost_and_none_is_told_apart(records: list[bytes | None]) -> None:
     found = decode_again(records, WIDE)

@@ -83,12 +83,18 @@ def _decoded(form: str, records: list[bytes], schema: Schema) -> Decoded:
         lines = [record.replace(b"\r", b" ").replace(b"\n", b" ") for record in records]
         return decode_ndjson(b"\n".join(lines), schema)
     if form == "json":
-        return decode_json(records[0], schema)
+        return _as_given(decode_json(records[0], schema), records[0])
     if form == "csv":
         header = _header(records[0])
         body = header + b"\n".join(record.removeprefix(header) for record in records)
         return with_header(decode_csv(body, schema), body)
     return _rejected(records, "the record is not valid JSON or CSV", schema)
+
+
+def _as_given(decoded: Decoded, record: bytes) -> Decoded:
+    """What is wrong with one value of an array is said of the record that holds it, whole."""
+    rejected = tuple(replace(found, record=record) for found in decoded.rejected)
+    return replace(decoded, rejected=rejected)
 
 
 def _rejected(records: list[bytes], reason: str, schema: Schema) -> Decoded:
