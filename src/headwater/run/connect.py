@@ -257,11 +257,14 @@ def _admit(
 ) -> None:
     """Refuse a store that another version of its view filled, or other data."""
     anew = connector_of(definition).anew.format(path=options.get("path"))
-    rebuilt = (*runtime.decision.rebuild, *runtime.decision.build)
-    if view.name in rebuilt and position > 0:
-        raise DefinitionError(
-            f"sink {definition.name} holds changes of another version of {view.name}", hint=anew
-        )
+    if runtime.filled_by[definition.name] != view.plan.fingerprint:
+        if position > 0:
+            raise DefinitionError(
+                f"sink {definition.name} holds changes of another version of {view.name}", hint=anew
+            )
+        # Before the first row is written: the next start must know whose rows these are.
+        runtime.filled_by[definition.name] = view.plan.fingerprint
+        runtime.loop.between(runtime.checkpoint)
     published = view.changes.next_offset()
     if position > published:
         raise DefinitionError(

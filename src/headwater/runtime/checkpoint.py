@@ -76,6 +76,7 @@ class Manifest:
     format: int = FORMAT
     schemas: dict[str, Any] = field(default_factory=dict)
     producers: dict[str, Any] = field(default_factory=dict)
+    sinks: dict[str, str] = field(default_factory=dict)
 
     def facts_parsed(self) -> list[Fact]:
         """The facts as objects."""

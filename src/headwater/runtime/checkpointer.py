@@ -162,6 +162,7 @@ class Checkpointer:
             producers = runtime.intake.producers.copy()
         # After the cut, so that they have at least what the journal says before it.
         consumers, epoch_times = runtime.positions.save(), runtime.times.save()
+        sinks = dict(runtime.filled_by)
         saver = self._checkpoints.saver(maps=maps)
         tables = {name: table.save(saver) for name, table in stepper.tables.items()}
         views = {view.name: view.save(saver) for view in stepper.views}
@@ -192,6 +193,7 @@ class Checkpointer:
                 epoch_times=epoch_times,
                 schemas=schemas(runtime.topics),
                 producers=producers.save(),
+                sinks=sinks,
             )
             lsn_needed = self._checkpoints.put(manifest)
             self._work_durable = work

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from headwater.clock import Clock
@@ -263,10 +263,26 @@ class Runtime:
             owed_seconds=recovery.seconds,
         )
         decision = opened.decision
+        self.filled_by = self._filled_by({} if manifest is None else manifest.sinks, decision)
         if manifest is None or decision.has_new_topics or decision.lines():
             # From here on the folder knows these definitions.
             self.checkpoint()
         return decision
+
+    def _filled_by(self, known: Mapping[str, str], decision: Decision) -> dict[str, str]:
+        """For each sink the version of its view, by fingerprint, that has filled its store.
+
+        Where the view is computed anew it is none: the store must be empty before it is filled
+        again, and until then this stays so, from one start to the next. Of a sink that the folder
+        does not know it is the version that there is.
+        """
+        anew = {*decision.build, *decision.rebuild}
+        now = {p.name.lower(): "" if p.name in anew else p.fingerprint for p in self.plans}
+        found = dict(known)
+        for sink in self.pipeline.sinks:
+            version = now[sink.source.lower()]
+            found[sink.name] = version and known.get(sink.name, version)
+        return found
 
     def _name_topics(self) -> None:
         """Note the topics as they are now in what is declared."""
