@@ -22,19 +22,19 @@ SECONDS = 20.0
 EPOCH_SECONDS = 0.5
 
 
-def test_an_epoch_takes_in_what_is_computed_in_a_second() -> None:
+def test_an_epoch_takes_in_what_is_computed_in_half_a_second() -> None:
     pace = Pace(ManualClock())
     unknown = pace.rows_max
 
     pace.note(100_000, 0.15)
     quick = pace.rows_max
-    pace.note(100_000, 4.1)
+    pace.note(100_000, 2.1)
     slow = pace.rows_max
     pace.note(10, 4.0)
 
     assert unknown < quick
     assert quick == pytest.approx(2_000_000 * EPOCH_SECONDS_MAX, abs=1)
-    assert slow == pace.rows_max == pytest.approx(25_000 * EPOCH_SECONDS_MAX, abs=1)
+    assert slow == pace.rows_max == pytest.approx(50_000 * EPOCH_SECONDS_MAX, abs=1)
     assert pace.epoch_seconds == 4.0
 
 

@@ -24,6 +24,7 @@ from headwater.run.compile import Compiled, compile_pipeline
 from headwater.run.connect import sink_runners
 from headwater.run.deletion import deletion
 from headwater.run.evolve import evolved
+from headwater.run.imports import import_ahead
 from headwater.runtime.consumer import LEASE_SECONDS, ROWS_MAX, Consumer, joined
 from headwater.runtime.consumers import Consumers
 from headwater.runtime.evolution import Evolution, VersionStatus, Wish, told, versions_of
@@ -56,6 +57,7 @@ class Live:
         scratch: tempfile.TemporaryDirectory[str] | None = None,
     ) -> None:
         address = None if listen is None else _address(listen)
+        self._imports = None if address is None else import_ahead()
         self._scratch = scratch
         self._folder = DataFolder.open(folder, command=f"headwater {compiled.pipeline.name}")
         self._path = folder
@@ -111,7 +113,8 @@ class Live:
         """What the start did that the user should know: views built, epochs recovered."""
         lines = [*self._runtime.notices, *self._runtime.decision.lines()]
         if self._runtime.epochs_recovered:
-            lines.append(f"recovered: {self._runtime.epochs_recovered} epochs stepped again")
+            epochs, seconds = self._runtime.epochs_recovered, self._runtime.recovery_seconds
+            lines.append(f"recovered: {epochs} epochs stepped again in {seconds:.1f} s")
         return lines
 
     def send(  # noqa: PLR0913 - what is sent, where to, and by whom
@@ -506,8 +509,9 @@ class Live:
         runtime.start()
         for sink in self._sinks:
             sink.start()
-        if address is not None:
-            # A third of a second to import, and of no use to who does not listen.
+        if address is not None and self._imports is not None:
+            self._imports.join()
+            # Of no use to who does not listen.
             from headwater.serve.server import Server
 
             self._server = Server(self, *address)

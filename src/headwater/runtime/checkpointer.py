@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # A checkpoint is begun at this part of what a recovery may take: the rest is for writing it, which
 # takes longer the more was done since, and epochs should not have to wait for it.
-_BEGUN_SHARE = 5 / 8
+_BEGUN_SHARE = 1 / 2
 
 
 class Checkpointer:
@@ -86,11 +86,13 @@ class Checkpointer:
         if pressure is Pressure.NOW:
             self._ease()
             return
-        if self._writer.is_busy and not self._is_recovery_long():
-            return
-        self._writer.wait()
-        if self._is_due() or pressure is Pressure.SOON:
+        if self._writer.is_busy and self._is_recovery_long():
+            self._writer.wait()
+        if not self._writer.is_busy and (self._is_due() or pressure is Pressure.SOON):
+            self._writer.wait()
             self._writer.run(self._begin(maps=pressure is Pressure.SOON))
+            if self._is_recovery_long():
+                self._writer.wait()
 
     def _is_due(self) -> bool:
         """Whether to begin one: by what a recovery would do again, the journal, or the time."""

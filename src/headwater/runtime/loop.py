@@ -247,10 +247,11 @@ class EpochLoop:
         try:
             while not self._stopping:
                 self._sample()
+                # Also before the first: a recovery may have taken as long as it may.
+                self._checkpoint()
                 if not self.run_epoch():
                     self._wait_for_work()
                 self._make_calls()
-                self._checkpoint()
             self.finish()
         except BaseException as error:
             # Whatever it is, computing on would be guessing: readers get the error, a restart

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from headwater.clock import Clock
 
 # What an epoch may take.
-EPOCH_SECONDS_MAX = 1.0
+EPOCH_SECONDS_MAX = 0.5
 # So many rows are computed before it is known how long they take.
 _ROWS_UNKNOWN = 1 << 17
 # Fewer say little about the time that a row takes.

@@ -37,7 +37,7 @@ CHECKPOINT_BYTES = 64 << 20
 CHECKPOINT_SECONDS = 30.0
 # With a start of a second it is less than three. A recovery takes half to four fifths of what is
 # counted where epochs are small, as nothing else runs then.
-RECOVERY_SECONDS = 2.0
+RECOVERY_SECONDS = 1.5
 Planned = Callable[[Pipeline], tuple[ViewPlan, ...]]
 
 
@@ -232,7 +232,7 @@ class Runtime:
         self.topics, self.rejected = opened.topics, opened.rejected
         self._name_topics()
         recovery = opened.recovery
-        self.epochs_recovered = recovery.epochs_stepped
+        self.epochs_recovered, self.recovery_seconds = recovery.epochs_stepped, recovery.seconds
         self.intake = Intake(self.journal, self.topics, self.rejected, self.clock)
         self.intake.restore(
             tick=recovery.next_tick,
