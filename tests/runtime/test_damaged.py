@@ -101,6 +101,18 @@ def test_the_checkpoint_before_serves(disk: FakeDisk, harm: Callable[[FakeDisk],
     again.close()
 
 
+def test_what_is_damaged_is_named_where_the_checkpoint_before_cannot_serve(disk: FakeDisk) -> None:
+    state, hot = newest(disk, "state/"), [p for p in disk.paths() if p.startswith("topics/")]
+    flip(disk, state, 300)
+    disk.damage(min(hot), None)
+
+    with pytest.raises(StateError, match="is missing") as caught:
+        opened(disk)
+
+    assert state in str(caught.value)
+    assert min(hot) in str(caught.value)
+
+
 def test_a_start_reads_only_so_much_of_the_state(
     disk: FakeDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

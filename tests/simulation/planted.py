@@ -209,10 +209,11 @@ def manifest_first(patch: Patch) -> None:
     def put_first(self: Checkpoints, manifest: Manifest) -> int:
         lsn = put(self, manifest)
         while waiting:
-            write(waiting.pop())
+            write(waiting.pop(), lambda: None)
         return lsn
 
-    def write_later(self: BatchSaver) -> None:
+    def write_later(self: BatchSaver, pause: Callable[[], None]) -> None:
+        del pause
         waiting.append(self)
 
     patch.setattr(BatchSaver, "write", write_later)

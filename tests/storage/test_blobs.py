@@ -36,6 +36,19 @@ def test_what_was_put_survives_a_crash() -> None:
         assert Blobs.open(disk.crash()).read("a/x") == b"new"
 
 
+def test_what_was_added_survives_a_crash_once_it_is_settled() -> None:
+    for seed in range(20):
+        disk = FakeDisk(seed)
+        blobs = Blobs.open(disk)
+        blobs.add("a/x", [b"one ", b"two"])
+        blobs.add("a/y", [])
+        blobs.settle("a")
+        again = Blobs.open(disk.crash())
+
+        assert again.list("") == ["a/x", "a/y"]
+        assert again.read("a/x") == b"one two"
+
+
 @pytest.mark.parametrize("old", [None, b"old content"])
 def test_a_crash_anywhere_leaves_the_old_or_the_new_and_nothing_else(old: bytes | None) -> None:
     found = set()

@@ -14,6 +14,7 @@ Manifest and state carry their own checksums; the bytes are in `storage.sealed`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -245,11 +246,14 @@ class BatchSaver:
         """A batch of an earlier checkpoint, mapped, if it is to leave memory."""
         return BatchLoader(self._blobs).get(name) if self._maps else None
 
-    def write(self) -> None:
-        """Store what was taken; it is durable on return."""
+    def write(self, pause: Callable[[], None]) -> None:
+        """Store what was taken; it is durable on return. `pause` is called after each file."""
         for name, batch in self._taken.items():
             content = _file_of(batch)
-            self._blobs.put(name, [content, trailer(content)])
+            self._blobs.add(name, [content, trailer(content)])
+            pause()
+        if self._taken:
+            self._blobs.settle(_STATE)
         self._taken.clear()
 
 

@@ -28,6 +28,7 @@ from headwater.runtime.budget import Budget, Pressure
 from headwater.runtime.checkpoint import Checkpoints, Manifest
 from headwater.runtime.opening import definitions, hashing, schemas
 from headwater.runtime.pace import Work
+from headwater.runtime.rests import Rests
 
 if TYPE_CHECKING:
     from headwater.runtime.runtime import Runtime
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 # A checkpoint is begun at this part of what a recovery may take: the rest is for writing it, which
 # takes longer the more was done since, and epochs should not have to wait for it.
 _BEGUN_SHARE = 1 / 2
+# Epochs that take longer are those of a backlog: nobody notices then that one is held up.
+_QUICK_EPOCH_SECONDS = 0.1
 
 
 class Checkpointer:
@@ -60,6 +63,7 @@ class Checkpointer:
         self._archiver = archiver
         self._logs = logs
         self._writer = Behind("headwater-checkpoint")
+        self._rests = Rests(runtime.clock)
         self._budget = Budget(runtime.settings.memory_bytes)
         self._noted_at = runtime.clock.monotonic()
         # What was done when the cut of the last checkpoint was made, and of the last durable one.
@@ -72,7 +76,7 @@ class Checkpointer:
             StateError: It, or the one before it, could not be written.
 
         """
-        self._writer.wait()
+        self.wait()
         self._begin()()
 
     def take_if_due(self) -> None:
@@ -87,12 +91,15 @@ class Checkpointer:
             self._ease()
             return
         if self._writer.is_busy and self._is_recovery_long():
-            self._writer.wait()
+            self.wait()
         if not self._writer.is_busy and (self._is_due() or pressure is Pressure.SOON):
-            self._writer.wait()
-            self._writer.run(self._begin(maps=pressure is Pressure.SOON))
+            self.wait()
+            is_quick = self._runtime.loop.pace.epoch_seconds < _QUICK_EPOCH_SECONDS
+            write = self._begin(maps=pressure is Pressure.SOON)
+            self._rests.begin(is_hurried=not is_quick or pressure is Pressure.SOON)
+            self._writer.run(write)
             if self._is_recovery_long():
-                self._writer.wait()
+                self.wait()
 
     def _is_due(self) -> bool:
         """Whether to begin one: by what a recovery would do again, the journal, or the time."""
@@ -124,7 +131,7 @@ class Checkpointer:
 
     def _ease(self) -> None:
         """Have what is remembered lie in files: stored by one checkpoint, mapped by the next."""
-        self._writer.wait()
+        self.wait()
         for _ in range(2):
             self._begin(maps=True)()
         self._budget.ease()
@@ -136,10 +143,12 @@ class Checkpointer:
             StateError: The one before could not be written.
 
         """
+        self._rests.hurry()
         self._writer.wait()
 
     def close(self) -> None:
         """Wait for what is being written."""
+        self._rests.hurry()
         self._writer.close()
 
     def _begin(self, *, maps: bool = False) -> Callable[[], None]:
@@ -171,7 +180,7 @@ class Checkpointer:
         watermarks = {name: mark.save() for name, mark in stepper.watermarks.items()}
 
         def write() -> None:
-            saver.write()
+            saver.write(self._rests.pause)
             self._flush()
             # Recovery from this checkpoint reads no row before its epoch's end; one before it
             # names its own files, which stay as long as it does.
@@ -208,6 +217,7 @@ class Checkpointer:
     def _flush(self) -> None:
         for log in self._logs():
             log.flush()
+            self._rests.pause()
 
     def _has_expired(self) -> bool:
         """Whether rows are to be let go, though nothing was written."""

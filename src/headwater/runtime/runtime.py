@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from headwater.clock import Clock
-from headwater.errors import ConflictError, DefinitionError
+from headwater.errors import ConflictError, DefinitionError, StateError
 from headwater.log.changes import ChangeLog
 from headwater.log.topic import Topic
 from headwater.operators.statement import PARALLEL_ROWS_MIN, Engine
 from headwater.plan.pipeline import Pipeline, ViewPlan
 from headwater.runtime.archiver import Archiver
-from headwater.runtime.checkpoint import Checkpoints
+from headwater.runtime.checkpoint import Checkpoints, Manifest
 from headwater.runtime.checkpointer import Checkpointer
 from headwater.runtime.columns import Columns, columns_of, is_same, pipeline_of
 from headwater.runtime.compactor import Compactor
@@ -22,7 +22,7 @@ from headwater.runtime.evolution import versions_of
 from headwater.runtime.evolving import evolve
 from headwater.runtime.intake import Intake
 from headwater.runtime.loop import EPOCH_ROWS_MAX, EpochLoop, Progress
-from headwater.runtime.opening import Decision, Opening
+from headwater.runtime.opening import Decision, Opened, Opening
 from headwater.runtime.positions import Positions
 from headwater.runtime.records import Kind, SchemaRecord
 from headwater.runtime.recovery import Report
@@ -222,13 +222,7 @@ class Runtime:
             clock=self.clock,
         )
         self._stepwise = opening.with_ticks
-        opened = opening.run(
-            manifest,
-            self._checkpoints.kept(),
-            self.journal,
-            self.started_us,
-            rebuild=self.settings.rebuild,
-        )
+        opened = self._opened(opening, manifest)
         self.topics, self.rejected = opened.topics, opened.rejected
         self._name_topics()
         recovery = opened.recovery
@@ -268,6 +262,19 @@ class Runtime:
             # From here on the folder knows these definitions.
             self.checkpoint()
         return decision
+
+    def _opened(self, opening: Opening, manifest: Manifest | None) -> Opened:
+        kept, damage = self._checkpoints.kept(), self._checkpoints.damage
+        try:
+            return opening.run(
+                manifest, kept, self.journal, self.started_us, rebuild=self.settings.rebuild
+            )
+        except StateError as error:
+            if not damage:
+                raise
+            # Where newer checkpoints are damaged, that is what is to be mended.
+            found = f"{'; '.join(damage)}; and from the one before it: {error.message}"
+            raise StateError(found, place=error.place, hint=error.hint) from error
 
     def _filled_by(self, known: Mapping[str, str], decision: Decision) -> dict[str, str]:
         """For each sink the version of its view, by fingerprint, that has filled its store.
