@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import headwater as hw  # isort: skip - before numpy, whose sort it chooses
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -52,6 +51,17 @@ def held(content: Content) -> Counter[tuple[str | None, int]]:
     return found
 
 
+def kept_in(changes: ChangeLog, engine: Engine, own: OwnKey | None = None) -> KeptContent:
+    """A content of a log that holds nothing yet."""
+
+    def another(engine: Engine) -> KeptContent:
+        again = None if own is None else OwnKey(own.names, SCHEMA, engine)
+        return kept_in(changes, engine, again)
+
+    hashes = KeyHash(list(SCHEMA.names), SCHEMA, engine)
+    return KeptContent(SCHEMA, changes, hashes, own, another=another)
+
+
 # More of a row is withdrawn in one epoch than is added: the rest meets rows of a larger run later.
 @example(
     epochs=[
@@ -84,8 +94,7 @@ def test_holds_what_was_added_and_not_withdrawn(
     monkeypatch.setattr(module, "_SMALL_ROWS", small)
     monkeypatch.setattr("headwater.state.piled._GARBAGE_MIN", garbage)
     changes = ChangeLog("v", SCHEMA, Blobs(FakeDisk(1)), "views/v")
-    hashes = KeyHash(list(SCHEMA.names), SCHEMA, engine)
-    kept = KeptContent(SCHEMA, changes, hashes)
+    kept = kept_in(changes, engine)
     store = MemoryCheckpoint()
     expected: Counter[tuple[str | None, int]] = Counter()
     earlier: list[tuple[Content, Counter[tuple[str | None, int]]]] = []
@@ -102,7 +111,7 @@ def test_holds_what_was_added_and_not_withdrawn(
         earlier.append((kept.content(), +expected))
         if restarts:
             manifest = kept.save(store)
-            kept = KeptContent(SCHEMA, changes, hashes)
+            kept = kept_in(changes, engine)
             kept.load(manifest, store)
             assert held(kept.content()) == +expected
     for content, then in earlier:
@@ -111,18 +120,74 @@ def test_holds_what_was_added_and_not_withdrawn(
 
 def test_rows_are_hashed_only_when_one_is_withdrawn(engine: Engine) -> None:
     changes = ChangeLog("v", SCHEMA, Blobs(FakeDisk(1)), "views/v")
-    kept = KeptContent(SCHEMA, changes, KeyHash(list(SCHEMA.names), SCHEMA, engine))
+    kept = kept_in(changes, engine)
     adds = kept.hashed(delta_of([("a", 1)], [1]))
     assert HASH not in adds.rows.schema.names
     changes.append(adds.visible(), adds.weights, 1)
     kept.add(adds)
+    assert not kept.is_apart
     withdraws = kept.hashed(delta_of([("a", 1)], [-1]))
-    assert HASH in withdraws.rows.schema.names
     changes.append(withdraws.visible(), withdraws.weights, 2)
     kept.add(withdraws)
+    assert kept.is_apart
     assert HASH in kept.hashed(delta_of([("b", 2)], [1])).rows.schema.names
     assert held(kept.content()) == Counter()
-    assert np.all(withdraws.hashes == kept.hashed(delta_of([("a", 1)], [1])).hashes)
+
+
+def test_a_long_log_is_hashed_over_many_epochs_once_a_row_is_withdrawn(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_AHEAD_ROWS", 10)
+    changes = ChangeLog("v", SCHEMA, Blobs(FakeDisk(1)), "views/v")
+    kept, store, behind = kept_in(changes, engine), MemoryCheckpoint(), 0
+    rows = [("a", n) for n in range(100)]
+    monkeypatch.setattr(module, "_SMALL_ROWS", 0)
+    for epoch in range(1, 30):
+        delta = delta_of(rows, [1] * 100) if epoch == 1 else delta_of([("a", epoch)] * 2, [-1, 1])
+        delta = kept.hashed(delta)
+        changes.append(delta.visible(), delta.weights, epoch)
+        before = kept._ready
+        kept.add(delta)
+        assert kept._ready - before <= 11
+        assert held(kept.content()) == Counter(rows)
+        behind += not kept.is_apart
+        if epoch == 5:
+            manifest = kept.save(store)
+            kept = kept_in(changes, engine)
+            kept.load(manifest, store)
+
+    # The hundred rows, and two more with each epoch, ten at a time.
+    assert behind == 13
+    assert kept.is_apart
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(behind=st.integers(1, 6), epochs=st.lists(rows_of, max_size=6))
+def test_rows_by_their_own_key_are_the_same_while_the_log_is_read(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    behind: int,
+    epochs: list[list[tuple[str | None, int]]],
+) -> None:
+    monkeypatch.setattr(module, "_AHEAD_ROWS", behind)
+    monkeypatch.setattr(module, "_SMALL_ROWS", 0)
+    changes = ChangeLog("v", SCHEMA, Blobs(FakeDisk(1)), "views/v")
+    kept = kept_in(changes, engine, OwnKey(["n"], SCHEMA, engine))
+    expected = {n: (None, n) for n in range(4, 30)}
+    first = delta_of([*expected.values()], [1] * len(expected))
+    changes.append(first.visible(), first.weights, 1)
+    kept.add(kept.hashed(first))
+    for epoch, rows in enumerate(epochs, 2):
+        new = {row[1]: row for row in rows}
+        gone = [expected[key] for key in new if key in expected]
+        delta = delta_of([*gone, *new.values()], [-1] * len(gone) + [1] * len(new))
+        expected |= new
+        if len(delta):
+            delta = kept.hashed(delta)
+            changes.append(delta.visible(), delta.weights, epoch)
+            kept.add(delta)
+        assert held(kept.content()) == Counter(expected.values())
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -144,10 +209,9 @@ def test_a_row_takes_the_place_of_that_with_its_key(
     """Also in a content that was kept by whole rows before, for the first epochs."""
     monkeypatch.setattr(module, "_SMALL_ROWS", small)
     changes = ChangeLog("v", SCHEMA, Blobs(FakeDisk(1)), "views/v")
-    hashes = KeyHash(list(SCHEMA.names), SCHEMA, engine)
     at = 1 if is_coded else 0
     own = OwnKey([SCHEMA.names[at]], SCHEMA, engine)
-    kept = KeptContent(SCHEMA, changes, hashes, own if not older else None)
+    kept = kept_in(changes, engine, own if not older else None)
     store, expected = MemoryCheckpoint(), dict[object, tuple[str | None, int]]()
     for number, (rows, restarts) in enumerate(epochs, 1):
         new = {row[at]: row for row in rows}
@@ -156,7 +220,7 @@ def test_a_row_takes_the_place_of_that_with_its_key(
         expected |= new
         if number == older or restarts:
             manifest = kept.save(store)
-            kept = KeptContent(SCHEMA, changes, hashes, own if number >= older else None)
+            kept = kept_in(changes, engine, own if number >= older else None)
             kept.load(manifest, store)
         if len(delta):
             delta = kept.hashed(delta)

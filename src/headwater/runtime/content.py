@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from headwater.delta.delta import HASH, OWN, Delta, Int64Array, UInt64Array
 from headwater.log.changes import ChangeLog
+from headwater.log.columns import EPOCH
 from headwater.log.columns import WEIGHT as LOGGED_WEIGHT
 from headwater.operators.feed import KeyHash
 from headwater.operators.operator import Loader, Saver
@@ -30,6 +34,8 @@ Batches = Callable[[], Iterable[pa.RecordBatch]]
 # After an epoch of at most so many rows some more of the log are hashed ahead.
 _SMALL_ROWS = 1 << 14
 _AHEAD_ROWS = 1 << 15
+# So many are read at once where many are.
+_STRETCH_ROWS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +86,15 @@ class KeptContent:
 
     Until the first row is withdrawn they are what the log of changes has. A join with a table that
     stands still may never withdraw any, and hashing whole rows, by which they are kept, would
-    cost it as much as joining. So the log is hashed when a row is first withdrawn, and before
-    that, a piece at a time, after epochs that are small.
+    cost it as much as joining. So the log is hashed a piece at a time: before a row is withdrawn
+    after epochs that are small, and from then on after each epoch more than came with it, until
+    its end is reached. From there on what comes is kept as it comes. Whoever reads before that has
+    the log hashed for itself.
 
     Args:
         hashes: Computes the hash over all columns, for deltas that carry none; None when all do.
         own: What tells the rows apart, where it is known: they are then kept by it.
+        another: Makes another of the same log that holds nothing yet, with the engine given.
 
     """
 
@@ -95,6 +104,8 @@ class KeptContent:
         changes: ChangeLog,
         hashes: KeyHash | None,
         own: OwnKey | None = None,
+        *,
+        another: Callable[[Engine], KeptContent],
     ) -> None:
         self._own = own
         self._rows: Piled | Keyed = (
@@ -103,22 +114,32 @@ class KeptContent:
         self._plain = plain(schema)
         self._changes = changes
         self._hashes = hashes
+        self._another = another
         self._is_log = hashes is not None
-        # Rows that were added, and how many of them, the first, are also in `_rows`; both count
-        # only as long as the content is the log.
+        # Of the log: how many changes were made, how many of the first of them only add rows, and
+        # how many, the first, are in `_rows`; and how many rows there are. None of it counts any
+        # more once all changes are in `_rows`.
+        self._until = 0
         self._added = 0
         self._ready = 0
+        self._count = 0
 
     @property
     def is_apart(self) -> bool:
         """Whether `add` leaves the engine alone, which steps use: rows of the log may be hashed."""
-        return not self._is_log
+        return not self._is_log and not self._is_behind
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether rows were withdrawn, and `_rows` does not have all of the log yet."""
+        return not self._is_log and self._ready < self._until
 
     def hashed(self, delta: Delta) -> Delta:
         """The delta with the hashes that it must have."""
         rows = delta.rows
         if HASH not in rows.schema.names:
-            if self._is_log and _only_adds(delta):
+            if not self.is_apart:
+                # It is hashed when it is read from the log.
                 return delta
             assert self._hashes is not None
             rows = rows.append_column(pa.field(HASH, pa.uint64()), self._hashes.of(rows))
@@ -129,38 +150,56 @@ class KeptContent:
 
     def add(self, delta: Delta) -> None:
         """Take in what `hashed` returned, after the log has it."""
-        if self._is_log and HASH in delta.rows.schema.names:
-            self._make_ready(self._added)
-            self._is_log = False
-        if not self._is_log:
+        weights = None if _only_adds(delta) else delta.weights
+        if self.is_apart:
             rows = conformed(delta.rows, self._rows.schema)
             # Rows that cannot cancel others may wait unsorted.
-            weights = None if _only_adds(delta) else delta.weights
             self._insert(rows, weights, delta.hashes, delta.own)
             return
-        self._added += len(delta)
-        if len(delta) <= _SMALL_ROWS:
-            self._make_ready(min(self._added, self._ready + _AHEAD_ROWS))
+        self._until += len(delta)
+        self._count += len(delta) if weights is None else int(weights.sum())
+        if self._is_log and weights is None:
+            self._added = self._until
+            if len(delta) <= _SMALL_ROWS:
+                self._read_on(_AHEAD_ROWS)
+            return
+        self._is_log = False
+        self._read_on(max(_AHEAD_ROWS, 2 * len(delta)))
 
     def content(self) -> Content:
         """What there is now; cheap."""
+        changes, until, count = self._changes, self._until, self._count
         if self._is_log:
-            changes, until = self._changes, self._added
             return Content(lambda: until, lambda: changes.batches(until))
+        if self._is_behind:
+            return Content(lambda: count, _Reread(self._another, until).batches)
         snapshot = self._rows.snapshot()
         return Content(lambda: snapshot.rows, lambda: snapshot.table().to_batches())
 
+    def reread(self, until: int) -> pa.Table:
+        """The rows that the log's first changes come to, up to an offset where an epoch begins."""
+        self._until, self._is_log = until, False
+        self._read_on(until)
+        return self._rows.snapshot().table()
+
     def save(self, saver: Saver) -> Any:
         """A JSON value for `load`."""
-        log = {"added": self._added, "ready": self._ready} if self._is_log else None
-        return {"log": log, "rows": self._rows.save(saver)}
+        log = {"added": self._added, "ready": self._ready}
+        if not self._is_log:
+            log |= {"until": self._until, "count": self._count}
+        return {
+            "log": None if self.is_apart else log,
+            "rows": self._rows.save(saver),
+        }
 
     def load(self, manifest: Mapping[str, Any], loader: Loader) -> None:
         """Take back what `save` handed over."""
         log = manifest["log"]
-        self._is_log = log is not None
+        self._is_log = log is not None and "until" not in log
         if log is not None:
             self._added, self._ready = log["added"], log["ready"]
+            self._until = log.get("until", self._added)
+            self._count = log.get("count", self._added)
         if self._own is None or "keyed" in manifest["rows"]:
             self._rows.load(manifest["rows"], loader)
             return
@@ -183,19 +222,53 @@ class KeptContent:
             assert hashes is not None
             self._rows.insert_rows(rows, hashes, weights)
 
-    def _make_ready(self, until: int) -> None:
-        """Keep the rows of the log up to an offset."""
-        assert self._hashes is not None
-        names = self._rows.schema.names
+    def _read_on(self, rows: int) -> None:
+        """Take in so many more changes of the log, or a few more: those of whole epochs."""
+        until = min(self._ready + rows, self._until)
         while self._ready < until:
-            read = self._changes.read(self._ready, until - self._ready)
-            read = read.slice(0, until - self._ready)
-            assert bool((read.column(LOGGED_WEIGHT).to_numpy() == 1).all())
-            rows = one_batch(read.select(names).cast(self._plain))
-            own = None if self._own is None else self._own.hashes(rows)
-            hashes = self._hashes.of(rows).to_numpy() if own is None else None
-            self._insert(conformed(rows, self._rows.schema), None, hashes, own)
-            self._ready += rows.num_rows
+            if self._ready < self._added:
+                # Where none is withdrawn they may be cut anywhere.
+                most = min(until - self._ready, self._added - self._ready, _STRETCH_ROWS)
+                self._take(self._changes.read(self._ready, most).slice(0, most))
+                continue
+            read = self._changes.read(self._ready, min(until - self._ready, _STRETCH_ROWS))
+            epochs = read.column(EPOCH).to_numpy()
+            starts = [0, *(np.flatnonzero(np.diff(epochs)) + 1).tolist(), len(epochs)]
+            for start, end in pairwise(starts):
+                self._take(read.slice(start, end - start))
+
+    def _take(self, read: pa.Table) -> None:
+        """Take in the next changes of the log."""
+        assert self._hashes is not None
+        rows = one_batch(read.select(self._rows.schema.names).cast(self._plain))
+        weights = np.asarray(read.column(LOGGED_WEIGHT).to_numpy())
+        own = None if self._own is None else self._own.hashes(rows)
+        hashes = self._hashes.of(rows).to_numpy() if own is None else None
+        only_adds = bool((weights == 1).all())
+        self._insert(
+            conformed(rows, self._rows.schema), None if only_adds else weights, hashes, own
+        )
+        self._ready += rows.num_rows
+
+
+class _Reread:
+    """The rows that the changes of a view come to, computed when somebody first asks."""
+
+    def __init__(self, another: Callable[[Engine], KeptContent], until: int) -> None:
+        self._another = another
+        self._until = until
+        self._lock = threading.Lock()
+        self._found: pa.Table | None = None
+
+    def batches(self) -> Iterable[pa.RecordBatch]:
+        """The rows, in batches."""
+        with self._lock:
+            if self._found is None:
+                # Whoever asks does not have the engine of the steps.
+                with Engine() as engine:
+                    self._found = self._another(engine).reread(self._until)
+            found: list[pa.RecordBatch] = self._found.to_batches()
+            return found
 
 
 def _only_adds(delta: Delta) -> bool:
@@ -219,10 +292,15 @@ def content_of(
     """
     if plan.root.append_only:
         return LogContent(changes)
-    hashes = None if has_hash else KeyHash(list(plan.schema.names), plan.schema, engine)
+    schema = plan.schema
     keys = keys_of(plan.root, relations) if _is_of_tables(plan.root) else ()
-    own = OwnKey(min(keys, key=len), plan.schema, engine) if keys else None
-    return KeptContent(plan.schema, changes, hashes, own)
+
+    def kept(engine: Engine) -> KeptContent:
+        hashes = None if has_hash else KeyHash(list(schema.names), schema, engine)
+        own = OwnKey(min(keys, key=len), schema, engine) if keys else None
+        return KeptContent(schema, changes, hashes, own, another=kept)
+
+    return kept(engine)
 
 
 def _is_of_tables(root: Node) -> bool:
