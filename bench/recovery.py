@@ -257,7 +257,7 @@ class Bench:
             time.sleep(self._random.uniform(*SECONDS_RUN))
         again = next((n for n in started.notices if n.startswith("recovered")), "")
         again = again.removeprefix("recovered: ").replace(" epochs stepped again", "")
-        row = (f"{self._events:,}", case, f"{age:.1f} s", again)
+        row = (f"{self._events // 1_000_000} M", case, f"{age:.1f} s", again)
         row += (f"{started.answered:.2f} s", new, all_computed)
         self._table.add_row(*row)
         Console(stderr=True).print(*row)
@@ -295,7 +295,7 @@ def main() -> None:
         serve(args.serve)
     table = Table(title="seconds from the start of the process", title_style="")
     for heading in ("events", "killed", "checkpoint", "again", "answers", "new", "all"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     longest = 0.0
     with tempfile.TemporaryDirectory() as compiled:
         compile_ahead(compiled)

@@ -37,7 +37,7 @@ CHECKPOINT_BYTES = 64 << 20
 CHECKPOINT_SECONDS = 30.0
 # With a start of a second it is less than three. A recovery takes half to four fifths of what is
 # counted where epochs are small, as nothing else runs then.
-RECOVERY_SECONDS = 1.5
+RECOVERY_SECONDS = 1.25
 Planned = Callable[[Pipeline], tuple[ViewPlan, ...]]
 
 
