@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from headwater.state.codes import codes_of, has_codes
+from headwater.state.codes import codes_of, has_codes, scattered
 
 KINDS = {
     "INTEGER": (pa.int32(), [-(2**31), -1, 0, 1, 2**31 - 1]),
@@ -48,3 +48,15 @@ def test_codes_of_eight_bytes_are_the_memory_of_their_keys() -> None:
 )
 def test_other_keys_have_no_codes(kind: pa.DataType) -> None:
     assert not has_codes(kind)
+
+
+def test_scattered_numbers_are_what_state_files_hold() -> None:
+    numbers = np.array([0, 1, 2, 2**63, 2**64 - 1], np.uint64)
+
+    assert [hex(number) for number in scattered(numbers).tolist()] == [
+        "0x0",
+        "0x9e3779b97f4a7c15",
+        "0x3c6ef372fe94f82a",
+        "0x8000000000000000",
+        "0x61c8864680b583eb",
+    ]

@@ -14,10 +14,7 @@ from headwater.delta.delta import UInt64Array
 from headwater.operators.feed import KeyHash
 from headwater.operators.statement import Engine, Rows
 from headwater.schema.schema import Schema
-from headwater.state.codes import codes_of, has_codes
-
-# Times an odd number each number becomes another one, and neighbours move far apart.
-_MIXER = np.uint64(0x9E3779B97F4A7C15)
+from headwater.state.codes import codes_of, has_codes, scattered
 
 
 class OwnKey:
@@ -41,4 +38,4 @@ class OwnKey:
         column = rows.column(self.names[0])
         if isinstance(column, pa.ChunkedArray):
             column = column.combine_chunks()
-        return codes_of(column) * _MIXER
+        return scattered(codes_of(column))

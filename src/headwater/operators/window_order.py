@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from headwater.delta.delta import HASH, Int64Array, UInt64Array
 from headwater.operators.layout import SLICE, START
+from headwater.state.codes import scattered
 from headwater.state.equality import BoolArray
 from headwater.state.run import ascending, times_of
 
@@ -151,7 +152,7 @@ def mixed(hashes: UInt64Array, numbers: Int64Array) -> UInt64Array:
 
     SplitMix64's finalizer (Steele et al., 2014).
     """
-    x = hashes ^ (numbers.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    x = hashes ^ scattered(numbers.view(np.uint64))
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

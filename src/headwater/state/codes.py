@@ -4,7 +4,8 @@ A code stands in the place of a hash: equal keys have equal codes. Unlike hashes
 keys differ, so whoever has found a code need not compare keys; they cost nothing to compute; and
 keys that are near each other have codes that are near, so rows that came at about the same time,
 with numbers that were given out one after the other, lie in a narrow range of them (`state.spine`
-passes over the others) and close to each other (`state.dense` finds them without a search).
+passes over the others) and close to each other (`state.dense` finds them without a search). Where
+they must not lie close they are scattered, as are hashes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.delta.delta import UInt64Array
+
+# 2**64 over the golden ratio, an odd number.
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def has_codes(kind: pa.DataType) -> bool:
@@ -37,3 +41,14 @@ def codes_of(keys: pa.Array) -> UInt64Array:
     if values.dtype.itemsize < 8:
         values = values.astype(np.int64)
     return np.asarray(values.view(np.uint64))
+
+
+def scattered(numbers: UInt64Array) -> UInt64Array:
+    """Codes or hashes as other numbers: of different ones different, of neighbours far apart.
+
+    The high bits of what comes out depend on all bits of what goes in. It is Fibonacci hashing
+    (Knuth, The Art of Computer Programming, volume 3, section 6.4): times an odd number no two
+    become equal, and times this one numbers that follow each other spread evenly. State files hold
+    what comes out, so it never changes.
+    """
+    return numbers * _GOLDEN

@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 
 from headwater.delta.delta import Int64Array, UInt64Array
+from headwater.state.codes import scattered
 
 _STEPS = 6
 # Hashes that on average share a bucket with so many are crowded.
 _CROWD = 16
-# Times an odd number each number becomes another one, and neighbours move far apart.
-_MIXER = np.uint64(0x9E3779B97F4A7C15)
 # Hashes are sifted by so many top bits.
 _SIFT_BITS = 18
 _SPARSE_BELOW = 1 << 20
@@ -40,7 +39,7 @@ class HashIndex:
         # Where in the order of hashes those of the directory stand, if they had to be mixed.
         self._order: Int64Array | None = None
         if self._fill() > _CROWD:
-            mixed = self._heads * _MIXER
+            mixed = scattered(self._heads)
             self._order = np.argsort(mixed)
             self._heads = mixed.take(self._order)
             self._fill()
@@ -66,7 +65,7 @@ class HashIndex:
         """Where the hashes of the probes stand."""
         heads, last = self._heads, len(self._heads) - 1
         if self._order is not None:
-            probes = probes * _MIXER
+            probes = scattered(probes)
         # What is below all hashes wraps around, and is found missing at the end.
         buckets = (probes - self._low) >> self._shift
         np.minimum(buckets, self._buckets_last, out=buckets)

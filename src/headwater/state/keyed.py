@@ -22,7 +22,7 @@ import pyarrow as pa
 from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.state.afar import Afar
 from headwater.state.checkpoint import Loader, Saver
-from headwater.state.codes import has_codes
+from headwater.state.codes import has_codes, scattered
 from headwater.state.equality import BoolArray, first_alike, rows_equal
 from headwater.state.gather import taken
 from headwater.state.index import spread
@@ -38,8 +38,6 @@ PLACE = "__place"
 _GONE = -1
 # So many rows wait before they are sorted though nobody looks.
 _WAITING_MAX = 1 << 18
-# Times an odd number each number becomes another one, and neighbours move far apart.
-_MIXER = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
 _LOW = np.uint64((1 << 32) - 1)
 
@@ -130,7 +128,7 @@ class Keyed:
             hashes: Their hashes, or codes, made as those of the inserted rows.
 
         """
-        low = (hashes * _MIXER) & ~_LOW
+        low = scattered(hashes) & ~_LOW
         different, nth = _different(keys, low)
         probes, places = self._sought(keys.take(pa.array(different)), low[different])
         bounds = np.searchsorted(probes, np.arange(len(different) + 1))
@@ -252,7 +250,7 @@ _NOWHERE = np.zeros(0, dtype=np.int64)
 
 def _mixed(hashes: UInt64Array, key_hashes: UInt64Array) -> UInt64Array:
     """Hashes whose upper half is of what rows are sought by, and whose lower one is of the key."""
-    mixed = hashes * _MIXER
+    mixed = scattered(hashes)
     mixed &= ~_LOW
     mixed |= key_hashes >> _HALF
     return mixed

@@ -13,12 +13,11 @@ from __future__ import annotations
 import numpy as np
 
 from headwater.delta.delta import Int64Array, UInt64Array
+from headwater.state.codes import scattered
 
 # A word is for so many hashes.
 _SHARE = 4
 _WORDS_BITS_MIN = 10
-# Times this odd number the high bits of a hash depend on all of them.
-_MIXER = np.uint64(0x9E3779B97F4A7C15)
 # Where in a mixed hash the numbers of its bits are.
 _SHIFTS = (58, 52, 46)
 _LOW = np.uint64(63)
@@ -63,7 +62,7 @@ class Seen:
 
 
 def _bits(hashes: UInt64Array) -> UInt64Array:
-    mixed = hashes * _MIXER
+    mixed = scattered(hashes)
     bits = np.zeros(len(hashes), dtype=np.uint64)
     for shift in _SHIFTS:
         bits |= _ONE << ((mixed >> np.uint64(shift)) & _LOW)
