@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.schema.types import parse_type
-from headwater.state.equality import first_alike, rows_equal
+from headwater.state.equality import are_last, first_alike, last_alike, rows_equal
 from headwater.testing.deltas import answer
 
 NAN = float("nan")
@@ -62,7 +62,9 @@ def test_values_are_equal_as_duckdb_has_it(sql: str) -> None:
         max_size=40,
     )
 )
-def test_the_first_equal_row_of_a_hash_is_found(rows: list[tuple[int, float, list[int]]]) -> None:
+def test_the_first_and_the_last_equal_row_of_a_hash_are_found(
+    rows: list[tuple[int, float, list[int]]],
+) -> None:
     rows.sort(key=lambda row: row[0])
     hashes = np.array([row[0] for row in rows], dtype=np.uint64)
     columns = [pa.array([r[1] for r in rows], pa.float64())]
@@ -73,3 +75,9 @@ def test_the_first_equal_row_of_a_hash_is_found(rows: list[tuple[int, float, lis
     shown = [repr((h, "nan" if a != a else 0.0 if a == 0 else a, b)) for h, a, b in rows]  # noqa: PLR0124
     places = list(range(len(rows))) if first is None else first.tolist()
     assert places == [shown.index(row) for row in shown]
+    if first is not None:
+        last = [len(shown) - 1 - shown[::-1].index(row) for row in shown]
+        assert last_alike(first).tolist() == last
+        assert are_last(first).tolist() == [
+            row not in shown[n + 1 :] for n, row in enumerate(shown)
+        ]

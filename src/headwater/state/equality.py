@@ -96,6 +96,29 @@ def first_alike(
     return first
 
 
+def last_alike(first: Int64Array) -> Int64Array:
+    """For each row the place of the last row that is equal to it.
+
+    Args:
+        first: What `first_alike` gave.
+
+    """
+    last = np.empty_like(first)
+    # Of several writes to one place numpy keeps the last.
+    last[first] = np.arange(len(first))
+    return last.take(first)
+
+
+def are_last(first: Int64Array) -> BoolArray:
+    """Which rows have no equal row after them.
+
+    Args:
+        first: What `first_alike` gave.
+
+    """
+    return np.equal(last_alike(first), np.arange(len(first)))
+
+
 def is_null(columns: Sequence[pa.Array]) -> BoolArray | None:
     """Which rows are null in at least one of the columns; None when no row is."""
     nulls: BoolArray | None = None

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
-from headwater.state.equality import BoolArray, first_alike, rows_equal
+from headwater.state.equality import BoolArray, are_last, first_alike, rows_equal
 from headwater.state.index import search_times, spread
 from headwater.state.loose import Loose
 from headwater.state.run import Merge, Run, conformed, load_run, sorted_run, times_of
@@ -268,9 +268,7 @@ def _last_places(merge: Merge, keys: Sequence[str]) -> Int64Array:
     ordered = [c if merge.order is None else c.take(pa.array(merge.order)) for c in columns]
     first = first_alike(merge.hashes, [*ordered, times])
     assert first is not None
-    last = np.zeros(len(merge), dtype=np.int64)
-    last[first] = np.arange(len(merge))
-    return np.sort(last[first == np.arange(len(merge))])
+    return np.flatnonzero(are_last(first))
 
 
 def _plus(times: Int64Array, distance: int) -> Int64Array:

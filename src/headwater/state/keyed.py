@@ -23,7 +23,7 @@ from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.state.afar import Afar
 from headwater.state.checkpoint import Loader, Saver
 from headwater.state.codes import has_codes, scattered
-from headwater.state.equality import BoolArray, first_alike, rows_equal
+from headwater.state.equality import BoolArray, are_last, first_alike, rows_equal
 from headwater.state.gather import taken
 from headwater.state.index import spread
 from headwater.state.loose import Loose
@@ -221,7 +221,7 @@ class Keyed:
         # A younger run stands behind an older one.
         order = ascending(mixed, None)
         first = first_alike(mixed.take(order), _columns(rows, self._names), order)
-        last = order if first is None else order[_are_last(first)]
+        last = order if first is None else order[are_last(first)]
         places = rows.column(PLACE).to_numpy()
         last = last[places[last] != _GONE]
         last = last[np.lexsort((places[last], probes[last]))]
@@ -275,16 +275,8 @@ def _are_kept(merge: Merge, names: Sequence[str], *, with_marks: bool) -> BoolAr
 
     """
     first = merge.first_alike(names)
-    is_kept = np.ones(len(merge), dtype=np.bool_) if first is None else _are_last(first)
+    is_kept = np.ones(len(merge), dtype=np.bool_) if first is None else are_last(first)
     return is_kept if with_marks else is_kept & (_places(merge) != _GONE)
-
-
-def _are_last(first: Int64Array) -> BoolArray:
-    """Which rows are the last of their key, given the first one of each row's key."""
-    last = np.arange(len(first), dtype=np.int64)
-    # Of several writes to one place numpy keeps the last.
-    last[first] = np.arange(len(first))
-    return np.asarray(last[first] == np.arange(len(first)), dtype=np.bool_)
 
 
 def _places(merge: Merge, some: Int64Array | None = None) -> Int64Array:

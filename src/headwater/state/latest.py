@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from headwater.delta.delta import Int64Array, UInt64Array
 from headwater.state.checkpoint import Loader, Saver
-from headwater.state.equality import BoolArray
+from headwater.state.equality import BoolArray, are_last
 from headwater.state.loose import Loose
 from headwater.state.matching import matching
 from headwater.state.peek import Peek
@@ -230,13 +230,7 @@ def _newest(
 def _last(merge: Merge, keys: Sequence[str], *, is_oldest: bool) -> Run:
     """The last row of each key; without the marks of gone keys where they hide nothing."""
     first = merge.first_alike(keys)
-    kept: Int64Array | None = None
-    if first is not None:
-        last = np.zeros(len(merge), dtype=np.int64)
-        # Of several writes to one place numpy keeps the last.
-        last[first] = np.arange(len(merge))
-        kept = last[first == np.arange(len(merge))]
-        kept.sort()
+    kept = None if first is None else np.flatnonzero(are_last(first))
     if is_oldest and merge.weights is not None:
         kept = np.flatnonzero(merge.weights) if kept is None else kept[merge.weights.take(kept) > 0]
     if kept is None or len(kept) == len(merge):

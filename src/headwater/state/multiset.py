@@ -21,7 +21,7 @@ import pyarrow as pa
 from headwater.delta.delta import HASH, WEIGHT, Delta, Int64Array, UInt64Array
 from headwater.state.afar import Afar
 from headwater.state.checkpoint import Loader, Saver
-from headwater.state.equality import BoolArray, first_alike, taken
+from headwater.state.equality import BoolArray, are_last, first_alike, taken
 from headwater.state.loose import Loose
 from headwater.state.matching import Accept, Seek, matching_between, matching_by_two
 from headwater.state.peek import Peek
@@ -391,14 +391,9 @@ def _but_one(run: Run, keys: Sequence[str], bound: int, *, keeps_newest: bool) -
     first = first_alike(run.hashes.take(old), [taken(run.rows.column(name), old) for name in keys])
     if first is None:
         return None
-    own = np.arange(len(old))
-    stays = first
-    if keeps_newest:
-        stays = np.zeros(len(old), dtype=np.int64)
-        # Of several writes to one place numpy keeps the last.
-        stays[first] = own
+    stays = are_last(first) if keeps_newest else first == np.arange(len(old))
     is_kept = run.times >= bound
-    is_kept[old[stays[first == own]]] = True
+    is_kept[old[stays]] = True
     return is_kept
 
 

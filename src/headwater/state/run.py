@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from headwater.delta.delta import HASH, WEIGHT, Int64Array, UInt64Array
 from headwater.state.checkpoint import MAPPED_BYTES_MIN, Loader, Saver
 from headwater.state.dense import DenseIndex, is_dense
-from headwater.state.equality import first_alike
+from headwater.state.equality import first_alike, last_alike
 from headwater.state.index import HashIndex, Ranges, search, sifted
 from headwater.state.zones import Near, bounds_of
 
@@ -283,9 +283,7 @@ def consolidated(merge: Merge) -> Run:
     first = merge.first_alike(merge.rows.schema.names)
     if first is not None and merge.times is not None:
         # In order of time the newest of equal rows is the one that counts.
-        last = np.zeros(len(merge), dtype=np.int64)
-        last[first] = np.arange(len(merge))
-        first = last.take(first)
+        first = last_alike(first)
     return _weighed(merge, first)
 
 
