@@ -15,13 +15,10 @@ from headwater.errors import DefinitionError, HeadwaterError
 from headwater.log.lane import SealAt
 from headwater.run.compile import Compiled
 from headwater.runtime import compactor
-from headwater.runtime.ingest import Ingest
-from headwater.runtime.runtime import Runtime, Settings
-from headwater.runtime.status import Status
-from headwater.runtime.statuses import status_of
 from headwater.sql import declare
 from headwater.testing.clock import ManualClock
 from headwater.testing.disk import FakeDisk
+from runtime.runs import Run
 
 HOUR = 3600.0
 COLUMNS = "item BIGINT, shop VARCHAR, pieces BIGINT, v BIGINT, gone BOOLEAN DEFAULT false"
@@ -68,52 +65,22 @@ def batch(number: int, keys: int = 8) -> list[Row]:
     ]
 
 
-class Run:
-    """One life of the pipeline, stepped by hand, half a day a batch."""
+def opened(disk: FakeDisk, clock: ManualClock, compiled: Compiled, **more: bool) -> Run:
+    return Run(compiled, disk, clock, checkpoint_seconds=HOUR, **more)
 
-    def __init__(
-        self, disk: FakeDisk, clock: ManualClock, compiled: Compiled, **more: bool
-    ) -> None:
-        settings = Settings(checkpoint_seconds=HOUR, **more)  # type: ignore[arg-type]
-        self.runtime = Runtime(compiled.pipeline, compiled.plans, disk, clock, settings)
-        self.ingest = Ingest(self.runtime.intake, clock)
-        self.clock, self.disk = clock, disk
 
-    @property
-    def partitions(self) -> int:
-        return self.runtime.topics["stock"].definition.partitions
+def send(run: Run, number: int) -> None:
+    rows = batch(number)
+    partitions = run.runtime.topics["stock"].definition.partitions
+    receipt = run.send("stock", rows, partition=number % partitions)
+    assert receipt.accepted == len(rows)
 
-    def send(self, number: int) -> None:
-        definition = self.runtime.topics["stock"].definition
-        rows = batch(number)
-        receipt = self.ingest.send(definition, rows, partition=number % self.partitions)
-        assert receipt.accepted == len(rows)
 
-    def step(self) -> None:
-        while self.runtime.loop.run_epoch():
-            pass
-
-    def turn(self) -> None:
-        """What is done beside epochs."""
-        self.runtime.checkpoint()
-        self.runtime._archiver.turn()
-        assert self.runtime._archiver.problem is None or self.disk.is_off
-
-    def rows(self) -> list[Row]:
-        topic = self.runtime.topics["stock"]
-        found = [topic.read_offsets(n, 0, 1000).to_pylist() for n in range(self.partitions)]
-        return [row for rows in found for row in rows]
-
-    def content(self, name: str) -> list[tuple[Any, ...]]:
-        batches = self.runtime.loop.visible.contents[name].batches()
-        return sorted(tuple(row.values()) for batch in batches for row in batch.to_pylist())
-
-    def status(self) -> Status:
-        return status_of(self.runtime, [], "data")
-
-    def close(self) -> None:
-        with suppress(HeadwaterError):
-            self.runtime.close()
+def turn(run: Run) -> None:
+    """What is done beside epochs."""
+    run.runtime.checkpoint()
+    run.runtime._archiver.turn()
+    assert run.runtime._archiver.problem is None or run.disk.is_off
 
 
 def newest(batches: int, newest_by: str | None) -> dict[tuple[int, str], Row]:
@@ -136,10 +103,10 @@ def answer(batches: int, newest_by: str | None, more: int = 0) -> list[tuple[Any
 
 def lived(run: Run, batches: range) -> Iterator[int]:
     for number in batches:
-        run.send(number)
+        send(run, number)
         run.step()
         yield number + 1
-        run.turn()
+        turn(run)
         run.clock.advance(13 * HOUR)
 
 
@@ -152,28 +119,29 @@ def test_what_is_left_says_what_all_rows_said(
     monkeypatch.setattr(compactor, "PASS_ROWS", 16)
     monkeypatch.setattr(compactor, "DEFAULT_SEAL_AT", SealAt(rows=12))
     disk, clock, compiled = FakeDisk(1), ManualClock(), stocks(newest_by, partitions)
-    run = Run(disk, clock, compiled)
+    run = opened(disk, clock, compiled)
     for done in lived(run, range(BATCHES)):
         assert run.content("total") == answer(done, newest_by)
 
     (told,) = run.status().topics
     assert told.rows == told.computed == 10 * BATCHES
     assert told.rows == told.rows_kept + told.rows_compacted
-    assert told.rows_kept == len(run.rows()) < told.rows - 30
+    assert told.rows_kept == len(run.rows("stock")) < told.rows - 30
     run.close()
 
     # The newest rows are all there, where they were.
     places = {
-        (row["item"], row["shop"], row["v"], row["pieces"]): row["_offset"] for row in run.rows()
+        (row["item"], row["shop"], row["v"], row["pieces"]): row["_offset"]
+        for row in run.rows("stock")
     }
     for row in newest(BATCHES, newest_by).values():
         if not row["gone"]:
             assert (row["item"], row["shop"], row["v"], row["pieces"]) in places
 
-    again = Run(disk, clock, stocks(newest_by, partitions, 7), rebuild=True)
+    again = opened(disk, clock, stocks(newest_by, partitions, 7), rebuild=True)
     assert again.content("total") == answer(BATCHES, newest_by, 7)
     assert not [line for line in again.runtime.decision.lines() if "without" in line]
-    again.send(BATCHES)
+    send(again, BATCHES)
     again.step()
     assert again.content("total") == answer(BATCHES + 1, newest_by, 7)
     again.close()
@@ -183,7 +151,7 @@ def test_what_is_left_says_what_all_rows_said(
 def test_a_crash_in_any_call_changes_no_answer(newest_by: str | None, part: int) -> None:
     begun, clock = FakeDisk(1), ManualClock()
     compiled = stocks(newest_by)
-    run = Run(begun, clock, compiled)
+    run = opened(begun, clock, compiled)
     for _ in lived(run, range(7)):
         pass
     run.close()
@@ -197,19 +165,19 @@ def test_a_crash_in_any_call_changes_no_answer(newest_by: str | None, part: int)
         return done
 
     whole = begun.crash()
-    goes_on(Run(whole, ManualClock(clock.now_us()), compiled))
+    goes_on(opened(whole, ManualClock(clock.now_us()), compiled))
     for call in range(1 + part, whole.calls + 1, 16):
         disk, now, done = begun.crash(), ManualClock(clock.now_us()), 7
         disk.crash_at(call)
         with suppress(HeadwaterError):
-            done = goes_on(Run(disk, now, compiled))
+            done = goes_on(opened(disk, now, compiled))
 
-        again = Run(disk.crash(), now, compiled)
+        again = opened(disk.crash(), now, compiled)
         again.step()
         rows = again.status().topics[0]
         assert rows.rows >= 10 * done
         assert rows.rows == rows.rows_kept + rows.rows_compacted
-        assert len(again.rows()) == rows.rows_kept
+        assert len(again.rows("stock")) == rows.rows_kept
         batches = rows.rows // 10
         assert again.content("total") == answer(batches, newest_by)
         for _ in lived(again, range(batches, 11)):
@@ -221,21 +189,20 @@ def test_a_crash_in_any_call_changes_no_answer(newest_by: str | None, part: int)
 @pytest.mark.parametrize(("tombstones_for", "stay"), [("1 day", False), ("1000 days", True)])
 def test_deletions_go_when_their_time_is_over(tombstones_for: str, stay: bool) -> None:
     disk, clock = FakeDisk(1), ManualClock()
-    run = Run(disk, clock, stocks(tombstones_for=tombstones_for))
+    run = opened(disk, clock, stocks(tombstones_for=tombstones_for))
     for _ in lived(run, range(6)):
         pass
     deleted = {key for key, row in newest(6, None).items() if row["gone"]}
 
     # Other keys come, for a week.
-    definition = run.runtime.topics["stock"].definition
     for number in range(16):
         row = {"item": 100, "shop": "c", "pieces": 1, "v": number, "gone": False}
-        run.ingest.send(definition, [row] * 30)
+        run.send("stock", [row] * 30)
         run.step()
-        run.turn()
+        turn(run)
         clock.advance(13 * HOUR)
 
-    left = {(r["item"], r["shop"]) for r in run.rows()}
+    left = {(r["item"], r["shop"]) for r in run.rows("stock")}
     assert deleted
     assert deleted & left == (deleted if stay else set())
     assert left - deleted == {*newest(6, None), (100, "c")} - deleted
@@ -244,15 +211,14 @@ def test_deletions_go_when_their_time_is_over(tombstones_for: str, stay: bool) -
 
 def test_a_deletion_stays_while_older_rows_are_not_looked_at() -> None:
     disk, clock = FakeDisk(1), ManualClock()
-    run = Run(disk, clock, stocks(partitions=2))
+    run = opened(disk, clock, stocks(partitions=2))
     run.runtime.consumers.create("audit", "stock")
-    definition = run.runtime.topics["stock"].definition
 
     def send(partition: int, *items: int, gone: bool = False) -> None:
         rows = [{"item": i, "shop": "a", "pieces": 1, "v": 1, "gone": gone} for i in items]
-        run.ingest.send(definition, rows, partition=partition)
+        run.send("stock", rows, partition)
         run.step()
-        run.turn()
+        turn(run)
         clock.advance(25 * HOUR)
 
     send(0, 1)
@@ -265,7 +231,7 @@ def test_a_deletion_stays_while_older_rows_are_not_looked_at() -> None:
         run.runtime.consumers.seek("audit", "stock", partition=1, position=position)
 
     assert run.status().topics[0].rows_compacted > 20
-    assert [row["gone"] for row in run.rows() if row["item"] == 1] == [False, True]
+    assert [row["gone"] for row in run.rows("stock") if row["item"] == 1] == [False, True]
     run.close()
 
 
@@ -274,14 +240,13 @@ def test_a_deletion_stays_while_a_row_that_it_hides_is_in_a_file(
 ) -> None:
     monkeypatch.setattr(compactor, "DEFAULT_SEAL_AT", SealAt(rows=1))
     disk, clock = FakeDisk(1), ManualClock()
-    run = Run(disk, clock, stocks())
-    definition = run.runtime.topics["stock"].definition
+    run = opened(disk, clock, stocks())
 
     def send(*items: int, gone: bool = False) -> None:
         rows = [{"item": i, "shop": "a", "pieces": 1, "v": 1, "gone": gone} for i in items]
-        run.ingest.send(definition, rows)
+        run.send("stock", rows)
         run.step()
-        run.turn()
+        turn(run)
         clock.advance(25 * HOUR)
 
     # Two batches make a file. Of the first file too few rows go for it to be written anew.
@@ -292,36 +257,36 @@ def test_a_deletion_stays_while_a_row_that_it_hides_is_in_a_file(
     for _ in range(6):
         send(*range(100, 180))
 
-    items = [row["item"] for row in run.rows()]
+    items = [row["item"] for row in run.rows("stock")]
     assert items.count(1) == 2
     assert items.count(100) < 7
     run.close()
-    again = Run(disk, clock, stocks(more=5), rebuild=True)
+    again = opened(disk, clock, stocks(more=5), rebuild=True)
     assert again.content("total") == [("a", 39 + 10 + 80 + 5)]
     again.close()
 
 
 def test_deletions_with_versions_stay() -> None:
     disk, clock = FakeDisk(1), ManualClock()
-    run = Run(disk, clock, stocks("v"))
+    run = opened(disk, clock, stocks("v"))
     for _ in lived(run, range(6)):
         pass
     clock.advance(1000 * HOUR)
     for _ in lived(run, range(6, 12)):
         pass
 
-    left = {(r["item"], r["shop"]) for r in run.rows() if r["gone"]}
+    left = {(r["item"], r["shop"]) for r in run.rows("stock") if r["gone"]}
     assert left >= {key for key, row in newest(12, "v").items() if row["gone"]}
     run.close()
 
 
 def test_what_a_consumer_group_has_not_confirmed_stays() -> None:
     disk, clock = FakeDisk(1), ManualClock()
-    run = Run(disk, clock, stocks())
+    run = opened(disk, clock, stocks())
     run.runtime.consumers.create("audit", "stock")
     for _ in lived(run, range(8)):
         pass
-    assert [row["_offset"] for row in run.rows()] == list(range(80))
+    assert [row["_offset"] for row in run.rows("stock")] == list(range(80))
 
     run.runtime.consumers.seek("audit", "stock", partition=0, position=80)
     for _ in lived(run, range(8, 12)):
@@ -381,13 +346,13 @@ def test_a_view_that_asks_what_held_at_a_time_says_what_it_lacks_when_computed_a
         return app.compile()
 
     disk, clock = FakeDisk(1), ManualClock()
-    run = Run(disk, clock, compiled(0))
+    run = opened(disk, clock, compiled(0))
     for _ in lived(run, range(BATCHES)):
         pass
     gone = next(t.rows_compacted for t in run.status().topics if t.name == "stock")
     run.close()
 
-    again = Run(disk, clock, compiled(1), rebuild=True)
+    again = opened(disk, clock, compiled(1), rebuild=True)
 
     said = [line for line in again.runtime.decision.lines() if "computed without" in line]
     assert [line.partition(" rows of stock")[0] for line in said] == [

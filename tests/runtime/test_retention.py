@@ -13,12 +13,9 @@ import pytest
 import headwater as hw
 from headwater.errors import DefinitionError, HeadwaterError
 from headwater.run.compile import Compiled
-from headwater.runtime.ingest import Ingest
-from headwater.runtime.runtime import Runtime, Settings
-from headwater.runtime.status import Status
-from headwater.runtime.statuses import status_of
 from headwater.testing.clock import ManualClock
 from headwater.testing.disk import FakeDisk
+from runtime.runs import Run
 
 HOUR = 3600.0
 BATCHES, ROWS = 7, 3
@@ -34,44 +31,25 @@ def shop(view: str = "SELECT shop, sum(price) AS total FROM sales GROUP BY shop"
     return app.compile()
 
 
-class Run:
-    """One life of the pipeline, stepped by hand, an hour a batch."""
+def opened(
+    disk: FakeDisk, clock: ManualClock, compiled: Compiled | None = None, **more: bool
+) -> Run:
+    return Run(compiled or shop(), disk, clock, checkpoint_seconds=HOUR / 2, **more)
 
-    def __init__(
-        self, disk: FakeDisk, clock: ManualClock, compiled: Compiled | None = None, **more: bool
-    ) -> None:
-        made = compiled or shop()
-        settings = Settings(checkpoint_seconds=HOUR / 2, **more)  # type: ignore[arg-type]
-        self.runtime = Runtime(made.pipeline, made.plans, disk, clock, settings)
-        self.ingest = Ingest(self.runtime.intake, clock)
-        self.clock = clock
 
-    def send(self, number: int) -> None:
-        rows = [{"shop": n % 2, "price": n} for n in range(ROWS * number, ROWS * number + ROWS)]
-        bad = [{"shop": "no number"}]
-        self.ingest.send(self.runtime.topics["sales"].definition, rows + bad)
-        names = [{"shop": n, "name": f"shop {n} at {number}"} for n in range(2)]
-        self.ingest.send(self.runtime.topics["shops"].definition, names)
-        while self.runtime.loop.run_epoch():
-            pass
+def send(run: Run, number: int) -> None:
+    sales = [{"shop": n % 2, "price": n} for n in range(ROWS * number, ROWS * number + ROWS)]
+    run.send("sales", [*sales, {"shop": "no number"}])
+    run.send("shops", [{"shop": n, "name": f"shop {n} at {number}"} for n in range(2)])
+    run.step()
 
-    def offsets(self, topic: str = "sales") -> list[int]:
-        rows = self.runtime.topics[topic].read_offsets(0, 0, 1000)
-        return rows["_offset"].to_pylist()
 
-    def prices(self) -> list[int]:
-        return self.runtime.topics["sales"].read_offsets(0, 0, 1000)["price"].to_pylist()
+def offsets(run: Run) -> list[int]:
+    return [row["_offset"] for row in run.rows("sales")]
 
-    def content(self, name: str) -> list[tuple[object, ...]]:
-        batches = self.runtime.loop.visible.contents[name].batches()
-        return sorted(tuple(row.values()) for batch in batches for row in batch.to_pylist())
 
-    def status(self) -> Status:
-        return status_of(self.runtime, [], "data")
-
-    def close(self) -> None:
-        with suppress(HeadwaterError):
-            self.runtime.close()
+def prices(run: Run) -> list[int]:
+    return [row["price"] for row in run.rows("sales")]
 
 
 def totals(batches: int) -> list[tuple[int, int]]:
@@ -83,7 +61,7 @@ def totals(batches: int) -> list[tuple[int, int]]:
 def lived(run: Run, batches: range) -> Iterator[int]:
     """Send, and take a checkpoint after each batch; what was acknowledged."""
     for number in batches:
-        run.send(number)
+        send(run, number)
         yield number + 1
         run.runtime.checkpoint()
         run.clock.advance(HOUR)
@@ -91,12 +69,12 @@ def lived(run: Run, batches: range) -> Iterator[int]:
 
 def test_rows_go_with_the_checkpoint_after_their_time() -> None:
     disk, clock = FakeDisk(1), ManualClock()
-    run = Run(disk, clock)
+    run = opened(disk, clock)
     for _ in lived(run, range(BATCHES)):
         pass
 
     # At the last checkpoint the seventh batch had just come; the fifth was two hours old.
-    assert run.offsets() == list(range(4 * ROWS, BATCHES * ROWS))
+    assert offsets(run) == list(range(4 * ROWS, BATCHES * ROWS))
     sales, shops = run.status().topics
     assert (sales.rows, sales.rows_kept, sales.computed) == (21, 9, 21)
     assert sales.offsets_first == (12,)
@@ -110,14 +88,14 @@ def test_rows_go_with_the_checkpoint_after_their_time() -> None:
 
 def test_an_idle_pipeline_lets_rows_go_too() -> None:
     disk, clock = FakeDisk(1), ManualClock()
-    run = Run(disk, clock)
+    run = opened(disk, clock)
     for _ in lived(run, range(2)):
         pass
 
     clock.advance(10 * HOUR)
     run.runtime._checkpointer.take_if_due()
     run.runtime._checkpointer._writer.wait()
-    assert run.offsets() == []
+    assert offsets(run) == []
 
     calls = disk.calls
     clock.advance(10 * HOUR)
@@ -129,7 +107,7 @@ def test_an_idle_pipeline_lets_rows_go_too() -> None:
 def begun() -> tuple[FakeDisk, ManualClock]:
     """A life that ended well; rows have begun to go."""
     disk, clock = FakeDisk(1), ManualClock()
-    run = Run(disk, clock)
+    run = opened(disk, clock)
     for _ in lived(run, range(4)):
         pass
     run.close()
@@ -151,34 +129,33 @@ def goes_on(run: Run) -> int:
 def test_a_crash_in_any_call_leaves_a_stretch_of_rows_and_no_other_answer(part: int) -> None:
     before, clock = begun()
     whole = before.crash()
-    goes_on(Run(whole, ManualClock(clock.now_us())))
+    goes_on(opened(whole, ManualClock(clock.now_us())))
     for call in range(1 + part, whole.calls + 1, 12):
         disk, now = before.crash(), ManualClock(clock.now_us())
         disk.crash_at(call)
         done, seen_first = 4, 0
         with suppress(HeadwaterError):
-            run = Run(disk, now)
+            run = opened(disk, now)
             done = goes_on(run)
             seen_first = run.runtime.topics["sales"].first_offset(0)
 
         now.advance(HOUR)
-        again = Run(disk.crash(), now)
-        offsets = again.offsets()
+        again = opened(disk.crash(), now)
+        kept = offsets(again)
         rows = again.runtime.topics["sales"].rows_total
         first = again.runtime.topics["sales"].first_offset(0)
         assert rows >= done * ROWS
         # What was gone for readers may be there again, but what they had is there.
         assert seen_first == 0 or first <= seen_first
-        assert offsets == again.prices() == list(range(first, rows))
-        while again.runtime.loop.run_epoch():
-            pass
+        assert kept == prices(again) == list(range(first, rows))
+        again.step()
         assert again.content("sums") == totals(rows // ROWS)
 
         # Rows of before and after the crash are to be in files of their own: these go as a whole.
         again.runtime.checkpoint()
         for _ in lived(again, range(rows // ROWS, 9)):
             pass
-        assert again.offsets() == list(range(6 * ROWS, 9 * ROWS))
+        assert offsets(again) == list(range(6 * ROWS, 9 * ROWS))
         assert again.content("sums") == totals(9)
         assert again.content("named") == [(f"shop {s} at 8", total) for s, total in totals(9)]
         again.close()
@@ -186,16 +163,16 @@ def test_a_crash_in_any_call_leaves_a_stretch_of_rows_and_no_other_answer(part: 
 
 def test_a_view_that_is_computed_again_says_which_rows_it_lacks() -> None:
     disk, clock = FakeDisk(1), ManualClock()
-    run = Run(disk, clock)
+    run = opened(disk, clock)
     for _ in lived(run, range(BATCHES)):
         pass
     run.close()
-    kept = len(run.offsets())
+    kept = len(offsets(run))
     changed = shop("SELECT shop, sum(price) + 0 AS total FROM sales GROUP BY shop")
     with pytest.raises(DefinitionError, match="changed since"):
-        Run(disk, clock, changed)
+        opened(disk, clock, changed)
 
-    again = Run(disk, clock, changed, rebuild=True)
+    again = opened(disk, clock, changed, rebuild=True)
 
     gone = BATCHES * ROWS - kept
     said = [line for line in again.runtime.decision.lines() if "without the first" in line]
