@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import duckdb
@@ -22,6 +21,8 @@ from headwater.storage.blobs import Blobs
 from headwater.storage.local import LocalDisk
 from headwater.testing.disk import FakeDisk
 
+pytestmark = pytest.mark.usefixtures("small_pieces")
+
 SCHEMA = Schema(
     (Column("user", parse_type("VARCHAR")), Column("n", parse_type("BIGINT"), nullable=False))
 )
@@ -34,15 +35,6 @@ actions = st.one_of(
     st.tuples(st.just("publish"), weights),
     st.sampled_from([("checkpoint",), ("flush",), ("crash",)]),
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _small_pieces() -> Iterator[None]:
-    """Row groups and stretches of a few rows, so that a short log has many."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("headwater.log.content.ROW_GROUP_ROWS", 5)
-        patch.setattr("headwater.log.lane.STRETCH_ROWS", 7)
-        yield
 
 
 class Life:

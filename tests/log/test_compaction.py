@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -24,6 +23,8 @@ from headwater.storage.blobs import Blobs
 from headwater.testing.disk import FakeDisk
 from log.log_inputs import CLICKS, START_US, Plain, through_json
 
+pytestmark = pytest.mark.usefixtures("small_pieces")
+
 FOLDER = "topics/clicks"
 SMALL = SealAt(rows=12)
 
@@ -39,15 +40,6 @@ appends = st.tuples(
 compactions = st.tuples(st.just("compact"), st.integers(0, 99), st.sampled_from([0, 20, 50, 100]))
 upkeep = st.sampled_from([("checkpoint",), ("checkpoint",), ("crash",)])
 histories = st.lists(st.one_of(appends, appends, upkeep, compactions), max_size=50)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _small_pieces() -> Iterator[None]:
-    """Row groups and stretches of a few rows: a short log has many."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("headwater.log.content.ROW_GROUP_ROWS", 5)
-        patch.setattr("headwater.log.lane.STRETCH_ROWS", 7)
-        yield
 
 
 class Life:

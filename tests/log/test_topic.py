@@ -50,11 +50,8 @@ places = st.integers(-3, 120)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _small_pieces() -> Iterator[None]:
-    """Row groups and stretches of a few rows, and few small files: a short log has many."""
+def _few_small_files(small_pieces: None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("headwater.log.content.ROW_GROUP_ROWS", 5)
-        patch.setattr("headwater.log.lane.STRETCH_ROWS", 7)
         patch.setattr("headwater.log.lane.MANY", 3)
         yield
 
