@@ -27,6 +27,12 @@ rows_of = st.lists(
 )
 
 
+def pieces(cuts: list[int], rows: list[Any]) -> list[tuple[int, int]]:
+    """From where to where each piece of the rows goes, when they are cut at these places."""
+    places = sorted({cut for cut in cuts if cut < len(rows)})
+    return [*itertools.pairwise([0, *places, len(rows)])]
+
+
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -39,10 +45,9 @@ def test_the_changes_add_up_to_the_newest_row_of_each_key(
     engine: Engine, rows: Any, cuts: Any, saved_after: Any
 ) -> None:
     upsert = UpsertOperator(ROWS, KEYS, engine)
-    bounds = [0, *sorted({cut for cut in cuts if cut < len(rows)}), len(rows)]
     total = []
-    for number, first in enumerate(bounds[:-1]):
-        here = table(ROWS, rows[first : bounds[number + 1]])
+    for number, (low, high) in enumerate(pieces(cuts, rows)):
+        here = table(ROWS, rows[low:high])
         total.append(zset(upsert.step(here).rows))
         if saved_after == number:
             memory = Memory()
@@ -64,9 +69,8 @@ def test_stepwise_what_comes_out_does_not_depend_on_the_cut(
     upsert = UpsertOperator(ROWS, KEYS, engine, has_ticks=True, is_stepwise=True)
     alone = UpsertOperator(ROWS, KEYS, engine, has_ticks=True)
     log = table(ROWS, rows, __tick=range(len(rows)))
-    bounds = [0, *sorted({cut for cut in cuts if cut < len(rows)}), len(rows)]
 
-    cut = [upsert.step(log.slice(low, high - low)) for low, high in itertools.pairwise(bounds)]
+    cut = [upsert.step(log.slice(low, high - low)) for low, high in pieces(cuts, rows)]
     by_row = [alone.step(log.slice(place, 1)) for place in range(len(rows))]
 
     def said(changes: list[Delta]) -> list[Any]:
@@ -105,9 +109,8 @@ def test_the_newest_version_wins_in_any_order(
     engine: Engine, rows: Any, cuts: Any, unread: bool
 ) -> None:
     upsert = UpsertOperator(VERSIONED, ("a",), engine, newest_by="v")
-    bounds = [0, *sorted({cut for cut in cuts if cut < len(rows)}), len(rows)]
     total = []
-    for low, high in itertools.pairwise(bounds):
+    for low, high in pieces(cuts, rows):
         if unread:
             upsert.put(versioned(rows[low:high]))
         else:
@@ -128,9 +131,8 @@ def test_stepwise_versions_come_out_alike_however_cut(engine: Engine, rows: Any,
     )
     alone = UpsertOperator(VERSIONED, ("a",), engine, newest_by="v", has_ticks=True)
     log = versioned(rows, __tick=range(len(rows)))
-    bounds = [0, *sorted({cut for cut in cuts if cut < len(rows)}), len(rows)]
 
-    cut = [upsert.step(log.slice(low, high - low)) for low, high in itertools.pairwise(bounds)]
+    cut = [upsert.step(log.slice(low, high - low)) for low, high in pieces(cuts, rows)]
     by_row = [alone.step(log.slice(place, 1)) for place in range(len(rows))]
 
     def said(changes: list[Delta]) -> list[Any]:
@@ -161,9 +163,8 @@ def test_a_deleted_key_is_gone_until_a_newer_row_comes(
     engine: Engine, rows: Any, cuts: Any, newest_by: str | None, unread: bool
 ) -> None:
     upsert = UpsertOperator(DELETABLE, ("a",), engine, newest_by=newest_by, deleted_by="gone")
-    bounds = [0, *sorted({cut for cut in cuts if cut < len(rows)}), len(rows)]
     total = []
-    for low, high in itertools.pairwise(bounds):
+    for low, high in pieces(cuts, rows):
         here = table(DELETABLE, rows[low:high])
         if unread:
             upsert.put(here)
@@ -201,9 +202,8 @@ def test_stepwise_deletions_come_out_alike_however_cut(
         for stepwise in (True, False)
     )
     log = table(DELETABLE, rows, __tick=range(len(rows)))
-    bounds = [0, *sorted({cut for cut in cuts if cut < len(rows)}), len(rows)]
 
-    cut = [upsert.step(log.slice(low, high - low)) for low, high in itertools.pairwise(bounds)]
+    cut = [upsert.step(log.slice(low, high - low)) for low, high in pieces(cuts, rows)]
     by_row = [alone.step(log.slice(place, 1)) for place in range(len(rows))]
 
     def said(changes: list[Delta]) -> list[Any]:
