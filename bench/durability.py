@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import shutil
 import statistics
 import tempfile
 import time
@@ -26,11 +25,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.first import COLUMNS, QUERIES, Query, app_of, clicks, visitors
-from headwater.clock import SystemClock
+from bench.folders import linked, opened
 from headwater.heap import HEAP
 from headwater.runtime.ingest import Ingest
 from headwater.runtime.runtime import Runtime, Settings
-from headwater.storage.local import LocalDisk
 
 NEVER = {"checkpoint_bytes": 1 << 60, "checkpoint_seconds": 1e9, "recovery_seconds": 1e9}
 MODES = {
@@ -46,7 +44,7 @@ def write_log(folder: Path, rows: int) -> None:
     app = hw.App("bench")
     app.topic("clicks", COLUMNS, event_time="ts", delay="2 seconds")
     app.table("visitors", "visitor BIGINT, name VARCHAR NOT NULL", key="visitor")
-    runtime = _opened(app, folder, MODES["syncs alone"])
+    runtime = opened(app.compile(), folder, MODES["syncs alone"])
     ingest = Ingest(runtime.intake, runtime.clock)
     ingest.send(runtime.topics["visitors"].definition, visitors())
     topic, rng = runtime.topics["clicks"].definition, np.random.default_rng(1)
@@ -60,9 +58,8 @@ def write_log(folder: Path, rows: int) -> None:
 def catch_up(query: Query, log: Path, settings: Settings) -> tuple[float, int]:
     """Seconds from the log to the last committed epoch, and how many checkpoints were taken."""
     with tempfile.TemporaryDirectory(dir=log.parent) as place:
-        folder = Path(place) / "data"
-        shutil.copytree(log, folder, copy_function=_linked)
-        runtime = _opened(app_of(query), folder, settings)
+        folder = linked(log, Path(place) / "data")
+        runtime = opened(app_of(query).compile(), folder, settings)
         loop, checkpointer = runtime.loop, runtime._checkpointer
         rows_max, loop._epoch_rows_max = loop._epoch_rows_max, WARM_ROWS
         # A running pipeline: its statements are prepared.
@@ -86,20 +83,6 @@ def catch_up(query: Query, log: Path, settings: Settings) -> tuple[float, int]:
 
 def _generation(runtime: Runtime) -> int:
     return runtime._checkpoints.next_generation()
-
-
-def _opened(app: hw.App, folder: Path, settings: Settings) -> Runtime:
-    folder.mkdir(exist_ok=True)
-    compiled = app.compile()
-    return Runtime(compiled.pipeline, compiled.plans, LocalDisk(folder), SystemClock(), settings)
-
-
-def _linked(source: str, target: str) -> str:
-    """A second name for a file that is never changed, a copy of any other."""
-    if source.endswith((".arrow", ".parquet")):
-        os.link(source, target)
-        return target
-    return shutil.copy2(source, target)
 
 
 def main() -> None:

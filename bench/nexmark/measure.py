@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -22,18 +21,19 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.folders import linked, opened
 from bench.nexmark.generator import Config
 from bench.nexmark.pipeline import app_of, sends
 from bench.nexmark.queries import QUERIES, TOPICS, Query
-from headwater.clock import SystemClock
 from headwater.delta.watermark import AFTER_ALL
 from headwater.heap import HEAP
 from headwater.runtime import loop as loops
 from headwater.runtime import stepper
 from headwater.runtime.ingest import Ingest
-from headwater.runtime.runtime import Runtime, Settings
-from headwater.storage.local import LocalDisk
+from headwater.runtime.runtime import Settings
 
+# No checkpoint is taken unless it is asked for.
+NEVER = Settings(checkpoint_bytes=1 << 60, checkpoint_seconds=1e9)
 SEND_EVENTS = 20_000
 WARM_ROWS = 100_000
 
@@ -65,7 +65,7 @@ class Figures:
 def write_log(config: Config, events: int, folder: Path, *, delay: str) -> None:
     """Make a data folder whose topics hold the events, and that has computed nothing."""
     app = app_of(Query("none", "", ""), delay=delay)
-    runtime = _opened(folder, app)
+    runtime = opened(app.compile(), folder, NEVER)
     ingest = Ingest(runtime.intake, runtime.clock)
     for number, (name, rows) in enumerate(sends(config, events, SEND_EVENTS)):
         ingest.send(runtime.topics[name].definition, rows)
@@ -84,9 +84,8 @@ def headwater(name: str, log: Path, delay: str, answer: Path | None) -> Figures:
 def _headwater(name: str, log: Path, delay: str, answer: Path | None) -> Figures:
     (query,) = (query for query in QUERIES if query.name == name)
     with TemporaryDirectory(dir=log.parent) as place:
-        folder = Path(place) / "data"
-        shutil.copytree(log, folder, copy_function=_linked)
-        runtime = _opened(folder, app_of(query, delay=delay))
+        folder = linked(log, Path(place) / "data")
+        runtime = opened(app_of(query, delay=delay).compile(), folder, NEVER)
         loop = runtime.loop
         rows_max, loop._epoch_rows_max = loop._epoch_rows_max, WARM_ROWS
         unread_max, stepper._UNREAD_MAX = stepper._UNREAD_MAX, 1
@@ -170,21 +169,6 @@ def difference(
     if missing or extra:
         return f"{missing} of DuckDB's rows are missing, {extra} are too many"
     return "" if expected_rows else "no rows at all"
-
-
-def _opened(folder: Path, app: object) -> Runtime:
-    folder.mkdir(parents=True, exist_ok=True)
-    compiled = app.compile()  # type: ignore[attr-defined]
-    settings = Settings(checkpoint_bytes=1 << 60, checkpoint_seconds=1e9)
-    return Runtime(compiled.pipeline, compiled.plans, LocalDisk(folder), SystemClock(), settings)
-
-
-def _linked(source: str, target: str) -> str:
-    """A second name for a file that is never changed, a copy of any other."""
-    if source.endswith((".arrow", ".parquet")):
-        os.link(source, target)
-        return target
-    return shutil.copy2(source, target)
 
 
 def _reset_peak() -> int:
