@@ -63,7 +63,7 @@ class CountingDisk(LocalDisk):
 class Slow:
     """A pipeline whose view takes half a second for an epoch, by the test's clock."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, epoch_seconds: float = EPOCH_SECONDS) -> None:
         self.disk = CountingDisk(root)
         self.clock = ManualClock()
         app = hw.App("slow")
@@ -72,7 +72,7 @@ class Slow:
         @app.function("(n BIGINT) -> BIGINT")
         def slowly(n: pa.Array) -> pa.Array:
             if len(n):
-                self.clock.advance(EPOCH_SECONDS)
+                self.clock.advance(epoch_seconds)
             return n
 
         app.view("slow", "SELECT slowly(n) AS n FROM numbers")
@@ -143,6 +143,25 @@ def test_epochs_wait_for_a_checkpoint_that_is_slow(tmp_path: Path) -> None:
     waiting.join(SECONDS)
 
     assert not waiting.is_alive()
+    slow.crash()
+
+
+def test_a_checkpoint_is_written_without_pauses_before_epochs_would_wait_for_it(
+    tmp_path: Path,
+) -> None:
+    slow = Slow(tmp_path, epoch_seconds=0.05)
+    slow.disk.gate.clear()
+    found = []
+    for _ in range(38):
+        slow.epoch()
+        slow.runtime._checkpointer.take_if_due()
+        found.append(slow.runtime._checkpointer._rests._hurried.is_set())
+
+    # It is begun after 1.2 seconds of work, and 2.4 are the most.
+    assert found.index(False) == 23
+    assert found.index(True, 23) == 35
+    assert all(found[35:])
+    slow.disk.gate.set()
     slow.crash()
 
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 # A checkpoint is begun at this part of what a recovery may take: the rest is for writing it, which
 # takes longer the more was done since, and epochs should not have to wait for it.
 _BEGUN_SHARE = 1 / 2
+# And it is written without pauses from this part on: soon epochs would have to wait for it.
+_HURRIED_SHARE = 3 / 4
 # Epochs that take longer are those of a backlog: nobody notices then that one is held up.
 _QUICK_EPOCH_SECONDS = 0.1
 
@@ -90,8 +92,11 @@ class Checkpointer:
         if pressure is Pressure.NOW:
             self._ease()
             return
-        if self._writer.is_busy and self._is_recovery_long():
-            self.wait()
+        if self._writer.is_busy:
+            if self._is_recovery_long():
+                self.wait()
+            elif self._owed_seconds() >= self._runtime.settings.recovery_seconds * _HURRIED_SHARE:
+                self._rests.hurry()
         if not self._writer.is_busy and (self._is_due() or pressure is Pressure.SOON):
             self.wait()
             is_quick = self._runtime.loop.pace.epoch_seconds < _QUICK_EPOCH_SECONDS
@@ -119,8 +124,12 @@ class Checkpointer:
         if runtime.loop.stepper.paused:
             # No checkpoint is taken then, and nothing comes of waiting.
             return False
-        owed = self._work().seconds_since(self._work_durable)
-        return owed + runtime.loop.pace.epoch_seconds >= runtime.settings.recovery_seconds
+        owed = self._owed_seconds() + runtime.loop.pace.epoch_seconds
+        return owed >= runtime.settings.recovery_seconds
+
+    def _owed_seconds(self) -> float:
+        """About how long a recovery would take from the last durable checkpoint."""
+        return self._work().seconds_since(self._work_durable)
 
     def _work(self) -> Work:
         return Work(self._runtime.loop.pace.seconds, *self._journaled())

@@ -135,11 +135,14 @@ class KeptContent:
         return not self._is_log and self._ready < self._until
 
     def hashed(self, delta: Delta) -> Delta:
-        """The delta with the hashes that it must have."""
+        """The delta with the hashes that it must have.
+
+        Those of whole rows are what an epoch's checksum adds up, so that whether there are any
+        depends on the rows alone, and not on how far the log was read.
+        """
         rows = delta.rows
         if HASH not in rows.schema.names:
-            if not self.is_apart:
-                # It is hashed when it is read from the log.
+            if self._is_log and _only_adds(delta):
                 return delta
             assert self._hashes is not None
             rows = rows.append_column(pa.field(HASH, pa.uint64()), self._hashes.of(rows))
