@@ -51,7 +51,7 @@ def drain(life: Life, group: Group) -> None:
         assert portion is not None
         if portion.position == portion.start:
             break
-        _note(group, portion)
+        _note(group, portion, is_compact=_is_compact(life, group))
         _confirm(life, group, portion)
     (status,) = [s for s in consumers.all() if s.group == group.name]
     if status.positions != status.ends or status.lag:
@@ -83,6 +83,8 @@ def _enter(life: Life, group: Group) -> None:
     if not known and any(group.sure.values()):
         raise Wrong(f"group {group.name} was at {group.sure}, and is not known")
     status = consumers.create(group.name, group.relation, "start")
+    if not known:
+        group.began.update(enumerate(status.ends))
     for partition, position in enumerate(status.positions):
         if not group.sure and not group.asked:
             # It begins with the first row that is kept.
@@ -108,7 +110,7 @@ def _take(life: Life, group: Group, member: str, random: Random) -> None:
     if portion is None or portion.position == portion.start:
         life.turns.sleep(0.01)
         return
-    _note(group, portion)
+    _note(group, portion, is_compact=_is_compact(life, group))
     if group.members == 1:
         _check_place(group, portion.partition, portion.committed)
     life.turns.sleep(random.choice([0.0, 0.01, 0.5, _LEASE_SECONDS + 1]))
@@ -131,18 +133,28 @@ def _confirm(life: Life, group: Group, portion: Portion, member: str | None = No
     group.sure[partition] = max(group.sure.get(partition, 0), position)
 
 
-def _note(group: Group, portion: Portion) -> None:
+def _note(group: Group, portion: Portion, *, is_compact: bool) -> None:
     """Note what a member was given: what comes next, each as it was before."""
     offsets = portion.rows.column("_offset").to_pylist()
-    if offsets != list(range(portion.start + portion.lost, portion.position)):
+    wanted = range(portion.start + portion.lost, portion.position)
+    # What came before the group may have been compacted; what came after is kept for it.
+    began = group.began.get(portion.partition, 0) if is_compact else 0
+    gaps = set(wanted) - set(offsets)
+    if offsets != [at for at in wanted if at not in gaps] or max(gaps, default=-1) >= began:
         raise Wrong(f"group {group.name} was given {offsets} after {portion.start}")
     lost = group.lost.setdefault(portion.partition, set())
-    lost.update(range(portion.start, portion.start + portion.lost))
+    lost |= {*range(portion.start, portion.start + portion.lost), *gaps}
     got = group.got.setdefault(portion.partition, {})
     columns = [portion.rows.column(name).to_pylist() for name in _kept_of(portion)]
     for offset, *row in zip(offsets, *columns, strict=True):
         if got.setdefault(offset, tuple(row)) != tuple(row):
             raise Wrong(f"group {group.name} was given {row} at {offset}, and {got[offset]} before")
+
+
+def _is_compact(life: Life, group: Group) -> bool:
+    """Whether the group reads a table whose log is compacted."""
+    topic = life.runtime.topics.get(group.relation)
+    return topic is not None and topic.definition.life.is_compact
 
 
 def _kept_of(portion: Portion) -> list[str]:

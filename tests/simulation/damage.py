@@ -68,7 +68,8 @@ def is_same(one: pa.Table | Kept, other: pa.Table | Kept) -> bool:
     """Whether two starts found the same.
 
     Of views the rows, but for the last bits of floats: what was not in an epoch yet is cut by each
-    start as it comes. Of topics the rows that both keep, as one may have let go of more.
+    start as it comes. Of topics the rows that both keep, as one may have let go of more, or what
+    stands.
     """
     if isinstance(one, pa.Table):
         try:
@@ -102,6 +103,14 @@ class Kept:
             rows[first - own :]
             for rows, own, first in zip(self.rows, self.firsts, firsts, strict=True)
         ]
+
+
+def rows_of(topic: Topic) -> pa.Table | Kept:
+    """What a topic keeps now; of a compacted one, which may be more or less so, what stands."""
+    definition = topic.definition
+    if definition.life.is_compact:
+        return laws.standing(laws.in_order(topic), definition.newest_by, definition.deleted_by)
+    return kept_of(topic)
 
 
 def kept_of(topic: Topic) -> Kept:
@@ -165,7 +174,7 @@ def opened(world: World, disk: FakeDisk, drawn: Drawn, random: Random) -> Found:
             runtime = life.runtime
             runtime.start()
             runtime.settle(600.0)
-            found: Found = {name: kept_of(topic) for name, topic in runtime.topics.items()}
+            found: Found = {name: rows_of(topic) for name, topic in runtime.topics.items()}
             found |= {f"{n}$rejected": kept_of(topic) for n, topic in runtime.rejected.items()}
             for view in runtime.loop.stepper.views:
                 found[view.name] = laws.content_of(view)

@@ -1,4 +1,6 @@
-"""DuckDB for many lives: opened once in a process, each statement prepared once.
+"""DuckDB for many lives, and merges by turns.
+
+DuckDB is opened once in a process, and each statement prepared once.
 
 To open DuckDB costs as much as all else of a short life. It remembers nothing of a life: what it
 runs are prepared statements over the rows that it is handed. So all lives share one, in which a
@@ -8,11 +10,13 @@ statement that says what one of an earlier life said is that one.
 from __future__ import annotations
 
 import atexit
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 import pyarrow as pa
 
+from headwater import cores
 from headwater.operators.functions import Functions
 from headwater.operators.statement import Instance, Source
 
@@ -39,6 +43,14 @@ class Shared:
 
     def close(self) -> None:
         """Others go on with what was opened."""
+
+
+class Merges:
+    """Stands for `headwater.state.merging.MERGES`: each merge is a thread that takes turns."""
+
+    def submit(self, call: Callable[[], Any]) -> Any:
+        """As `MergeThread.submit`."""
+        return cores.ThreadPoolExecutor(1, "headwater-merge").submit(call)
 
 
 class _Reads:

@@ -54,7 +54,8 @@ def check_rows(world: World, runtime: Runtime) -> None:
             ("rejected row", lines, [x for batch in of_topic for x in batch.bad]),
         ):
             lost, surplus = Counter(sent) - there, there - Counter(sent)
-            if lost and topic.definition.life.is_endless:
+            life = topic.definition.life
+            if lost and life.is_endless and not life.is_compact:
                 raise Wrong(f"{kind}s of {name} were acknowledged and are gone: {list(lost)}")
             if surplus:
                 raise Wrong(f"{kind}s of {name} are there more often than sent: {surplus}")
@@ -128,7 +129,8 @@ def check_batch(life: Life) -> None:
     if "logs" in inputs:
         inputs["logs"] = sent_logs(life.world, inputs["logs"].schema)
     for name, table in runtime.loop.stepper.tables.items():
-        inputs[name] = standing(inputs[name], table.definition.newest_by)
+        definition = table.definition
+        inputs[name] = standing(inputs[name], definition.newest_by, definition.deleted_by)
         held = pa.Table.from_batches(table.content().batches(), plain(table))
         compare(name, held, inputs[name])
     views = {view.name: view for view in runtime.loop.stepper.views}
@@ -169,14 +171,15 @@ def asked(text: str, inputs: Mapping[str, pa.Table]) -> pa.Table:
     return connection.sql(text).to_arrow_table()
 
 
-def standing(rows: pa.Table, newest_by: str | None) -> pa.Table:
-    """Of the rows that were sent to a table those that stand: of each ad the newest."""
+def standing(rows: pa.Table, newest_by: str | None, deleted_by: str | None) -> pa.Table:
+    """Of the rows of a table those that stand: of each ad the newest, unless it deletes it."""
     newest: dict[int, dict] = {}
     for row in rows.to_pylist():
         before = newest.get(row["ad"])
         if before is None or _version(row, newest_by) >= _version(before, newest_by):
             newest[row["ad"]] = row
-    return pa.Table.from_pylist([*newest.values()], rows.schema)
+    found = [row for row in newest.values() if deleted_by is None or not row[deleted_by]]
+    return pa.Table.from_pylist(found, rows.schema)
 
 
 def _version(row: dict, newest_by: str | None) -> int:

@@ -22,7 +22,7 @@ from headwater.runtime.view import ViewRunner
 from headwater.storage.blobs import Blobs
 from headwater.testing.standins import patched
 from headwater.testing.turns import Ended, Turns
-from simulation import consuming, delivering, keeping
+from simulation import consuming, delivering, keeping, reading
 from simulation.machine import ARCHIVE, Fault, Machine
 from simulation.pipelines import STEPS, TIMED, Drawn, columns_of
 from simulation.sending import START
@@ -183,6 +183,7 @@ class Life:
                     raise Wrong(f"changes of {view.name} that were seen are not as they were")
             seen.changes[view.name] = table
         keeping.look(self)
+        reading.look(self.runtime, self.random)
 
     def finish(self) -> None:
         """Let all windows close and all be computed; nobody reads or confirms any more."""
@@ -194,6 +195,9 @@ class Life:
             self.runtime.intake.advance(topic, AFTER_ALL)
         if not self.runtime.settle(600.0):
             raise Wrong("it does not settle")
+        # What was away is tried again before long.
+        if not self.turns.block(lambda: not self.runtime.problems, 600.0):
+            raise Wrong(f"all is there again, and yet: {self.runtime.problems}")
         self.world.store.is_well = True
         if not self.turns.block(lambda: not any(s.status().lag for s in self.sinks), 600.0):
             raise Wrong(f"a sink does not catch up: {[s.status() for s in self.sinks]}")

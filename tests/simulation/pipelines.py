@@ -29,6 +29,14 @@ _LIVES: tuple[dict[str, Any], ...] = (
     {"retention_bytes": 12_000, "archive": _ARCHIVE},
     {"archive": _ARCHIVE},
 )
+# Views of what some pipelines have beside the usual, by the rest of their number.
+_BESIDE = {1: ("logged", "large"), 3: ("offered", "priced")}
+# What a table of offers keeps of its log. With a version a deletion stays for ever.
+_OFFERS: tuple[dict[str, Any], ...] = (
+    {"newest_by": "version"},
+    {"newest_by": "version", "compact": True},
+    {"compact": True, "tombstones_for": "1 hour"},
+)
 _HIT = "id BIGINT NOT NULL, server BIGINT, ts TIMESTAMP"
 # The columns of hits, and by what step a running pipeline comes from each to the next.
 COLUMNS = (
@@ -65,7 +73,11 @@ class Drawn:
 
 def names_of(number: int) -> tuple[str, ...]:
     """The views of a pipeline, in order."""
-    chosen = set(Random(f"pipeline {number}").sample(sorted(VIEWS), 2))
+    random = Random(f"pipeline {number}")
+    chosen = set(random.sample(sorted(VIEWS), 2))
+    # Half of all have a topic of which rows may go.
+    if number % 4 in _BESIDE:
+        chosen = {chosen.pop(), random.choice(_BESIDE[number % 4])}
     chosen |= {reads for name in chosen if (reads := VIEWS[name].reads)}
     return tuple(name for name in VIEWS if name in chosen)
 
@@ -75,6 +87,16 @@ def topics_of(number: int) -> tuple[str, ...]:
     texts = [VIEWS[name].text for name in names_of(number)]
     more = [name for name in ("logs", "offers") if any(_reads(text, name) for text in texts)]
     return (*ALWAYS, *more)
+
+
+def offers_of(number: int) -> dict[str, Any]:
+    """What a pipeline keeps of the log of its offers."""
+    return Random(f"offers {number}").choice(_OFFERS)
+
+
+def fleeting_of(number: int) -> tuple[str, ...]:
+    """The topics of a pipeline of which rows may go, so that nobody can look whether one came."""
+    return ("logs", "offers") if "compact" in offers_of(number) else ("logs",)
 
 
 def partitions_of(number: int, topic: str) -> int:
@@ -102,10 +124,11 @@ def drawn(number: int, version: int, columns: int = 0, *, is_again: bool = False
         partitions=partitions_of(number, "clicks"),
     )
     app.topic("hits", COLUMNS[columns], event_time="ts", idle="20 seconds", watermark_by="server")
-    app.table("ads", "id BIGINT NOT NULL, ad BIGINT PRIMARY KEY, name VARCHAR")
+    ad = "id BIGINT NOT NULL, ad BIGINT PRIMARY KEY, name VARCHAR, gone BOOLEAN"
+    app.table("ads", ad, deleted_by="gone" if number % 2 else None)
     if "offers" in topics:
         offer = "id BIGINT NOT NULL, ad BIGINT PRIMARY KEY, version BIGINT, price BIGINT"
-        app.table("offers", offer, newest_by="version")
+        app.table("offers", f"{offer}, gone BOOLEAN", deleted_by="gone", **offers_of(number))
     if "logs" in topics:
         log = "id BIGINT NOT NULL, kind BIGINT, size BIGINT"
         life = Random(f"life {number}").choice(_LIVES)

@@ -26,12 +26,13 @@ import pytest
 from headwater.log.changes import ChangeLog
 from headwater.log.lane import SealAt
 from headwater.log.topic import Topic
+from headwater.state.spine import Limits
 from headwater.storage.journal import Journal
 from headwater.storage.store import FolderStore
 from headwater.testing.clock import ManualClock
 from headwater.testing.disk import FakeDisk
 from simulation import damage, laws
-from simulation.engines import Shared
+from simulation.engines import Merges, Shared
 from simulation.life import Life, lived
 from simulation.machine import ARCHIVE, Fault, fault_of
 from simulation.pipelines import (
@@ -39,6 +40,7 @@ from simulation.pipelines import (
     STEPS,
     Drawn,
     drawn,
+    fleeting_of,
     names_of,
     partitions_of,
     topics_of,
@@ -55,15 +57,19 @@ TRACE: deque[str] = deque(maxlen=2000)
 
 @contextmanager
 def small() -> Iterator[None]:
-    """Have all that grows large be cut small: files of the journal, segments, piles."""
+    """Have all that grows large be cut small: files of the journal, segments, piles, runs."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Limits, "behind_rows", property(lambda _limits: 4))
+        patch.setattr("headwater.state.spine.MERGES", Merges())
+        patch.setattr("headwater.runtime.content._AHEAD_ROWS", 3)
+        patch.setattr("headwater.runtime.content._SMALL_ROWS", 2)
         patch.setattr("headwater.state.piled._GARBAGE_MIN", 2)
         patch.setattr("headwater.operators.statement.Instance", Shared)
         patch.setattr("headwater.log.lane.MANY", 4)
         patch.setattr(FolderStore, "_blobs", lambda _store: ARCHIVE.blobs())
         patch.setitem(Journal.open.__func__.__kwdefaults__, "file_bytes_max", 4096)
         for kind in (Topic, ChangeLog):
-            patch.setitem(kind.open.__func__.__kwdefaults__, "seal_at", SealAt(rows=25))
+            patch.setitem(kind.open.__func__.__kwdefaults__, "seal_at", SealAt(rows=10))
         yield
 
 
@@ -98,7 +104,8 @@ def made(number: int, random: Random) -> World:
     """A world in which a pipeline has not lived yet."""
     disks = [FakeDisk(random.getrandbits(32)) for _ in range(3)]
     topics = topics_of(number)
-    senders = senders_of(random, {topic: partitions_of(number, topic) for topic in topics})
+    partitions = {topic: partitions_of(number, topic) for topic in topics}
+    senders = senders_of(random, partitions, fleeting_of(number))
     readable = [*topics[-2:], *names_of(number)]
     groups = [
         Group(f"group-{n}", random.choice(readable), random.choice([1, 1, 2]))

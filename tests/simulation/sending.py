@@ -8,7 +8,7 @@ know: it looks, or, where its batches are numbered, sends it again as it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -16,6 +16,8 @@ from random import Random
 
 START = datetime(2025, 6, 1)
 NAMES = "abc"
+# Whether a row deletes its key.
+GONE = (None, None, False, True)
 # What a hit has whose sender says nothing of its load.
 LOAD = 7
 
@@ -93,26 +95,29 @@ class Sender:
         return all(batch.known is Known.ACKNOWLEDGED for batch in self.batches)
 
 
-def senders_of(random: Random, partitions: Mapping[str, int]) -> list[Sender]:
+def senders_of(
+    random: Random, partitions: Mapping[str, int], fleeting: Collection[str]
+) -> list[Sender]:
     """Some senders with what they will send.
 
     Args:
         partitions: Of each topic.
+        fleeting: The topics of which rows may go.
 
     """
     numbers = iter(range(1 << 30))
     made = [Sender(f"sender {n}") for n in range(random.choice([1, 1, 2]))]
     numbered = {sender.name for sender in made if random.random() < 0.5}
-    # Half of all goes to clicks, or to what a pipeline has beside the usual.
+    # Half of all goes to what a pipeline has beside the usual, or to clicks.
     more = [name for name in partitions if name not in ("clicks", "ads", "hits")]
-    topics = ["clicks", "clicks", "clicks", "ads", "hits", *more, *more]
+    topics = ["clicks", "clicks", "clicks", "ads", "hits", *(4 * more)]
     sequence = 0
     for number in range(random.randint(3, 9)):
         at = START + timedelta(seconds=15 * number)
         sender = random.choice(made)
         batch = batch_of(random, numbers, at, random.choice(topics), partitions)
-        # Of what is let go nobody can look whether it was there.
-        if sender.name in numbered or batch.topic == "logs":
+        # Of what may go nobody can look whether it was there.
+        if sender.name in numbered or batch.topic in fleeting:
             sequence += random.choice([1, 1, 1, 7])
             batch.sequence = sequence
             # Only of a numbered batch the good and the bad are there together or not at all.
@@ -151,8 +156,10 @@ def row_of(random: Random, topic: str, id_: int, at: datetime) -> dict:
         return {"id": id_, "kind": number % 3, "size": number}
     if topic == "offers":
         version = random.choice([None, *range(9)])
-        return {"id": id_, "ad": random.randint(1, 4), "version": version, "price": number}
-    return {"id": id_, "ad": random.randint(1, 4), "name": random.choice(NAMES)}
+        row = {"id": id_, "ad": random.randint(1, 4), "version": version, "price": number}
+        return row | {"gone": random.choice(GONE)}
+    row = {"id": id_, "ad": random.randint(1, 4), "name": random.choice(NAMES)}
+    return row | {"gone": random.choice(GONE)}
 
 
 def bad_line(random: Random, id_: int) -> str:

@@ -45,6 +45,7 @@ class Group:
         lost: Offsets of rows that were let go before it came to them.
         sure: Where it stands at least, as was acknowledged.
         asked: The furthest that a member asked for.
+        began: Where the relation ended when the group came to be.
 
     """
 
@@ -55,10 +56,11 @@ class Group:
     lost: dict[int, set[int]] = field(default_factory=dict)
     sure: dict[int, int] = field(default_factory=dict)
     asked: dict[int, int] = field(default_factory=dict)
+    began: dict[int, int] = field(default_factory=dict)
 
     def forget(self) -> None:
         """It begins anew: the view was computed anew."""
-        for known in (self.got, self.lost, self.sure, self.asked):
+        for known in (self.got, self.lost, self.sure, self.asked, self.began):
             known.clear()
 
 
