@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from headwater.errors import ConnectorError, DefinitionError
-from headwater.storage.store import Place, Store
+from headwater.storage.blobs import Blobs
+from headwater.storage.store import FolderStore, Place, Store
+from headwater.testing.disk import FakeDisk
 from storage.s3 import KEY, SECRET, Server, served
 
 Make = Callable[[str], Store]
@@ -58,6 +60,20 @@ def test_files_are_listed_replaced_and_deleted(make: Make) -> None:
     with pytest.raises(FileNotFoundError):
         store.open("clicks/arrived=1/b")
     assert make("other").list("clicks") == []
+
+
+def test_a_file_that_was_deleted_in_a_folder_is_not_back_after_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disks = [FakeDisk(seed) for seed in range(20)]
+    for disk in disks:
+        monkeypatch.setattr(FolderStore, "_blobs", lambda _self, disk=disk: Blobs(disk))
+        store = FolderStore(tmp_path)
+        store.put("clicks/arrived=1/a", [b"1"])
+
+        store.delete("clicks/arrived=1/a")
+
+        assert disk.crash().paths() == []
 
 
 def test_a_store_that_is_away_says_so_and_tells_no_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ import pyarrow as pa
 from headwater.errors import ConnectorError, DefinitionError, HeadwaterError
 from headwater.storage.blobs import Blobs
 from headwater.storage.local import LocalDisk
+from headwater.storage.paths import folder_of
 
 if TYPE_CHECKING:
     from pyarrow.fs import S3FileSystem
@@ -62,7 +63,7 @@ class Store(Protocol):
         ...
 
     def delete(self, path: str) -> None:
-        """Remove a file; nothing happens when there is none."""
+        """Remove a file, for good on return; nothing happens when there is none."""
         ...
 
     def list(self, prefix: str) -> list[str]:
@@ -147,9 +148,11 @@ class FolderStore:
             return pa.BufferReader(self._blobs().map(path))
 
     def delete(self, path: str) -> None:
-        """Remove a file."""
+        """Remove a file, durably: it is known to nobody then, and must not be back."""
         with _reaching(self.name):
-            self._blobs().delete(path)
+            blobs = self._blobs()
+            blobs.delete(path)
+            blobs.settle(folder_of(path))
 
     def list(self, prefix: str) -> list[str]:
         """The paths of all files below folder `prefix`, sorted."""
