@@ -101,18 +101,21 @@ def _take(life: Life, group: Group, member: str, random: Random) -> None:
         member=member,
         lease_seconds=_LEASE_SECONDS,
     )
+    sure = dict(group.sure)
     try:
         portion = consumers.read(group.name, group.relation, wish)
     except ConnectorError:
         # The archive is away.
         life.turns.sleep(1.0)
         return
+    visible, durable = life.runtime.intake.visible_lsn, life.runtime.journal.durable_lsn
+    if visible > durable:
+        raise Wrong(f"group {group.name} may have rows of {visible} records: {durable} are durable")
     if portion is None or portion.position == portion.start:
         life.turns.sleep(0.01)
         return
     _note(group, portion, is_compact=_is_compact(life, group))
-    if group.members == 1:
-        _check_place(group, portion.partition, portion.committed)
+    _check_place(group, portion.partition, portion.committed, sure)
     life.turns.sleep(random.choice([0.0, 0.01, 0.5, _LEASE_SECONDS + 1]))
     if random.random() < 0.2:
         consumers.release(group.name, group.relation, member)
@@ -162,8 +165,12 @@ def _kept_of(portion: Portion) -> list[str]:
     return [name for name in portion.rows.column_names if name not in ("note", "load", "weight")]
 
 
-def _check_place(group: Group, partition: int, position: int) -> None:
-    sure, asked = group.sure.get(partition, 0), group.asked.get(partition, 0)
+def _check_place(
+    group: Group, partition: int, position: int, known: dict[int, int] | None = None
+) -> None:
+    """Check where a group stands; `known` is what was acknowledged before it was asked."""
+    sure = (group.sure if known is None else known).get(partition, 0)
+    asked = group.asked.get(partition, 0)
     first = max(group.lost.get(partition, {-1}), default=-1) + 1
     if not sure <= position <= max(asked, first):
         raise Wrong(

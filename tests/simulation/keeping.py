@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headwater.errors import ConnectorError
+from headwater.errors import ConnectorError, StateError
 from headwater.log.topic import Topic
+from simulation import delivering
+from simulation.sending import START, Batch, Sender, row_of
 from simulation.world import ALL, World, Wrong
 
 if TYPE_CHECKING:
     from simulation.life import Life
+
+# Who sends logs for as long as somebody looks.
+_NAME = "keeper"
 
 
 def look(life: Life) -> None:
@@ -21,6 +26,7 @@ def look(life: Life) -> None:
     topic = life.runtime.topics.get("logs")
     if topic is None:
         return
+    _pass_time(life)
     life.world.note_time()
     for partition in range(topic.definition.partitions):
         try:
@@ -50,7 +56,8 @@ def check(life: Life) -> None:
             or offsets != list(range(end))[-len(offsets) or end :]
         ):
             raise Wrong(f"of logs {first} to {end} are kept, and {offsets} are read")
-    if life.runtime.problems:
+    # An archive that was away is looked for again after a while.
+    if not life.turns.block(lambda: not life.runtime.problems, 60.0):
         raise Wrong(f"all is well, and yet: {life.runtime.problems}")
 
 
@@ -64,6 +71,41 @@ def check_archive(life: Life) -> None:
     stored = {f"logs/{e['name'].removeprefix('data/')}" for e in entries if e["is_archived"]}
     if missing := stored - set(life.world.lake.paths()):
         raise Wrong(f"the archive has not what is archived: {missing}")
+
+
+def _pass_time(life: Life) -> None:
+    """Let minutes go by, in which more logs come, old ones go, and files move, by a checkpoint."""
+    random, clock = life.random, life.world.clock
+    if life.is_closing or random.random() < 0.5:
+        return
+    clock.set_wall(clock.now_us() + random.choice([2, 10, 40]) * 60 * 10**6)
+    try:
+        if random.random() < 0.7:
+            _send(life)
+        life.runtime.loop.between(life.runtime.checkpoint)
+    except StateError as error:
+        life.refused(error)
+
+
+def _send(life: Life) -> None:
+    """Send some logs, unless it is not known yet what became of the last ones."""
+    senders, random = life.world.senders, life.random
+    keeper = next((sender for sender in senders if sender.name == _NAME), None)
+    if keeper is None:
+        keeper = Sender(_NAME)
+        senders.append(keeper)
+    if not keeper.is_done:
+        return
+    number = len(keeper.batches) + 1
+    ids = range(number * 1_000_000, number * 1_000_000 + random.choice([1, 5, 15]))
+    rows = {id_: row_of(random, "logs", id_, START) for id_ in ids}
+    partition = random.randrange(life.runtime.topics["logs"].definition.partitions)
+    batch = Batch("logs", partition, rows, [], is_text=False, sequence=number)
+    try:
+        delivering.send(life, keeper, batch)
+    finally:
+        # Not before: what is in the list is sent by a thread of the sender's own in its next life.
+        keeper.batches.append(batch)
 
 
 def _check_gone(world: World, topic: Topic, partition: int) -> None:

@@ -1,18 +1,10 @@
-"""Bugs that are put into the system, to see that the simulation finds them.
-
-Each is a mistake that somebody could make in that place: an order turned round, a check left out, a
-value shared that has to be copied. `docs/planted-bugs.md` shows them all.
-"""
+"""Bugs in the journal, the files, the checkpoint, recovery and sinks (see `planting`)."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import Any
-
-import pytest
 
 from headwater.connectors.parquet import ParquetSink
 from headwater.runtime import recovery
@@ -25,75 +17,8 @@ from headwater.storage.blobs import Blobs
 from headwater.storage.journal import Journal
 from headwater.storage.journal_files import JournalFiles
 from headwater.storage.paths import folder_of
-
-Patch = pytest.MonkeyPatch
-
-
-class Law(StrEnum):
-    """What the simulation holds a run against."""
-
-    ROWS = "every acknowledged row is there, once"
-    SEEN = "what a reader saw stays as it was"
-    SUMS = "recovery repeats each epoch's checksum"
-    BATCH = "a view is what DuckDB says of the same rows"
-    SINK = "a sink has each change once, in whole files"
-    DAMAGE = "damage is named, or does no harm"
-    START = "a start finds all that it needs"
-    WAITS = "nobody waits for ever"
-    THREADS = "no thread ends with an error"
-
-
-# By what a failed run says; the first that fits.
-_SAID = (
-    (Law.DAMAGE, "nobody says so|silently|does not name it"),
-    (Law.ROWS, "acknowledged and are gone|more often than sent|there in part|a row of"),
-    (Law.SEEN, "seen are not as they were|was visible, and now"),
-    (Law.SUMS, "does not repeat epoch"),
-    (Law.BATCH, "is not what batch says|sum of its changes|withdraws what|out of order"),
-    (Law.SINK, "sink|Parquet"),
-    (Law.WAITS, "wait for ever|no end in sight|without end|does not settle|come to its end"),
-    (Law.START, "missing|journal ends|journal begins|no checkpoint is whole|is damaged|is closed"),
-)
-
-
-def law_of(error: BaseException) -> Law:
-    """The law that a failed run broke."""
-    return next((law for law, said in _SAID if re.search(said, str(error))), Law.THREADS)
-
-
-@dataclass(frozen=True, slots=True)
-class Bug:
-    """A bug.
-
-    Args:
-        place: In which part of the system it is.
-        what: What is wrong there, in words.
-        lost: What that costs a user.
-        law: What found it first, when it was put here.
-        after: After how many seeds that was.
-        plant: Puts it in.
-
-    """
-
-    place: str
-    what: str
-    lost: str
-    law: Law
-    after: int
-    plant: Callable[[Patch], None]
-
-
-BUGS: list[Bug] = []
-
-
-def bug(
-    place: str, what: str, *, lost: str, law: Law, after: int
-) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
-    def listed(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
-        BUGS.append(Bug(place, what, lost, law, after, plant))
-        return plant
-
-    return listed
+from simulation.planting import Law, Patch, bug
+from simulation.stores import StoreSink
 
 
 @bug(
@@ -193,6 +118,17 @@ def in_place(patch: Patch) -> None:
         self._disk.sync_folder(folder_of(path))
 
     patch.setattr(Blobs, "put", put)
+
+
+@bug(
+    "files",
+    "names of files that were added are not synced",
+    lost="state that the checkpoint names, when the machine goes off",
+    law=Law.START,
+    after=2,
+)
+def unsettled(patch: Patch) -> None:
+    patch.setattr(Blobs, "settle", lambda self, folder: None)
 
 
 @bug(
@@ -302,3 +238,24 @@ def passed_over(patch: Patch) -> None:
         real(self, changes.slice(0, 3), offset_from, offset_to)
 
     patch.setattr(ParquetSink, "write", write)
+
+
+@bug(
+    "sink",
+    "the position is committed, and then the rows",
+    lost="the rows of a write, when the process ends between the two",
+    law=Law.SINK,
+    after=5,
+)
+def position_first(patch: Patch) -> None:
+    real = StoreSink._commit
+
+    def commit(self: StoreSink, offset_from: int, offset_to: int, change: Any) -> bool:
+        if not real(self, offset_from, offset_to, []):
+            return False
+        self._reach()
+        for row, weight in change:
+            self._content.rows[row] += weight
+        return True
+
+    patch.setattr(StoreSink, "_commit", commit)
