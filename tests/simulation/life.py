@@ -16,7 +16,7 @@ from headwater.plan.pipeline import SinkDefinition
 from headwater.run.compile import compile_pipeline
 from headwater.run.evolve import evolved
 from headwater.runtime.ingest import Ingest
-from headwater.runtime.runtime import Runtime, Settings
+from headwater.runtime.runtime import RECOVERY_SECONDS, Runtime, Settings
 from headwater.runtime.sinks import SinkRunner
 from headwater.runtime.view import ViewRunner
 from headwater.storage.blobs import Blobs
@@ -54,6 +54,7 @@ class Life:
             epoch_rows_max=random.choice([5, 40, 1000]),
             checkpoint_bytes=random.choice([2_000, 6_000, 64 << 20]),
             checkpoint_seconds=random.choice([1.0, 5.0, 30.0]),
+            recovery_seconds=random.choice([RECOVERY_SECONDS, 60.0]),
             rebuild=True,
         )
         compiled = drawn.compiled
