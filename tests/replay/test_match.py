@@ -91,6 +91,35 @@ rows_of = st.lists(
 ).map(lambda rows: [Row(k, x, i % 9, t) for i, (k, x, t) in enumerate(rows)])
 
 
+def repeat(part: Any, least: int, most: int | None, *, greedy: bool = True) -> Any:
+    return ("repeat", part, least, most, greedy)
+
+
+# Parts that may take no row, preferred or not, within repetitions that need not be.
+_ANY = repeat("A", 0, None, greedy=False)
+NULLABLE = [
+    ("follow", "A", repeat(_ANY, 0, 1)),
+    ("follow", "A", repeat(_ANY, 0, 3)),
+    ("follow", "A", repeat(_ANY, 1, 2)),
+    ("follow", "A", repeat(_ANY, 0, 1, greedy=False), "B"),
+    ("follow", "A", repeat(("choice", _ANY, "B"), 0, 2)),
+    ("follow", "A", repeat(("follow", _ANY, repeat("B", 0, 1)), 0, 2)),
+    ("follow", "A", repeat(repeat(repeat("A", 0, 1, greedy=False), 2, 2), 0, 1)),
+    ("follow", "A", repeat(("follow", _ANY, "$"), 0, 1)),
+]
+
+
+@pytest.mark.parametrize("pattern", NULLABLE, ids=str)
+def test_a_repetition_that_takes_no_row_is_none(engine: Engine, pattern: Any) -> None:
+    rows = [Row(1, None, number, number) for number in range(5)]
+    within_s = 3 if "$" in str(pattern) else None
+    clause = Clause(pattern, needs=(), skip="PAST LAST ROW", within_s=within_s, all_rows=False)
+
+    out = stepped(engine, clause.sql, rows, cuts=[2], times_us=watermarks(rows), saved_after=1)
+
+    assert seconds(out.total) == Counter(answer(clause, rows)) == in_batch(clause.sql, rows)
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     clause=clauses(),

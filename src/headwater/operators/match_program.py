@@ -15,13 +15,22 @@ without slots costs at most rows times instructions, whatever the pattern.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
 from typing import Any
 
 from headwater.delta.watermark import AFTER_ALL
 from headwater.operators.match_values import Slots, Value
-from headwater.plan.patterns import Choice, End, Follow, Pattern, Skip, Symbol
+from headwater.plan.patterns import (
+    Choice,
+    End,
+    Follow,
+    Pattern,
+    Repeat,
+    Skip,
+    Symbol,
+    rows_min,
+)
 
 Path = tuple[Any, int] | None
 
@@ -33,6 +42,7 @@ class Op(IntEnum):
     SPLIT = 1
     END = 2
     MATCH = 3
+    FAIL = 4
 
 
 class Outcome(Enum):
@@ -49,7 +59,8 @@ def program(pattern: Pattern, symbols: Sequence[str]) -> tuple[list[Instruction]
     """The instructions of a pattern and the place of the first.
 
     Returns:
-        (ROW, number of the symbol, next), (SPLIT, preferred, other), (END, 0, next), (MATCH, 0, 0).
+        (ROW, number of the symbol, next), (SPLIT, preferred, other), (END, 0, next), (MATCH, 0, 0),
+        (FAIL, 0, 0).
 
     """
     instructions: list[Instruction] = [(Op.MATCH, 0, 0)]
@@ -84,10 +95,61 @@ def _emit(pattern: Pattern, after: int, out: list[Instruction], numbers: dict[st
         out[entry] = split(_emit(pattern.part, entry, out, numbers))
     else:
         for _ in range(pattern.most - pattern.least):
-            entry = _added(out, split(_emit(pattern.part, entry, out, numbers)))
+            entry = _added(out, split(_emit_taking(pattern.part, entry, None, out, numbers)))
     for _ in range(pattern.least):
         entry = _emit(pattern.part, entry, out, numbers)
     return entry
+
+
+def _emit_taking(
+    pattern: Pattern, taken: int, empty: int | None, out: list[Instruction], numbers: dict[str, int]
+) -> int:
+    """Add the instructions of a pattern that goes on elsewhere when it has taken no row.
+
+    A repetition that need not be and takes no row is none: else one that is preferred, and empty,
+    would come before one that takes rows.
+
+    Args:
+        taken: Where it goes on when it has taken a row.
+        empty: And when it has not; None: that is no way.
+
+    """
+    if rows_min(pattern) > 0:
+        return _emit(pattern, taken, out, numbers)
+    if isinstance(pattern, Follow) and pattern.parts:
+        first, rest = pattern.parts[0], Follow(pattern.parts[1:])
+        after = _emit(rest, taken, out, numbers)
+        return _emit_taking(
+            first, after, _emit_taking(rest, taken, empty, out, numbers), out, numbers
+        )
+    if isinstance(pattern, Choice):
+        entries = [_emit_taking(part, taken, empty, out, numbers) for part in pattern.parts]
+        entry = entries[-1]
+        for preferred in reversed(entries[:-1]):
+            entry = _added(out, (Op.SPLIT, preferred, entry))
+        return entry
+    nothing = _added(out, (Op.FAIL, 0, 0)) if empty is None else empty
+    if isinstance(pattern, End):
+        return _added(out, (Op.END, 0, nothing))
+    if isinstance(pattern, Follow):
+        return nothing
+    assert isinstance(pattern, Repeat), "a symbol takes a row"
+    return nothing if pattern.most == 0 else _emit_again(pattern, taken, nothing, out, numbers)
+
+
+def _emit_again(
+    pattern: Repeat, taken: int, nothing: int, out: list[Instruction], numbers: dict[str, int]
+) -> int:
+    """As `_emit_taking`, for a repetition that may take a row."""
+    most = None if pattern.most is None else pattern.most - 1
+    fewer = replace(pattern, least=max(0, pattern.least - 1), most=most)
+    after = _emit(fewer, taken, out, numbers)
+    if pattern.least > 0:
+        then = _emit_taking(fewer, taken, nothing, out, numbers)
+        return _emit_taking(pattern.part, after, then, out, numbers)
+    again = _emit_taking(pattern.part, after, None, out, numbers)
+    ways = (again, nothing) if pattern.is_greedy else (nothing, again)
+    return _added(out, (Op.SPLIT, *ways))
 
 
 def _added(out: list[Instruction], instruction: Instruction) -> int:
@@ -236,8 +298,10 @@ class Search:
                     elif not is_closed:
                         return Outcome.WAITS
                     at = other
-                else:
+                elif op == Op.MATCH:
                     return _unwound(path)
+                else:
+                    break
         return Outcome.NONE
 
     def _after(self, first: int, symbols: list[int]) -> int:
