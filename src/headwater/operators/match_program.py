@@ -81,10 +81,7 @@ def _emit(pattern: Pattern, after: int, out: list[Instruction], numbers: dict[st
         return after
     if isinstance(pattern, Choice):
         entries = [_emit(part, after, out, numbers) for part in pattern.parts]
-        entry = entries[-1]
-        for preferred in reversed(entries[:-1]):
-            entry = _added(out, (Op.SPLIT, preferred, entry))
-        return entry
+        return _first_of(entries, out)
 
     def split(again: int) -> Instruction:
         return (Op.SPLIT, again, after) if pattern.is_greedy else (Op.SPLIT, after, again)
@@ -124,10 +121,7 @@ def _emit_taking(
         )
     if isinstance(pattern, Choice):
         entries = [_emit_taking(part, taken, empty, out, numbers) for part in pattern.parts]
-        entry = entries[-1]
-        for preferred in reversed(entries[:-1]):
-            entry = _added(out, (Op.SPLIT, preferred, entry))
-        return entry
+        return _first_of(entries, out)
     nothing = _added(out, (Op.FAIL, 0, 0)) if empty is None else empty
     if isinstance(pattern, End):
         return _added(out, (Op.END, 0, nothing))
@@ -150,6 +144,14 @@ def _emit_again(
     again = _emit_taking(pattern.part, after, None, out, numbers)
     ways = (again, nothing) if pattern.is_greedy else (nothing, again)
     return _added(out, (Op.SPLIT, *ways))
+
+
+def _first_of(entries: Sequence[int], out: list[Instruction]) -> int:
+    """Add what tries ways in turn."""
+    entry = entries[-1]
+    for preferred in reversed(entries[:-1]):
+        entry = _added(out, (Op.SPLIT, preferred, entry))
+    return entry
 
 
 def _added(out: list[Instruction], instruction: Instruction) -> int:

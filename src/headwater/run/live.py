@@ -509,7 +509,8 @@ class Live:
         runtime.start()
         for sink in self._sinks:
             sink.start()
-        if address is not None and self._imports is not None:
+        if address is not None:
+            assert self._imports is not None
             self._imports.join()
             # Of no use to who does not listen.
             from headwater.serve.server import Server
